@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"extauthz/extauthz"
+)
+
+const checkHelp = `extauthz check judges one credential with the settings that serve would use, and prints each step:
+what was found, and for a step that failed, both values where two differ, and the mend.
+
+usage: extauthz check [--cookie] [flags] TOKEN
+
+TOKEN is a JWT or a session token, as it stands behind "Authorization: Bearer"; with --cookie it is the
+session cookie's value. With - it is read from standard input, where no other user of the machine
+sees it. The request's own site (cookies, unsafe methods) is not judged here.
+
+exit status: 0 allow, 1 deny, 2 could not be checked
+
+`
+
+// patience is how long check waits for the JWKS or the database.
+const patience = 5 * time.Second
+
+func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var isCookie bool
+	s, rest, err := loadSettings("check", args, os.Getenv, func(flags *flag.FlagSet) {
+		flags.BoolVar(&isCookie, "cookie", false, "the credential is the session cookie's value")
+	}, stdout)
+	switch {
+	case errors.Is(err, errHelp):
+		fmt.Fprint(stdout, checkHelp)
+		printSettings(stdout)
+		return exitOK
+	case err == nil && len(rest) != 1:
+		err = errors.New("check takes one TOKEN, or - to read it from standard input")
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "extauthz:", err)
+		return exitFault
+	}
+	text, err := credentialText(rest[0], stdin)
+	if err != nil {
+		fmt.Fprintln(stderr, "extauthz:", err)
+		return exitFault
+	}
+	s.config.Logger = slog.New(slog.DiscardHandler) // the steps tell it all
+	authorizer, err := extauthz.New(s.config)
+	if err != nil {
+		fmt.Fprintln(stderr, "extauthz:", configFault(err))
+		return exitFault
+	}
+
+	parse := extauthz.ParseBearer
+	if isCookie {
+		parse = extauthz.ParseCookie
+	}
+	credential, err := parse(text)
+	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
+		printStep(stdout, extauthz.Step{Name: denial.Step, Denial: denial, Reached: true})
+		return printVerdict(stdout, extauthz.Explanation{Denial: denial})
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	go authorizer.Run(ctx)
+	await(ctx, authorizer, credential.Kind)
+	explanation := authorizer.Explain(ctx, credential)
+	for _, step := range explanation.Steps {
+		printStep(stdout, step)
+	}
+	return printVerdict(stdout, explanation)
+}
+
+// credentialText reads the credential and takes off what hurried people paste with it.
+func credentialText(arg string, stdin io.Reader) (string, error) {
+	if arg == "-" {
+		const most = 1 << 20
+		content, err := io.ReadAll(io.LimitReader(stdin, most))
+		if err != nil {
+			return "", fmt.Errorf("standard input cannot be read: %w", err)
+		}
+		arg = string(content)
+	}
+	arg = strings.TrimSpace(arg)
+	if scheme, token, found := strings.Cut(arg, " "); found && strings.EqualFold(scheme, "Bearer") {
+		arg = strings.TrimSpace(token)
+	}
+	if arg == "" {
+		return "", errors.New("the credential is empty; give the token or the cookie's value")
+	}
+	return arg, nil
+}
+
+// await waits until the part that judges this kind has answered, while there is hope.
+func await(ctx context.Context, authorizer *extauthz.Authorizer, kind extauthz.Kind) {
+	part := map[extauthz.Kind]string{extauthz.KindJWT: "jwks", extauthz.KindSession: "database"}[kind]
+	deadline := time.Now().Add(patience / 2)
+	for time.Now().Before(deadline) && ctx.Err() == nil && slices.Contains(authorizer.Missing(), part) {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func printStep(w io.Writer, step extauthz.Step) {
+	switch {
+	case step.Denial != nil:
+		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, step.Denial)
+		fmt.Fprintf(w, "%16s  %s\n", "", step.Denial.Meaning)
+		fmt.Fprintf(w, "%16s  mend: %s\n", "", step.Denial.Mend)
+	case step.Reached:
+		fmt.Fprintf(w, "%-10s ok    %s\n", step.Name, step.Found)
+	default:
+		fmt.Fprintf(w, "%-10s -     not reached\n", step.Name)
+	}
+}
+
+func printVerdict(w io.Writer, explanation extauthz.Explanation) int {
+	denial, identity := explanation.Denial, explanation.Identity
+	switch {
+	case denial == nil:
+		fmt.Fprintf(w, "\nallow: %s by %s\n", extauthz.EncodeHeader(identity.Subject), identity.Method)
+		return exitOK
+	case denial.Status == 503:
+		fmt.Fprintf(w, "\nnot checked: %d %s (%s)\n", denial.Status, denial.Detail, denial.Reason)
+		return exitFault
+	}
+	fmt.Fprintf(w, "\ndeny: %d %s (%s)\n", denial.Status, denial.Detail, denial.Reason)
+	return exitDeny
+}

@@ -1,0 +1,76 @@
+// Command extauthz is an external-authorization server for Envoy and Istio that checks Better Auth's
+// tokens. This package is flags, listeners and messages; what decides is package extauthz.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"extauthz/extauthz"
+)
+
+// Exit statuses. For check they are the verdict.
+const (
+	exitOK    = 0
+	exitDeny  = 1 // check: denied; serve: it failed while running
+	exitFault = 2 // could not be checked, or the command or configuration is wrong
+)
+
+const usage = `extauthz decides requests for Envoy and Istio by Better Auth's tokens.
+
+usage:
+  extauthz serve [flags]            answer Envoy's checks
+  extauthz check [flags] TOKEN      judge one credential, step by step; TOKEN may be - for standard input
+  extauthz check --cookie [flags] VALUE
+                                    the same for the session cookie's value
+  extauthz version                  print the version
+
+'extauthz serve --help' lists every setting, 'extauthz check --help' how to read its answer.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is main without the process, so that tests can call it.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitFault
+	}
+	command, args := args[0], args[1:]
+	switch command {
+	case "serve":
+		return serve(ctx, args, stdout, stderr)
+	case "check":
+		return check(ctx, args, stdin, stdout, stderr)
+	case "version", "--version", "-version":
+		fmt.Fprintln(stdout, version())
+		return exitOK
+	case "help", "--help", "-help", "-h":
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "extauthz: there is no command %q; the commands are serve, check, version and help\n", command)
+	return exitFault
+}
+
+func version() string {
+	text := "extauthz " + extauthz.Version
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				text += " " + setting.Value
+			}
+		}
+	}
+	return text + " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"extauthz/extauthz"
+)
+
+// settings are everything that can be configured.
+type settings struct {
+	config      extauthz.Config
+	listen      string
+	adminListen string
+	reflection  bool
+	logFormat   string
+	logLevel    slog.Level
+}
+
+// setting is one thing to configure: an environment variable and, unless it is a secret, a flag.
+type setting struct {
+	variable string
+	flag     string // empty for a secret: every user of a machine can read a command line
+	fallback string
+	field    string // the extauthz.Config field that it fills, to name the variable in its faults
+	help     string
+	// read takes the value in; its error completes the sentence "VARIABLE …" and holds no secret.
+	read func(s *settings, value string) error
+}
+
+// errHelp means that the user asked for help and got it.
+var errHelp = flag.ErrHelp
+
+var settingTable = []setting{
+	{"BETTER_AUTH_URL", "better-auth-url", "http://localhost:3000", "Issuer",
+		"issuer of the tokens: Better Auth's base URL; a trailing slash does no harm",
+		func(s *settings, v string) error { s.config.Issuer = v; return nil }},
+	{"JWKS_URL", "jwks-url", "", "JWKSURL",
+		"where the issuer's keys are; by default BETTER_AUTH_URL + /api/auth/jwks",
+		func(s *settings, v string) error { s.config.JWKSURL = v; return nil }},
+	{"API_AUDIENCE", "api-audience", "http://127.0.0.1:8000", "Audiences",
+		"accepted audience; of a comma-separated list any one",
+		readAudiences},
+	{"BETTER_AUTH_SECRET", "", "", "Secret",
+		"Better Auth's secret; turns on HS256 tokens, session cookies and the check of a session token's signature",
+		func(s *settings, v string) error { return s.setSecret(v) }},
+	{"BETTER_AUTH_SECRET_FILE", "better-auth-secret-file", "", "Secret",
+		"file that holds the secret, in place of BETTER_AUTH_SECRET",
+		readSecretFile},
+	{"DATABASE_URL", "", "", "DatabaseURL",
+		"Better Auth's PostgreSQL database; turns on session tokens. postgresql+asyncpg://…?ssl=require works too",
+		func(s *settings, v string) error { s.config.DatabaseURL = v; return nil }},
+	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(extauthz.DefaultDatabaseConnections), "",
+		"most connections to PostgreSQL, 1 to 100; checks that wait share queries, so few are enough",
+		readConnections},
+	{"EXTAUTHZ_SESSION_COOKIE", "session-cookie", extauthz.DefaultSessionCookie, "",
+		"the session cookie's name (Better Auth's cookiePrefix + .session_token), without __Secure-",
+		readCookieName},
+	{"EXTAUTHZ_SESSION_TABLE", "session-table", "", "",
+		"the session table, table or schema.table; by default found by looking",
+		func(s *settings, v string) error { s.config.Schema.SessionTable = v; return nil }},
+	{"EXTAUTHZ_SESSION_COLUMNS", "session-columns", "", "",
+		"its renamed columns, as token=…,expiresAt=…,userId=…",
+		func(s *settings, v string) (err error) {
+			s.config.Schema.SessionColumns, err = extauthz.ParseColumns(v, "token", "expiresAt", "userId")
+			return err
+		}},
+	{"EXTAUTHZ_USER_TABLE", "user-table", "", "",
+		"the user table, table or schema.table; by default found by looking",
+		func(s *settings, v string) error { s.config.Schema.UserTable = v; return nil }},
+	{"EXTAUTHZ_USER_COLUMNS", "user-columns", "", "",
+		"its renamed columns, as id=…,email=…,name=…; `email=` or `name=` where there is none",
+		func(s *settings, v string) (err error) {
+			s.config.Schema.UserColumns, err = extauthz.ParseColumns(v, "id", "email", "name")
+			return err
+		}},
+	{"EXTAUTHZ_LISTEN", "listen", ":9191", "",
+		"where Envoy's checks come in: gRPC on host:port or unix:///path",
+		func(s *settings, v string) error { s.listen = v; return checkListen(v, true) }},
+	{"EXTAUTHZ_ADMIN_LISTEN", "admin-listen", "127.0.0.1:9192", "",
+		"HTTP for /healthz, /readyz and /metrics, on host:port",
+		func(s *settings, v string) error { s.adminListen = v; return checkListen(v, false) }},
+	{"EXTAUTHZ_REFLECTION", "reflection", "false", "",
+		"true turns on gRPC reflection, for grpcurl",
+		func(s *settings, v string) (err error) {
+			if s.reflection, err = strconv.ParseBool(v); err != nil {
+				return fmt.Errorf("is %q; write true or false", v)
+			}
+			return nil
+		}},
+	{"EXTAUTHZ_LOG_FORMAT", "log-format", "json", "",
+		"json or text, on standard error",
+		func(s *settings, v string) error {
+			if s.logFormat = v; v != "json" && v != "text" {
+				return fmt.Errorf("is %q; write json or text", v)
+			}
+			return nil
+		}},
+	{"EXTAUTHZ_LOG_LEVEL", "log-level", "info", "",
+		"debug (every decision), info (and refusals), warn (and outages) or error",
+		readLogLevel},
+}
+
+func readAudiences(s *settings, value string) error {
+	for audience := range strings.SplitSeq(value, ",") {
+		if audience = strings.TrimSpace(audience); audience != "" {
+			s.config.Audiences = append(s.config.Audiences, audience)
+		}
+	}
+	if len(s.config.Audiences) == 0 {
+		return fmt.Errorf("is %q, which names no audience; write the API's URL as it stands in the tokens' aud", value)
+	}
+	return nil
+}
+
+func (s *settings) setSecret(value string) error {
+	switch {
+	case len(s.config.Secret) > 0:
+		return errors.New("and BETTER_AUTH_SECRET are both set; keep one of them")
+	case strings.TrimSpace(value) == "":
+		return errors.New("holds nothing but white space; set Better Auth's secret, or nothing")
+	case strings.TrimSpace(value) != value:
+		return errors.New("begins or ends with white space, which Better Auth's secret hardly does; remove it")
+	}
+	s.config.Secret = []byte(value)
+	return nil
+}
+
+func readSecretFile(s *settings, path string) error {
+	info, err := os.Stat(path)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > 64<<10) {
+		return fmt.Errorf("names %q, which is not a file of at most 64 KiB; name the file that holds the secret", path)
+	}
+	var content []byte
+	if err == nil {
+		content, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return fmt.Errorf("names a file that cannot be read (%v); check its path and rights", err)
+	}
+	return s.setSecret(string(bytes.TrimRight(content, "\r\n")))
+}
+
+func readConnections(s *settings, value string) error {
+	connections, err := strconv.Atoi(value)
+	if err != nil || connections < 1 || connections > 100 {
+		return fmt.Errorf("is %q; write a number from 1 to 100", value)
+	}
+	s.config.DatabaseConnections = connections
+	return nil
+}
+
+func readCookieName(s *settings, value string) error {
+	if strings.HasPrefix(value, "__Secure-") {
+		return fmt.Errorf("is %q; leave out __Secure-, which is accepted by itself", value)
+	}
+	if strings.ContainsAny(value, "=;, \t\"") {
+		return fmt.Errorf("is %q, which is not a cookie's name; write one like myapp.session_token", value)
+	}
+	s.config.SessionCookie = value
+	return nil
+}
+
+func checkListen(value string, allowUnix bool) error {
+	if path, isUnix := strings.CutPrefix(value, "unix://"); isUnix && allowUnix {
+		if !strings.HasPrefix(path, "/") {
+			return fmt.Errorf("is %q; write an absolute path, as in unix:///run/extauthz.sock", value)
+		}
+		return nil
+	}
+	_, port, err := net.SplitHostPort(value)
+	if err == nil {
+		if number, bad := strconv.ParseUint(port, 10, 16); bad != nil {
+			err = fmt.Errorf("port %d", number)
+		}
+	}
+	if err != nil {
+		forms := "host:port, as in 127.0.0.1:9191 or :9191"
+		if allowUnix {
+			forms += ", or unix:///path"
+		}
+		return fmt.Errorf("is %q; write %s", value, forms)
+	}
+	return nil
+}
+
+func readLogLevel(s *settings, value string) error {
+	switch value {
+	case "debug", "info", "warn", "error":
+		return s.logLevel.UnmarshalText([]byte(value))
+	}
+	return fmt.Errorf("is %q; write debug, info, warn or error", value)
+}
+
+// loadSettings reads flags over environment over defaults. rest is what follows the flags. The error
+// is one line that names the variable or flag, its fault and the mend, or errHelp.
+func loadSettings(command string, args []string, getenv func(string) string, more func(*flag.FlagSet), stdout io.Writer) (s *settings, rest []string, err error) {
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	values := make([]*string, len(settingTable))
+	for i, setting := range settingTable {
+		if setting.flag != "" {
+			values[i] = flags.String(setting.flag, "", setting.help)
+		}
+	}
+	if more != nil {
+		more(flags)
+	}
+	for rest = nil; ; { // flags may stand before and behind what is no flag
+		if err := flags.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, nil, errHelp
+			}
+			return nil, nil, fmt.Errorf("%w; 'extauthz %s --help' lists the flags", err, command)
+		}
+		if args = flags.Args(); len(args) == 0 {
+			break
+		}
+		rest, args = append(rest, args[0]), args[1:]
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+
+	s = &settings{}
+	for i, setting := range settingTable {
+		name, value := setting.variable, getenv(setting.variable)
+		if setting.flag != "" && given[setting.flag] {
+			name, value = "--"+setting.flag, *values[i]
+		} else if value == "" {
+			value = setting.fallback // an empty variable counts as unset
+		}
+		if value == "" && name == setting.variable {
+			continue
+		}
+		if err := setting.read(s, value); err != nil {
+			return nil, nil, fmt.Errorf("%s %w", name, err)
+		}
+	}
+	return s, rest, nil
+}
+
+// configFault names the variable behind a fault that the library found.
+func configFault(err error) error {
+	if fault, ok := errors.AsType[*extauthz.ConfigError](err); ok {
+		for _, setting := range settingTable {
+			if setting.field == fault.Field {
+				return fmt.Errorf("%s %s", setting.variable, fault.Fault)
+			}
+		}
+	}
+	return err
+}
+
+// printSettings documents every setting, for --help.
+func printSettings(w io.Writer) {
+	fmt.Fprintln(w, "settings, each an environment variable and, unless it is a secret, a flag that goes before it:")
+	for _, setting := range settingTable {
+		fmt.Fprintf(w, "\n  %s", setting.variable)
+		if setting.flag != "" {
+			fmt.Fprintf(w, ", --%s", setting.flag)
+		}
+		if setting.fallback != "" {
+			fmt.Fprintf(w, " (default %s)", setting.fallback)
+		}
+		fmt.Fprintf(w, "\n      %s\n", setting.help)
+	}
+}
+
+func newLogger(s *settings, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: s.logLevel}
+	if s.logFormat == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}

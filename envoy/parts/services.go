@@ -1,0 +1,101 @@
+package parts
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+// IssuerSettings say how Better Auth is set up.
+type IssuerSettings struct {
+	Port           int
+	URL            string // Better Auth's base URL, the tokens' iss
+	Audience       string // the tokens' aud
+	Secret         string
+	DatabaseURL    string
+	TrustedOrigins string // comma-separated
+	Algorithm      string // of the JWTs; empty for Better Auth's default
+}
+
+// StartIssuer runs Better Auth on 127.0.0.1; it brings its tables up itself.
+func (in *Installer) StartIssuer(ctx context.Context, folder string, s IssuerSettings) (*Process, error) {
+	program, err := in.Issuer()
+	if err != nil {
+		return nil, err
+	}
+	command := exec.Command("node", "server.mjs")
+	command.Dir = program
+	process, err := Start("issuer", folder, []string{
+		"ISSUER_ADDRESS=127.0.0.1",
+		"ISSUER_PORT=" + strconv.Itoa(s.Port),
+		"BETTER_AUTH_URL=" + s.URL,
+		"BETTER_AUTH_SECRET=" + s.Secret,
+		"API_AUDIENCE=" + s.Audience,
+		"DATABASE_URL=" + s.DatabaseURL,
+		"TRUSTED_ORIGINS=" + s.TrustedOrigins,
+		"JWT_ALGORITHM=" + s.Algorithm,
+		"BETTER_AUTH_TELEMETRY=0",
+	}, command)
+	if err != nil {
+		return nil, err
+	}
+	return process, process.Await(ctx, AnswersHTTP(fmt.Sprintf("http://127.0.0.1:%d/api/auth/ok", s.Port), 200))
+}
+
+// EnvoyAddress is the address from which Envoy connects to the backend, and the only one that the
+// backend serves. The sample configurations bind to it.
+const EnvoyAddress = "127.0.0.2"
+
+// StartBackend runs the FastAPI backend on 127.0.0.1.
+func (in *Installer) StartBackend(ctx context.Context, folder string, port int) (*Process, error) {
+	python, err := in.Backend()
+	if err != nil {
+		return nil, err
+	}
+	command := exec.Command(python, "-m", "uvicorn", "main:app", "--host", "127.0.0.1", "--port", strconv.Itoa(port),
+		"--no-proxy-headers", "--log-level", "warning")
+	command.Dir = filepath.Join(in.root, "envoy", "demo", "backend")
+	process, err := Start("backend", folder, []string{"ENVOY_ADDRESS=" + EnvoyAddress, "PYTHONDONTWRITEBYTECODE=1"}, command)
+	if err != nil {
+		return nil, err
+	}
+	// From here it must refuse.
+	return process, process.Await(ctx, AnswersHTTP(fmt.Sprintf("http://127.0.0.1:%d/health", port), 403))
+}
+
+// StartEnvoy runs Envoy with one worker and waits until its listener takes connections.
+func (in *Installer) StartEnvoy(ctx context.Context, folder, version, config, listener string) (*Process, error) {
+	path, err := in.Envoy(version)
+	if err != nil {
+		return nil, err
+	}
+	// No hot restart: it would want shared memory, and a number for each Envoy of this machine.
+	process, err := Start("envoy", folder, nil, exec.Command(path, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"))
+	if err != nil {
+		return nil, err
+	}
+	return process, process.Await(ctx, AcceptsTCP(listener))
+}
+
+// StartExtauthz runs the product's binary and waits until it answers on its admin address; it may
+// not be ready yet.
+func StartExtauthz(ctx context.Context, folder, binary, admin string, env ...string) (*Process, error) {
+	process, err := Start("extauthz", folder, append(env, "EXTAUTHZ_ADMIN_LISTEN="+admin), exec.Command(binary, "serve"))
+	if err != nil {
+		return nil, err
+	}
+	return process, process.Await(ctx, AnswersHTTP("http://"+admin+"/healthz", 200))
+}
+
+// BuildExtauthz compiles the product into folder.
+func (in *Installer) BuildExtauthz(folder string) (string, error) {
+	binary := filepath.Join(folder, "extauthz")
+	command := exec.Command("go", "build", "-o", binary, "./cmd/extauthz")
+	command.Dir = in.root
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, output)
+	}
+	return binary, nil
+}

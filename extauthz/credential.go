@@ -1,0 +1,235 @@
+package extauthz
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Kind is what a credential looks like; it decides which verifier judges it.
+type Kind uint8
+
+const (
+	// KindJWT is a JSON Web Token in compact serialization (RFC 7515 §3.1) with an asymmetric algorithm.
+	KindJWT Kind = iota
+	// KindHS256 is a JSON Web Token signed with a shared secret.
+	KindHS256
+	// KindSession is one of Better Auth's opaque session tokens, raw or signed.
+	KindSession
+
+	kinds // their number
+)
+
+// Credential is what one request presents to prove who sends it. It is a value; copies are independent.
+type Credential struct {
+	Kind Kind
+	// Token is the whole JWT, or the session token without its signature.
+	Token string
+	// Signature is the session token's signature as it came (44 characters of standard base64); empty when raw.
+	Signature string
+	// Cookie tells that a cookie brought it. Browsers send cookies unasked, so the request's own
+	// site counts then, and a signature is required.
+	Cookie bool
+
+	jwt jwt // the JWT taken apart; empty for a session token
+}
+
+const (
+	// maxCredential bounds what is read of one credential, in bytes. Envoy's default for all
+	// headers of a request is 60 KiB, so no credential that passes Envoy is refused by it.
+	maxCredential = 64 << 10
+	// maxSessionToken bounds what is asked of PostgreSQL, in bytes. Better Auth's tokens have 32.
+	maxSessionToken = 256
+	// sessionSignatureLength is HMAC-SHA256 in standard base64 with its padding.
+	sessionSignatureLength = 44
+	// securePrefix is what a browser wants before the name of a cookie that only https may set
+	// (RFC 6265bis §4.1.3.1).
+	securePrefix = "__Secure-"
+)
+
+// readCredential finds the request's one credential: the Authorization header when its scheme is
+// Bearer (RFC 6750 §2.1), else the session cookie. A Bearer credential is final, good or bad:
+// there is no falling back to the cookie.
+func readCredential(r *request, cookieName string) (Credential, error) {
+	if len(r.authorization) > 1 || (len(r.authorization) == 1 && strings.Contains(r.authorization[0], ",")) {
+		return Credential{}, deny(ReasonRepeatedAuthorization)
+	}
+	if len(r.authorization) == 1 {
+		if token, isBearer := bearerToken(r.authorization[0]); isBearer {
+			return ParseBearer(token)
+		}
+	}
+	if value, found := sessionCookie(r.cookies, cookieName); found {
+		return ParseCookie(value)
+	}
+	return Credential{}, deny(ReasonMissingCredential)
+}
+
+// bearerToken splits "Bearer token". The scheme's case does not matter (RFC 9110 §11.1). isBearer
+// is also true when the scheme is Bearer and what follows is not a token: that is a bad Bearer
+// credential and not some other scheme.
+func bearerToken(authorization string) (token string, isBearer bool) {
+	authorization = strings.Trim(authorization, " \t")
+	end := 0
+	for end < len(authorization) && isTokenChar(authorization[end]) {
+		end++
+	}
+	if !strings.EqualFold(authorization[:end], "Bearer") {
+		return "", false
+	}
+	rest := authorization[end:]
+	token = strings.TrimLeft(rest, " ")
+	if len(token) == len(rest) {
+		return "", true // "Bearer" alone, or followed by something other than a space
+	}
+	return token, true
+}
+
+// isTokenChar is tchar of RFC 9110 §5.6.2.
+func isTokenChar(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	return c != 0 && strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+// sessionCookie returns the value of the session cookie. The first of a name counts, as in Better
+// Auth; the __Secure- form, which a plain-http page cannot set, goes before the other.
+func sessionCookie(fields []string, name string) (value string, found bool) {
+	secureName := securePrefix + name
+	for _, field := range fields {
+		for pair := range strings.SplitSeq(field, ";") {
+			key, val, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
+			switch {
+			case !ok:
+			case key == secureName:
+				return val, true
+			case key == name && !found:
+				value, found = val, true
+			}
+		}
+	}
+	return value, found
+}
+
+// ParseBearer reads the credential of an Authorization header, without its scheme: a JWT, or a
+// session token that is raw or signed (`value.signature`), percent-encoded or not. What is none of
+// these is a *Denial.
+func ParseBearer(token string) (Credential, error) {
+	switch {
+	case token == "":
+		return Credential{}, deny(ReasonMalformedCredential)
+	case len(token) > maxCredential:
+		return Credential{}, deny(ReasonOversizedCredential)
+	case isCompactJWS(token):
+		return parseJWTCredential(token)
+	}
+	return parseSession(token)
+}
+
+func parseJWTCredential(token string) (Credential, error) {
+	parsed, err := parseJWT(token)
+	if err != nil {
+		return Credential{}, err
+	}
+	credential := Credential{Kind: KindJWT, Token: token, jwt: parsed}
+	switch {
+	case parsed.algorithm == algorithmHS256:
+		credential.Kind = KindHS256
+	case !slices.Contains(asymmetricAlgorithms, parsed.algorithm):
+		return Credential{}, denyDiffering(ReasonUnsupportedAlgorithm, strconv.QuoteToASCII(clip(parsed.algorithm)),
+			quoteList(append(asymmetricAlgorithms, algorithmHS256)))
+	}
+	return credential, nil
+}
+
+// ParseCookie reads the value of the session cookie, as it stands in the Cookie header. Anything
+// but a signed session token is a *Denial: Better Auth never sets another.
+func ParseCookie(value string) (Credential, error) {
+	if len(value) > maxCredential {
+		return Credential{}, deny(ReasonOversizedCredential)
+	}
+	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
+		value = value[1 : len(value)-1]
+	}
+	credential, err := parseSession(value)
+	if err != nil {
+		return Credential{}, err
+	}
+	if credential.Signature == "" {
+		return Credential{}, deny(ReasonUnsignedCookie)
+	}
+	credential.Cookie = true
+	return credential, nil
+}
+
+// isCompactJWS tells a JWT by its form: exactly two dots and characters of base64url only
+// (RFC 7515 §3.1). A signed session token is never one, since its signature ends in "=".
+func isCompactJWS(token string) bool {
+	dots := 0
+	for i := range len(token) {
+		switch c := token[i]; {
+		case c == '.':
+			dots++
+		case !isBase64URL(c):
+			return false
+		}
+	}
+	return dots == 2
+}
+
+func isBase64URL(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+}
+
+// parseSession reads a session token, raw or signed. It decodes percent-encoding once, strictly; a
+// "+" stays one, for it is a character of the signature.
+func parseSession(text string) (Credential, error) {
+	if strings.Contains(text, "%") {
+		decoded, err := url.PathUnescape(text)
+		if err != nil {
+			return Credential{}, deny(ReasonMalformedCredential)
+		}
+		text = decoded
+	}
+	value, signature := text, ""
+	if dot := strings.LastIndexByte(text, '.'); dot >= 0 {
+		value, signature = text[:dot], text[dot+1:]
+		if !isSessionSignature(signature) {
+			return Credential{}, deny(ReasonMalformedCredential)
+		}
+	}
+	if !isSessionToken(value) {
+		return Credential{}, deny(ReasonMalformedCredential)
+	}
+	return Credential{Kind: KindSession, Token: value, Signature: signature}, nil
+}
+
+// isSessionToken keeps out of PostgreSQL what cannot be a session token: Better Auth's are letters
+// and digits, a project's own may hold any visible character that needs no quoting in a header.
+func isSessionToken(value string) bool {
+	if value == "" || len(value) > maxSessionToken {
+		return false
+	}
+	for i := range len(value) {
+		if c := value[i]; c <= ' ' || c > '~' || strings.IndexByte(`.,;"%\`, c) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func isSessionSignature(signature string) bool {
+	if len(signature) != sessionSignatureLength || signature[sessionSignatureLength-1] != '=' {
+		return false
+	}
+	for i := range sessionSignatureLength - 1 {
+		c := signature[i]
+		if !(isBase64URL(c) || c == '+' || c == '/') || c == '-' || c == '_' {
+			return false
+		}
+	}
+	return true
+}

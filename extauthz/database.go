@@ -1,0 +1,298 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// maxBatch bounds how many tokens one query asks for.
+	maxBatch = 512
+	// maxWaiting bounds how many checks wait for a connection; past it they are answered with 503 at once.
+	maxWaiting = 1 << 16
+	// discoveryInterval is the time between two looks at a database that is down or does not fit.
+	discoveryInterval = time.Second
+	// discoveryTimeout is the time for one look at the catalogue.
+	discoveryTimeout = 5 * time.Second
+)
+
+// sessionRow is what a live or expired session's row, joined with its user's, says.
+type sessionRow struct {
+	expiresAt           time.Time
+	userID, email, name string
+}
+
+// lookup is one check's question for one token.
+type lookup struct {
+	ctx   context.Context
+	token string
+
+	done chan struct{}
+	row  *sessionRow // nil when there is no such session; valid once done is closed
+	err  error       // valid once done is closed
+}
+
+// database answers for sessions from PostgreSQL. Every answer comes from a query that was sent after
+// its question was asked; nothing is remembered. Questions that wait while all connections are busy
+// share the next query. All methods are safe for concurrent use.
+type database struct {
+	pool   *pgxpool.Pool
+	names  SchemaNames
+	schema string // where to look for the tables; empty for the search_path
+	log    *slog.Logger
+
+	query   atomic.Pointer[string] // the session query, once the tables are found
+	ready   atomic.Bool            // it has answered once
+	failing atomic.Bool            // the last query failed; for the log
+	fault   atomic.Pointer[error]  // why the tables have not been found, while they have not
+	waiting chan *lookup
+	missing chan struct{} // wakes discover: the tables are not as they were
+}
+
+// newDatabase makes the pool; it does not connect yet.
+func newDatabase(dsn string, names SchemaNames, connections int, log *slog.Logger) (*database, error) {
+	config, schema, err := parseDatabaseURL(dsn)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = int32(connections)
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return nil, errors.New("cannot be used to make a connection pool")
+	}
+	return &database{
+		pool: pool, names: names, schema: schema, log: log,
+		waiting: make(chan *lookup, maxWaiting),
+		missing: make(chan struct{}, 1),
+	}, nil
+}
+
+// session returns the row of the session with this token, nil when there is none. The error is a
+// *Denial with status 503.
+func (d *database) session(ctx context.Context, token string) (*sessionRow, error) {
+	l := &lookup{ctx: ctx, token: token, done: make(chan struct{})}
+	select {
+	case d.waiting <- l:
+	default:
+		return nil, unavailable(ReasonDatabaseUnavailable, errors.New("too many checks wait for the database"))
+	}
+	select {
+	case <-l.done:
+		if l.err != nil {
+			return nil, unavailable(ReasonDatabaseUnavailable, l.err)
+		}
+		return l.row, nil
+	case <-ctx.Done():
+		return nil, unavailable(ReasonTimeBudgetSpent, errors.New("waiting for the database"))
+	}
+}
+
+// run finds the tables and answers look-ups until the context ends.
+func (d *database) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range d.pool.Config().MaxConns {
+		workers.Go(func() { d.work(ctx) })
+	}
+	d.discover(ctx)
+	workers.Wait()
+	d.pool.Close()
+}
+
+// work answers one batch after another on one connection. A lone look-up finds a worker idle and does not wait.
+func (d *database) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case first := <-d.waiting:
+			d.answer(ctx, d.collect(first))
+		}
+	}
+}
+
+// collect adds to the first look-up those that wait already, less those whose check has given up.
+func (d *database) collect(first *lookup) []*lookup {
+	batch := []*lookup{first}
+	for len(batch) < maxBatch {
+		select {
+		case next := <-d.waiting:
+			if next.ctx.Err() == nil {
+				batch = append(batch, next)
+			}
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (d *database) answer(ctx context.Context, batch []*lookup) {
+	tokens := make([]string, len(batch))
+	for i, l := range batch {
+		tokens[i] = l.token
+	}
+	// Past the time budget nobody waits any more; the query is then cancelled at the server too.
+	ctx, cancel := context.WithTimeout(ctx, timeBudget)
+	defer cancel()
+	rows, err := d.ask(ctx, tokens)
+	d.note(err)
+	for _, l := range batch {
+		l.row, l.err = rows[l.token], err
+		close(l.done)
+	}
+}
+
+// note logs a failure and a recovery once each, and has the tables looked for anew when they changed.
+func (d *database) note(err error) {
+	switch {
+	case d.query.Load() == nil:
+		return // discover tells
+	case err == nil:
+		if d.failing.Swap(false) {
+			d.log.Info("database answers again")
+		}
+		return
+	}
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && (pgErr.Code == "42P01" || pgErr.Code == "42703") { // undefined table, undefined column
+		select {
+		case d.missing <- struct{}{}:
+		default:
+		}
+	}
+	if !d.failing.Swap(true) {
+		d.log.Warn("database query failed", "error", err)
+	}
+}
+
+// ask sends the query, and a second time when the connection turned out to be dead: it only reads,
+// and a server that was restarted leaves dead connections in the pool.
+func (d *database) ask(ctx context.Context, tokens []string) (map[string]*sessionRow, error) {
+	query := d.query.Load()
+	if query == nil {
+		if fault := d.fault.Load(); fault != nil {
+			return nil, *fault
+		}
+		return nil, errors.New("not connected yet")
+	}
+	rows, err := d.askOnce(ctx, *query, tokens)
+	if err != nil && ctx.Err() == nil && isConnectionLost(err) {
+		d.pool.Reset()
+		rows, err = d.askOnce(ctx, *query, tokens)
+	}
+	return rows, withoutConnectionString(err)
+}
+
+func (d *database) askOnce(ctx context.Context, query string, tokens []string) (map[string]*sessionRow, error) {
+	rows, err := d.pool.Query(ctx, query, tokens)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := make(map[string]*sessionRow, len(tokens))
+	for rows.Next() {
+		var token, userID string
+		var expires *float64
+		var email, name *string
+		if err := rows.Scan(&token, &expires, &userID, &email, &name); err != nil {
+			return nil, err
+		}
+		if expires == nil || found[token] != nil {
+			continue // without an expiry it is no session; a token stands once
+		}
+		found[token] = &sessionRow{expiresAt: timeOf(*expires), userID: userID, email: valueOf(email), name: valueOf(name)}
+	}
+	return found, rows.Err()
+}
+
+// timeOf reads seconds since 1970, bounded to what a calendar can show: PostgreSQL also has ±infinity.
+func timeOf(seconds float64) time.Time {
+	seconds = min(max(seconds, minNumericDate), maxNumericDate)
+	whole, fraction := math.Modf(seconds)
+	return time.Unix(int64(whole), int64(math.Round(fraction*1e6))*1e3)
+}
+
+func valueOf(text *string) string {
+	if text == nil {
+		return ""
+	}
+	return *text
+}
+
+// isConnectionLost tells a dead connection, or one that a stopping server takes away (SQLSTATE class 57P), from a refused query.
+func isConnectionLost(err error) bool {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return len(pgErr.Code) == 5 && pgErr.Code[:3] == "57P"
+	}
+	_, isConnecting := errors.AsType[*pgconn.ConnectError](err)
+	return !isConnecting
+}
+
+// withoutConnectionString leaves out of an error what a connection string holds: user and database.
+func withoutConnectionString(err error) error {
+	if connectErr, ok := errors.AsType[*pgconn.ConnectError](err); ok && connectErr.Unwrap() != nil {
+		return connectErr.Unwrap()
+	}
+	return err
+}
+
+// discover finds the tables when the database is first reached, and again when they have changed.
+func (d *database) discover(ctx context.Context) {
+	said := ""
+	for {
+		err := d.findTables(ctx)
+		switch {
+		case err == nil:
+			said = ""
+			select {
+			case <-ctx.Done():
+				return
+			case <-d.missing:
+			}
+			continue
+		case ctx.Err() != nil:
+			return
+		case err.Error() != said: // once, and not every second
+			said = err.Error()
+			d.fault.Store(&err)
+			d.log.Warn("database not usable yet; trying again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(discoveryInterval):
+		}
+	}
+}
+
+// findTables looks at the catalogue, and proves with an empty question that the query works.
+func (d *database) findTables(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
+	defer cancel()
+	tables, err := readCatalogue(ctx, d.pool)
+	if err != nil {
+		return withoutConnectionString(err)
+	}
+	found, err := findSchema(tables, d.names, d.schema)
+	if err != nil {
+		return err
+	}
+	query := found.query()
+	if _, err := d.askOnce(ctx, query, []string{}); err != nil {
+		return withoutConnectionString(err)
+	}
+	d.query.Store(&query)
+	d.ready.Store(true)
+	d.log.Info("database ready", "sessions", found.session.String(), "users", found.user.String())
+	if statement := found.missingIndex(); statement != "" {
+		d.log.Warn("the session table has no index on its token, so each check reads the whole table", "create", statement)
+	}
+	return nil
+}

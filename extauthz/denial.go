@@ -1,0 +1,206 @@
+package extauthz
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Reason is why a check did not allow. It is one word for one cause, the same in the log, in the
+// metric's label, in the dynamic metadata, in the tests' names and in docs/reasons.md.
+type Reason string
+
+const (
+	ReasonMissingCredential     Reason = "missing_credential"
+	ReasonRepeatedAuthorization Reason = "repeated_authorization"
+	ReasonMalformedCredential   Reason = "malformed_credential"
+	ReasonOversizedCredential   Reason = "oversized_credential"
+	ReasonUnsignedCookie        Reason = "unsigned_cookie"
+
+	ReasonMalformedToken        Reason = "malformed_token"
+	ReasonUnsupportedAlgorithm  Reason = "unsupported_algorithm"
+	ReasonUnsupportedType       Reason = "unsupported_type"
+	ReasonMissingKeyID          Reason = "missing_key_id"
+	ReasonUnknownKey            Reason = "unknown_key"
+	ReasonUnusableKey           Reason = "unusable_key"
+	ReasonKeyAlgorithmMismatch  Reason = "key_algorithm_mismatch"
+	ReasonSecretNotConfigured   Reason = "secret_not_configured"
+	ReasonBadSignature          Reason = "bad_signature"
+	ReasonMalformedClaims       Reason = "malformed_claims"
+	ReasonExpired               Reason = "expired"
+	ReasonNotYetValid           Reason = "not_yet_valid"
+	ReasonIssuedInFuture        Reason = "issued_in_future"
+	ReasonWrongIssuer           Reason = "wrong_issuer"
+	ReasonWrongAudience         Reason = "wrong_audience"
+	ReasonMissingSubject        Reason = "missing_subject"
+	ReasonSessionsNotConfigured Reason = "sessions_not_configured"
+	ReasonUnknownSession        Reason = "unknown_session"
+	ReasonCrossSite             Reason = "cross_site"
+	ReasonJWKSUnavailable       Reason = "jwks_unavailable"
+	ReasonDatabaseUnavailable   Reason = "database_unavailable"
+	ReasonTimeBudgetSpent       Reason = "time_budget_spent"
+	ReasonInternalError         Reason = "internal_error"
+)
+
+// The details are the bodies that clients of the Python verifier already know.
+const (
+	detailMissing     = "Not authenticated: Missing Authorization header"
+	detailInvalid     = "Invalid token"
+	detailExpired     = "Token has expired"
+	detailNoSubject   = "Invalid token: missing user ID"
+	detailCrossSite   = "Cross-site request refused"
+	detailUnavailable = "Authentication service unavailable"
+)
+
+// Fact is what a reason stands for: the answer that it gives, and how to find and mend its cause.
+type Fact struct {
+	Reason  Reason
+	Status  int    // HTTP status of the answer
+	Detail  string // the answer's body is {"detail": Detail}
+	Step    string // the step of the check that failed, one of the names in [Explanation]
+	Meaning string // what was found
+	Mend    string // what to do about it
+}
+
+// facts is the reason table, in the order of the steps.
+var facts = []Fact{
+	{ReasonMissingCredential, http.StatusUnauthorized, detailMissing, StepCredential,
+		"No Authorization header with the scheme Bearer, and no session cookie.",
+		"Send `Authorization: Bearer …` or the session cookie. With Envoy's `allowed_headers`, list `authorization` and `cookie`."},
+	{ReasonRepeatedAuthorization, http.StatusUnauthorized, detailInvalid, StepCredential,
+		"More than one Authorization header, or one that holds a comma.",
+		"Send exactly one Authorization header with one credential."},
+	{ReasonMalformedCredential, http.StatusUnauthorized, detailInvalid, StepShape,
+		"The credential is neither a JWT (three base64url parts) nor a session token, raw or `value.signature`.",
+		"Send the token as Better Auth issued it, whole and unquoted."},
+	{ReasonOversizedCredential, http.StatusUnauthorized, detailInvalid, StepShape,
+		"The credential is longer than 64 KiB.",
+		"Put less into the token (`definePayload`)."},
+	{ReasonUnsignedCookie, http.StatusUnauthorized, detailInvalid, StepShape,
+		"The session cookie holds no signature; Better Auth always signs it.",
+		"Send the cookie unchanged. A raw session token belongs into `Authorization: Bearer …`."},
+	{ReasonMalformedToken, http.StatusUnauthorized, detailInvalid, StepShape,
+		"A JWT whose base64url or header is not strictly well-formed: padding, stray bits, a repeated name, a `crit` header.",
+		"Issue the token with a JOSE library and pass it on unchanged."},
+	{ReasonUnsupportedType, http.StatusUnauthorized, detailInvalid, StepShape,
+		"The header's `typ` names another kind of JWT, such as a cookie-cache token.",
+		"Send an access token: `typ` absent, `JWT` or `at+jwt`."},
+	{ReasonUnsupportedAlgorithm, http.StatusUnauthorized, detailInvalid, StepShape,
+		"The header's `alg` is not one of EdDSA, ES256, ES512, PS256, RS256 and HS256.",
+		"Sign with an algorithm that Better Auth issues."},
+	{ReasonMissingKeyID, http.StatusUnauthorized, detailInvalid, StepKey,
+		"A token with an asymmetric `alg` and no `kid`.",
+		"Issue the token with the `kid` of its key; Better Auth does."},
+	{ReasonUnknownKey, http.StatusUnauthorized, detailInvalid, StepKey,
+		"No key of the JWKS has this `kid`, after a fetch that began when the check had arrived.",
+		"Check that `BETTER_AUTH_URL` (or `JWKS_URL`) is the issuer of this token, and that its key was not withdrawn."},
+	{ReasonUnusableKey, http.StatusUnauthorized, detailInvalid, StepKey,
+		"The JWKS lists the key, but it may not verify tokens: RSA under 2048 bits, symmetric, private, `use` other than `sig`, or an `alg` that does not fit it.",
+		"Create a fresh signing key in Better Auth."},
+	{ReasonKeyAlgorithmMismatch, http.StatusUnauthorized, detailInvalid, StepKey,
+		"The header's `alg` is not the key's own.",
+		"Sign with the algorithm that the JWKS gives for this `kid`."},
+	{ReasonSecretNotConfigured, http.StatusUnauthorized, detailInvalid, StepKey,
+		"An HS256 token or a session cookie, and no `BETTER_AUTH_SECRET` to check its signature with.",
+		"Set `BETTER_AUTH_SECRET` or `BETTER_AUTH_SECRET_FILE` to Better Auth's secret."},
+	{ReasonBadSignature, http.StatusUnauthorized, detailInvalid, StepSignature,
+		"The signature does not fit the credential and its key.",
+		"If this is no forgery: the secret here and in Better Auth must be the same, and the token must arrive unchanged."},
+	{ReasonMalformedClaims, http.StatusUnauthorized, detailInvalid, StepClaims,
+		"Signed, but the claims are not a JSON object in which each name stands once and has its type, with a numeric `exp`.",
+		"Issue `exp` as a number of seconds, `aud` as a string or an array of strings, `email` and `name` as strings."},
+	{ReasonExpired, http.StatusUnauthorized, detailExpired, StepTimes,
+		"The signature is right; the token's `exp` or the session's `expiresAt` is past.",
+		"Get a fresh token or sign in again. If it should be alive, compare the clocks."},
+	{ReasonNotYetValid, http.StatusUnauthorized, detailInvalid, StepTimes,
+		"The token's `nbf` lies in the future.",
+		"Compare the clocks of the issuer and of this server."},
+	{ReasonIssuedInFuture, http.StatusUnauthorized, detailInvalid, StepTimes,
+		"The token's `iat` lies in the future.",
+		"Compare the clocks of the issuer and of this server."},
+	{ReasonWrongIssuer, http.StatusUnauthorized, detailInvalid, StepIssuer,
+		"The token's `iss` is not `BETTER_AUTH_URL`.",
+		"Set `BETTER_AUTH_URL` to the token's `iss`, or `jwt.issuer` in Better Auth to `BETTER_AUTH_URL`."},
+	{ReasonWrongAudience, http.StatusUnauthorized, detailInvalid, StepAudience,
+		"The token's `aud` holds none of `API_AUDIENCE`.",
+		"Set `API_AUDIENCE` to the token's `aud`, or `jwt.audience` in Better Auth to `API_AUDIENCE`."},
+	{ReasonSessionsNotConfigured, http.StatusUnauthorized, detailInvalid, StepRow,
+		"A session token, and no `DATABASE_URL` to look it up in.",
+		"Set `DATABASE_URL` to Better Auth's database."},
+	{ReasonUnknownSession, http.StatusUnauthorized, detailInvalid, StepRow,
+		"No row of the session table has this token, or its user has no row.",
+		"Sign in again. If the session should exist, check that `DATABASE_URL` is Better Auth's database."},
+	{ReasonMissingSubject, http.StatusUnauthorized, detailNoSubject, StepSubject,
+		"A valid token whose `sub` is missing, empty, not a string, or holds control characters.",
+		"Issue tokens with the user's id as `sub`."},
+	{ReasonCrossSite, http.StatusForbidden, detailCrossSite, StepSite,
+		"An unsafe method, or a WebSocket, authenticated by the cookie and sent from another site.",
+		"Call from the same site, or send the token as `Authorization: Bearer …`."},
+	{ReasonJWKSUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepKey,
+		"The JWKS was never fetched, is older than a day, or lacks this `kid` and cannot be fetched now.",
+		"See that this server reaches `<BETTER_AUTH_URL>/api/auth/jwks`; its log says how the fetch failed."},
+	{ReasonDatabaseUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepRow,
+		"PostgreSQL could not be asked, or its tables do not fit.",
+		"See that this server reaches `DATABASE_URL`; its log says what failed."},
+	{ReasonTimeBudgetSpent, http.StatusServiceUnavailable, detailUnavailable, StepRow,
+		"The check's time budget (400 ms, or less when the caller's deadline is nearer) ran out before there was an answer.",
+		"Look for a slow database or issuer. In Envoy, give the filter a timeout of 0.5 s."},
+	{ReasonInternalError, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
+		"A fault of this server; the request was refused.",
+		"Report it with the log line."},
+}
+
+var factOf = func() map[Reason]*Fact {
+	byReason := make(map[Reason]*Fact, len(facts))
+	for i := range facts {
+		byReason[facts[i].Reason] = &facts[i]
+	}
+	return byReason
+}()
+
+// Facts returns the reason table, one row a reason, in the order of the check's steps. The slice is the caller's.
+func Facts() []Fact { return append([]Fact(nil), facts...) }
+
+// Denial is the answer to a request that is not allowed: a refusal (401, 403) or an outage (503).
+// It is an error, so that a verifier returns it as one. Denials are immutable.
+type Denial struct {
+	*Fact
+	// Got and Want say what differed, where two values did. They never hold a token or a secret.
+	Got, Want string
+
+	cause error // what failed, for an outage
+}
+
+// Error gives the reason and what differed; it never holds a credential.
+func (d *Denial) Error() string {
+	text := string(d.Reason)
+	if d.Got != "" || d.Want != "" {
+		text += fmt.Sprintf(": got %s, want %s", d.Got, d.Want)
+	}
+	if d.cause != nil {
+		text += ": " + d.cause.Error()
+	}
+	return text
+}
+
+// Unwrap returns what failed, for an outage; else nil.
+func (d *Denial) Unwrap() error { return d.cause }
+
+func deny(reason Reason) *Denial { return &Denial{Fact: factOf[reason]} }
+
+func denyDiffering(reason Reason, got, want string) *Denial {
+	return &Denial{Fact: factOf[reason], Got: got, Want: want}
+}
+
+// unavailable is the denial of what could not be checked: always 503, never 401 and never allow.
+func unavailable(reason Reason, cause error) *Denial {
+	return &Denial{Fact: factOf[reason], cause: cause}
+}
+
+// denialOf turns any verifier's error into the one answer it stands for.
+func denialOf(err error) *Denial {
+	if denial, ok := errors.AsType[*Denial](err); ok {
+		return denial
+	}
+	return unavailable(ReasonInternalError, err)
+}

@@ -1,0 +1,160 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// The steps of a check.
+const (
+	StepCredential = "credential" // one credential is there
+	StepShape      = "shape"      // it is a JWT or a session token
+	StepKey        = "key"        // the key or secret for its signature is there
+	StepSignature  = "signature"
+	StepClaims     = "claims" // each has its type
+	StepTimes      = "times"  // exp, nbf, iat; a session's expiresAt
+	StepIssuer     = "issuer"
+	StepAudience   = "audience"
+	StepRow        = "row"     // the session's row in PostgreSQL
+	StepSubject    = "subject" // the user's id
+	StepSite       = "site"    // where a cookie's request comes from
+)
+
+var stepsOf = [kinds][]string{
+	KindJWT:     {StepShape, StepKey, StepSignature, StepClaims, StepTimes, StepIssuer, StepAudience, StepSubject},
+	KindHS256:   {StepShape, StepKey, StepSignature, StepClaims, StepTimes, StepIssuer, StepAudience, StepSubject},
+	KindSession: {StepShape, StepKey, StepSignature, StepRow, StepTimes, StepSubject},
+}
+
+// Step is one step of an [Explanation].
+type Step struct {
+	Name string
+	// Found says in a few words what was found; empty when the step was not reached.
+	Found string
+	// Denial is what the step alone would answer; nil when it passed or was not reached.
+	Denial *Denial
+	// Reached is false for a step behind one that must pass first.
+	Reached bool
+}
+
+// Explanation is how one credential is judged, step by step.
+type Explanation struct {
+	Steps    []Step
+	Identity Identity // meaningful when Denial is nil
+	Denial   *Denial  // the answer; nil means allow. Where several steps fail, it is one of them.
+}
+
+// Explain judges a credential as [Authorizer.Check] would, except for the time budget and for the
+// request's own site, and says how each step went. Once a signature is verified all claims are
+// judged, so that several faults show at once. Nothing is logged or counted.
+func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explanation {
+	identity, err := a.verifiers.Verify(ctx, credential)
+	e := Explanation{Identity: identity}
+	failed := ""
+	if err != nil {
+		e.Denial = denialOf(err)
+		failed = e.Denial.Step
+		if failed == StepRow && credential.Kind == KindJWT {
+			failed = StepKey // the budget was spent waiting for the JWKS
+		}
+	}
+	steps := stepsOf[credential.Kind]
+	last := len(steps) - 1
+	if failed != "" {
+		last = slices.Index(steps, failed)
+	}
+	for i, name := range steps {
+		step := Step{Name: name, Reached: i <= last}
+		switch {
+		case i < last || e.Denial == nil:
+			step.Found = a.found(name, &credential, &identity)
+		case i == last:
+			step.Denial = e.Denial
+		}
+		e.Steps = append(e.Steps, step)
+	}
+	if failed != "" && credential.Kind != KindSession && slices.Index(steps, failed) > slices.Index(steps, StepClaims) {
+		a.explainClaims(&e, &credential)
+	}
+	return e
+}
+
+// explainClaims judges each claim on its own.
+func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
+	claims, err := parseClaims(credential.jwt.payload)
+	if err != nil {
+		return
+	}
+	expected := &a.expected[credential.Kind]
+	verdicts := map[string]error{
+		StepTimes:    expected.checkTimes(&claims, a.now()),
+		StepIssuer:   expected.checkIssuer(&claims),
+		StepAudience: expected.checkAudience(&claims),
+		StepSubject:  checkSubject(claims.subject),
+	}
+	identity := claims.identity(e.Identity.Method)
+	for i := range e.Steps {
+		step := &e.Steps[i]
+		verdict, isClaim := verdicts[step.Name]
+		switch {
+		case !isClaim:
+		case verdict != nil:
+			*step = Step{Name: step.Name, Denial: denialOf(verdict), Reached: true}
+		default:
+			*step = Step{Name: step.Name, Found: a.found(step.Name, credential, &identity), Reached: true}
+		}
+	}
+}
+
+// found says what a step that passed has found.
+func (a *Authorizer) found(step string, credential *Credential, identity *Identity) string {
+	switch step {
+	case StepShape:
+		return credential.describe()
+	case StepKey:
+		switch {
+		case credential.Kind == KindJWT:
+			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)), credential.jwt.algorithm, a.keys.url)
+		case credential.Kind == KindSession && credential.Signature == "":
+			return "none needed for a raw token"
+		case !a.hasSecret:
+			return "no secret is configured, so the signature does not count"
+		}
+		return "the shared secret"
+	case StepSignature:
+		if credential.Kind == KindSession && credential.Signature == "" {
+			return "none, and none needed in a Bearer credential"
+		}
+		if credential.Kind == KindSession && !a.hasSecret {
+			return "not checked"
+		}
+		return "fits"
+	case StepClaims:
+		return "each once, and of its type"
+	case StepTimes:
+		return fmt.Sprintf("expires %s, in %s", formatTime(identity.ExpiresAt), identity.ExpiresAt.Sub(a.now()).Round(time.Second))
+	case StepIssuer:
+		return quoteList(a.expected[credential.Kind].issuers[:1])
+	case StepAudience:
+		return "one of " + quoteList(a.expected[credential.Kind].audiences)
+	case StepRow:
+		return "there, with its user"
+	}
+	return strconv.QuoteToASCII(clip(identity.Subject))
+}
+
+// describe says what a credential is, without any part of it that is secret.
+func (c *Credential) describe() string {
+	switch {
+	case c.Kind != KindSession:
+		return fmt.Sprintf("JWT, alg %s, %d bytes", c.jwt.algorithm, len(c.Token))
+	case c.Cookie:
+		return "session token from a cookie, signed"
+	case c.Signature != "":
+		return "session token, signed"
+	}
+	return "session token, raw"
+}

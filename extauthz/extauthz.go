@@ -1,0 +1,252 @@
+// Package extauthz is an external-authorization server for Envoy and Istio that runs the full Better
+// Auth token check on every request: JWTs by the issuer's JWKS or by the shared secret,
+// and session tokens by their row in PostgreSQL.
+//
+// Make an [Authorizer] with [New], run its background work with [Authorizer.Run], and register it as
+// the service envoy.service.auth.v3.Authorization of a gRPC server. The way of one request is
+// [Authorizer.Check], from top to bottom.
+//
+// What it does not do: it matches no paths (which routes are protected is Envoy's configuration),
+// issues no tokens and extends no sessions.
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Version is the release, as in CHANGELOG.md.
+const Version = "0.1.0"
+
+// Config says what to check against. The zero value of a field is its default.
+type Config struct {
+	// Issuer is Better Auth's base URL; tokens must have it as iss. A trailing slash does no harm. Required.
+	Issuer string
+	// JWKSURL is where the issuer's keys are; by default Issuer + "/api/auth/jwks".
+	JWKSURL string
+	// Audiences are the accepted values of aud; one is enough. Required.
+	Audiences []string
+	// Secret is Better Auth's secret. It turns on HS256, and the check of a session token's
+	// signature; without it, session cookies are refused.
+	Secret []byte
+	// DatabaseURL is a PostgreSQL connection string. It turns on session tokens.
+	DatabaseURL string
+	// DatabaseConnections bounds the connections to PostgreSQL; by default 4.
+	DatabaseConnections int
+	// Schema overrides what is found in the database's catalogue.
+	Schema SchemaNames
+	// SessionCookie is the cookie's name; by default "better-auth.session_token". The same name with
+	// __Secure- in front is always accepted too.
+	SessionCookie string
+
+	// Logger gets one record a decision; by default slog.Default().
+	Logger *slog.Logger
+	// Metrics is where the counters are registered; by default nowhere.
+	Metrics prometheus.Registerer
+	// Now is the clock that tokens and sessions are judged by; by default time.Now.
+	Now func() time.Time
+	// Client fetches the JWKS; by default one that knows no proxy and stays within the origin.
+	Client *http.Client
+}
+
+const (
+	// DefaultSessionCookie is Better Auth's own name for the session cookie.
+	DefaultSessionCookie = "better-auth.session_token"
+	// DefaultDatabaseConnections is enough for tens of thousands of session checks a second, since
+	// checks share queries.
+	DefaultDatabaseConnections = 4
+)
+
+// A ConfigError tells which field of Config is at fault, in words that end with the mend.
+type ConfigError struct {
+	Field string
+	Fault string // never holds a secret
+}
+
+func (e *ConfigError) Error() string { return e.Field + " " + e.Fault }
+
+// Authorizer decides requests. It implements Envoy's envoy.service.auth.v3.Authorization. All methods
+// are safe for concurrent use.
+type Authorizer struct {
+	authv3.UnimplementedAuthorizationServer
+
+	cookie    string
+	hasSecret bool
+	verifiers chain
+	keys      *remoteKeySet
+	database  *database // nil when not configured
+	expected  [kinds]expectations
+	now       func() time.Time
+	log       *slog.Logger
+	metrics   *metrics
+}
+
+// New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the
+// configuration is a *[ConfigError].
+func New(config Config) (*Authorizer, error) {
+	issuers, err := issuerSpellings(config.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	if config.JWKSURL == "" {
+		config.JWKSURL = issuers[0] + "/api/auth/jwks"
+	} else if err := checkURL("JWKSURL", config.JWKSURL); err != nil {
+		return nil, err
+	}
+	if len(config.Audiences) == 0 {
+		return nil, &ConfigError{"Audiences", "is empty; give the API's URL as it stands in the tokens' aud"}
+	}
+	config.setDefaults()
+
+	a := &Authorizer{cookie: config.SessionCookie, hasSecret: len(config.Secret) > 0, now: config.Now, log: config.Logger, metrics: newMetrics(config.Metrics)}
+	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger)
+	if config.DatabaseURL != "" {
+		a.database, err = newDatabase(config.DatabaseURL, config.Schema, config.DatabaseConnections, config.Logger)
+		if err != nil {
+			return nil, &ConfigError{"DatabaseURL", err.Error()}
+		}
+	}
+	a.expected[KindJWT] = expectations{issuers, config.Audiences, jwksLeeway}
+	a.expected[KindHS256] = expectations{issuers, config.Audiences, 0}
+	a.verifiers = chain{
+		KindJWT:     &jwksVerifier{a.keys, a.expected[KindJWT], config.Now},
+		KindHS256:   &secretVerifier{config.Secret, a.expected[KindHS256], config.Now},
+		KindSession: &sessionVerifier{config.Secret, a.database, config.Now},
+	}
+	return a, nil
+}
+
+func (c *Config) setDefaults() {
+	if c.DatabaseConnections == 0 {
+		c.DatabaseConnections = DefaultDatabaseConnections
+	}
+	if c.SessionCookie == "" {
+		c.SessionCookie = DefaultSessionCookie
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Client == nil {
+		c.Client = newJWKSClient()
+	}
+}
+
+// issuerSpellings returns the issuer without its trailing slash, and then as it was given: Better
+// Auth writes its base URL into iss as it was given to it.
+func issuerSpellings(issuer string) ([]string, error) {
+	if err := checkURL("Issuer", issuer); err != nil {
+		return nil, err
+	}
+	trimmed := strings.TrimRight(issuer, "/")
+	if trimmed == issuer {
+		return []string{issuer}, nil
+	}
+	return []string{trimmed, issuer}, nil
+}
+
+// checkURL wants an absolute http or https URL. It never shows a value that could hold a password.
+func checkURL(field, value string) error {
+	parsed, err := url.Parse(value)
+	switch {
+	case value == "":
+		return &ConfigError{field, "is empty; write a URL like https://app.example.com"}
+	case err != nil:
+		return &ConfigError{field, "is not a URL; write one like https://app.example.com"}
+	case parsed.User != nil:
+		return &ConfigError{field, "holds a user name or password; leave them out"}
+	case parsed.Scheme != "http" && parsed.Scheme != "https":
+		return &ConfigError{field, fmt.Sprintf("is %q, which has no http or https in front; write http://… or https://…", clip(value))}
+	case parsed.Hostname() == "":
+		return &ConfigError{field, fmt.Sprintf("is %q, which names no host; write one like https://app.example.com", clip(value))}
+	case field == "Issuer" && (parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery):
+		return &ConfigError{field, fmt.Sprintf("is %q, which has more than a path; leave out what follows ? or #", clip(value))}
+	}
+	return nil
+}
+
+// Run does the background work until ctx ends: it fetches the JWKS and connects to the database, and
+// goes on trying when either is down. Checks that come before are answered with 503.
+func (a *Authorizer) Run(ctx context.Context) {
+	var work sync.WaitGroup
+	work.Go(func() { a.keys.run(ctx) })
+	if a.database != nil {
+		work.Go(func() { a.database.run(ctx) })
+	}
+	work.Wait()
+}
+
+// Missing names the parts that have not answered once yet: "jwks", "database". When none is left
+// the server is ready, and stays so: a part that fails later fails its own checks only.
+func (a *Authorizer) Missing() []string {
+	var missing []string
+	if a.keys.current.Load() == nil {
+		missing = append(missing, "jwks")
+	}
+	if a.database != nil && !a.database.ready.Load() {
+		missing = append(missing, "database")
+	}
+	return missing
+}
+
+// Check decides one request. It is the whole way, from Envoy's question to the answer; it never
+// returns an error, since Envoy would answer one by its failure mode and not by ours.
+func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	ctx, cancel := withTimeBudget(ctx)
+	defer cancel()
+	r := readRequest(in)
+	d := a.decide(ctx, &r)
+	a.metrics.count(&d)
+	a.logDecision(ctx, &r, &d)
+	if d.denial != nil {
+		return denyResponse(d.denial), nil
+	}
+	return allowResponse(&r, d.identity), nil
+}
+
+// decision is what a check came to, for the answer, the log and the metrics.
+type decision struct {
+	identity Identity // with a denial, no more than what was proven before it
+	denial   *Denial  // nil means allow
+	method   Method   // how the credential was judged; empty when there was none to judge
+}
+
+var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
+
+// decide finds the credential, has it judged, and last asks whether a cookie may do this. A panic
+// anywhere on the way is a denial.
+func (a *Authorizer) decide(ctx context.Context, r *request) (d decision) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			a.log.Error("panic in a check", "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+			d.denial = unavailable(ReasonInternalError, errors.New("panic"))
+		}
+	}()
+	credential, err := readCredential(r, a.cookie)
+	if err != nil {
+		d.denial = denialOf(err)
+		return d
+	}
+	d.method = methodOf[credential.Kind]
+	d.identity, err = a.verifiers.Verify(ctx, credential)
+	if err == nil && credential.Cookie {
+		err = checkSite(r)
+	}
+	if err != nil {
+		d.denial = denialOf(err)
+	}
+	return d
+}

@@ -1,0 +1,41 @@
+package extauthz
+
+import (
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Method is how an identity was proven; the backend reads it in x-auth-method.
+type Method string
+
+const (
+	MethodJWKS    Method = "jwks"    // a JWT signed by a key of the issuer's JWKS
+	MethodHS256   Method = "hs256"   // a JWT signed with the shared secret
+	MethodSession Method = "session" // a session token with a live row
+)
+
+// Identity is who a request comes from. It is a value; copies are independent.
+type Identity struct {
+	Subject string // the user's id: never empty, no control characters
+	Email   string // empty when not known
+	Name    string // empty when not known
+	Method  Method
+	// IssuedAt is the JWT's iat (RFC 7519 §4.1.6); the zero time when there is none, as for sessions.
+	IssuedAt time.Time
+	// ExpiresAt is the JWT's exp (RFC 7519 §4.1.4) or the session's expiresAt.
+	ExpiresAt time.Time
+}
+
+// checkSubject refuses a subject that could not be told apart, or could not travel, in a header or a log line.
+func checkSubject(subject string) error {
+	if subject == "" || !utf8.ValidString(subject) {
+		return deny(ReasonMissingSubject)
+	}
+	for _, r := range subject {
+		if unicode.IsControl(r) {
+			return deny(ReasonMissingSubject)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package extauthz
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jwk"
+	"github.com/lestrrat-go/jwx/v2/jws"
+)
+
+// This file is the only one that knows the JOSE library: it turns a JWKS document into keys, and
+// verifies a signature by one of them.
+
+// Bounds of an RSA key's modulus, in bits: RFC 7518 §3.3 asks for 2048 or more; past 8192 one
+// verification costs too much for what it adds.
+const (
+	minRSABits = 2048
+	maxRSABits = 8192
+)
+
+const algorithmHS256 = "HS256"
+
+// asymmetricAlgorithms are those that Better Auth can issue.
+var asymmetricAlgorithms = []string{"EdDSA", "ES256", "ES512", "PS256", "RS256"}
+
+// key is one entry of a JWKS. Its algorithm is fixed when it is read; a token cannot choose.
+type key struct {
+	id        string
+	algorithm string
+	public    crypto.PublicKey
+	verifier  jws.Verifier
+	// fault is why the key may not verify tokens; empty for a good key. A listed key that is of no
+	// use stays known, so that its tokens are refused without asking the issuer again.
+	fault string
+}
+
+// parseKeys reads a JWKS document (RFC 7517 §5). One bad key does not spoil the others; what is not a JWKS at all is an error.
+func parseKeys(document []byte) (map[string]*key, error) {
+	var set struct {
+		Keys []jsontext.Value `json:"keys"`
+	}
+	// A name that is repeated within one key is that key's fault, not the document's (RFC 7517 §4).
+	if err := json.Unmarshal(document, &set, jsontext.AllowDuplicateNames(true)); err != nil {
+		return nil, errors.New("not a JWKS: not a JSON object with an array \"keys\"")
+	}
+	if set.Keys == nil {
+		return nil, errors.New("not a JWKS: no array \"keys\"")
+	}
+	keys := make(map[string]*key, len(set.Keys))
+	for _, raw := range set.Keys {
+		parsed, ok := parseKey(raw)
+		if !ok {
+			continue // without a kid no token can name it
+		}
+		// Of two keys with one kid, the first that is good counts.
+		if earlier := keys[parsed.id]; earlier == nil || (earlier.fault != "" && parsed.fault == "") {
+			keys[parsed.id] = parsed
+		}
+	}
+	return keys, nil
+}
+
+// parseKey reads one JWK; ok is false when it has no kid.
+func parseKey(raw jsontext.Value) (parsed *key, ok bool) {
+	var head struct {
+		ID         string   `json:"kid"`
+		Type       string   `json:"kty"`
+		Algorithm  string   `json:"alg"`
+		Use        string   `json:"use"`
+		Operations []string `json:"key_ops"`
+		Private    any      `json:"d"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil || head.ID == "" {
+		return nil, false
+	}
+	parsed = &key{id: head.ID}
+	switch {
+	case head.Type == "oct":
+		parsed.fault = "symmetric: a key that signs must not be published"
+	case head.Private != nil:
+		parsed.fault = "private: a key that signs must not be published"
+	case head.Use != "" && head.Use != "sig":
+		parsed.fault = fmt.Sprintf("its use is %q, not \"sig\"", clip(head.Use))
+	case head.Operations != nil && !slices.Contains(head.Operations, "verify"):
+		parsed.fault = "its key_ops do not hold \"verify\""
+	default:
+		if err := parsed.readPublic(raw, head.Algorithm); err != nil {
+			parsed.fault = err.Error()
+		}
+	}
+	return parsed, true
+}
+
+// readPublic takes the public key out of the JWK and fixes its algorithm: the JWK's own alg, which
+// must fit the key, or where it has none the only one (for RSA the usual one) that does.
+func (k *key) readPublic(raw jsontext.Value, algorithm string) error {
+	decoded, err := jwk.ParseKey(raw)
+	if err != nil {
+		return errors.New("not a well-formed JWK")
+	}
+	var public any
+	if err := decoded.Raw(&public); err != nil {
+		return errors.New("not a well-formed public key")
+	}
+	var fitting []string
+	switch public := public.(type) {
+	case ed25519.PublicKey:
+		if len(public) != ed25519.PublicKeySize {
+			return errors.New("not an Ed25519 public key of 32 bytes")
+		}
+		fitting = []string{"EdDSA"}
+	case *ecdsa.PublicKey:
+		if _, err := public.ECDH(); err != nil {
+			return errors.New("its point is not on the curve")
+		}
+		fitting = map[string][]string{"P-256": {"ES256"}, "P-521": {"ES512"}}[public.Curve.Params().Name]
+	case *rsa.PublicKey:
+		if bits := public.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return fmt.Errorf("RSA with %d bits, not %d to %d", bits, minRSABits, maxRSABits)
+		}
+		fitting = []string{"RS256", "PS256"}
+	}
+	if len(fitting) == 0 {
+		return errors.New("its type or curve is not one that Better Auth issues")
+	}
+	if algorithm == "" {
+		algorithm = fitting[0]
+	}
+	if !slices.Contains(fitting, algorithm) {
+		return fmt.Errorf("its alg %q does not fit it", clip(algorithm))
+	}
+	if k.verifier, err = jws.NewVerifier(jwa.SignatureAlgorithm(algorithm)); err != nil {
+		return fmt.Errorf("its alg %q cannot be verified", algorithm)
+	}
+	k.public, k.algorithm = public, algorithm
+	return nil
+}
+
+// verify tells whether the signature is this key's over the signed bytes.
+func (k *key) verify(signed, signature []byte) bool {
+	return k.verifier.Verify(signed, signature, k.public) == nil
+}

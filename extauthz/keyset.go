@@ -1,0 +1,276 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	refreshInterval = time.Minute            // between two fetches while all is well, less up to a tenth
+	retryInterval   = 2 * time.Second        // between two fetches while the issuer fails, less up to a half
+	fetchSpacing    = 250 * time.Millisecond // between the starts of any two fetches: four a second at most
+	fetchTimeout    = 3 * time.Second        // of one fetch, from its start to the last byte
+	maxKeySetAge    = 24 * time.Hour         // how long keys count while the issuer cannot be reached
+	maxDocument     = 1 << 20                // bytes of a JWKS document
+	maxRetryAfter   = 5 * time.Minute        // the longest that an issuer's Retry-After is believed
+)
+
+// keySet is the issuer's keys as one fetch brought them. It is never changed, only replaced.
+type keySet struct {
+	keys    map[string]*key
+	fetched time.Time // when the fetch began
+}
+
+// remoteKeySet keeps the current key set of one issuer (RFC 7517) and fetches it: every minute, and
+// when a check meets a kid that it does not know. All methods are safe for concurrent use.
+type remoteKeySet struct {
+	url    string
+	client *http.Client
+	now    func() time.Time
+	log    *slog.Logger
+
+	current atomic.Pointer[keySet] // nil until the first fetch succeeds
+
+	mu      sync.Mutex
+	waiting *fetch // collects the checks that wait for a fetch which has not begun; guarded by mu
+
+	wanted chan struct{} // wakes run; whether somebody waits is said by waiting.joined
+	failed bool          // whether the last fetch did; run's alone
+	calmAt time.Time     // not before this time, by the issuer's Retry-After; run's alone
+}
+
+// fetch is one request to the issuer, shared by all who waited for it to begin.
+type fetch struct {
+	joined bool // somebody waits for it; guarded by remoteKeySet.mu
+	done   chan struct{}
+	err    error // why it brought no key set; valid once done is closed
+}
+
+func newRemoteKeySet(url string, client *http.Client, now func() time.Time, log *slog.Logger) *remoteKeySet {
+	return &remoteKeySet{url: url, client: client, now: now, log: log, waiting: newFetch(), wanted: make(chan struct{}, 1)}
+}
+
+func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
+
+// key returns the issuer's key of that id, or nil when the issuer has none. A known id is answered
+// from memory; an unknown one by a fetch that begins after this call, which the checks that come
+// in the meantime share. The error is a *Denial with status 503: the keys could not be had in time.
+func (s *remoteKeySet) key(ctx context.Context, id string) (*key, error) {
+	set := s.current.Load()
+	if set != nil && s.now().Sub(set.fetched) < maxKeySetAge {
+		if known := set.keys[id]; known != nil {
+			return known, nil
+		}
+	}
+	if err := s.await(ctx); err != nil {
+		return nil, err
+	}
+	return s.current.Load().keys[id], nil
+}
+
+// await joins the next fetch and waits for its end.
+func (s *remoteKeySet) await(ctx context.Context) error {
+	s.mu.Lock()
+	next := s.waiting
+	next.joined = true
+	s.mu.Unlock()
+	select {
+	case s.wanted <- struct{}{}:
+	default: // run is woken already
+	}
+	select {
+	case <-next.done:
+		if next.err != nil {
+			return unavailable(ReasonJWKSUnavailable, next.err)
+		}
+		return nil
+	case <-ctx.Done():
+		return unavailable(ReasonTimeBudgetSpent, errors.New("waiting for the JWKS"))
+	}
+}
+
+// run fetches until the context ends. It alone fetches, one at a time and under its own context, so
+// that no client's impatience or flood reaches the issuer.
+func (s *remoteKeySet) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		started := time.Now()
+		s.calmAt = time.Time{}
+		s.fetchOnce(ctx)
+		s.rest(ctx, started)
+	}
+	s.take().end(errors.New("shutting down"))
+}
+
+// rest waits for the next fetch to be due: by the clock, or because a check waits for one and the
+// last one, which started then, is far enough away.
+func (s *remoteKeySet) rest(ctx context.Context, started time.Time) {
+	refresh := time.NewTimer(s.pause())
+	defer refresh.Stop()
+	spacing := time.NewTimer(fetchSpacing - time.Since(started))
+	defer spacing.Stop()
+	var wanted chan struct{} // nil, so never ready, until the spacing is over
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-refresh.C:
+			return
+		case <-spacing.C:
+			wanted = s.wanted
+		case <-wanted:
+			if !s.isAwaited() {
+				continue // woken for a fetch that has been
+			}
+			calm := time.Until(s.calmAt)
+			if calm <= 0 {
+				return
+			}
+			s.take().end(fmt.Errorf("the issuer asked to be left alone for another %s", calm.Round(time.Second)))
+		}
+	}
+}
+
+// pause is the time until the next fetch that nobody asked for, jittered so that replicas spread out.
+func (s *remoteKeySet) pause() time.Duration {
+	if calm := time.Until(s.calmAt); calm > 0 {
+		return fetchSpacing + calm + rand.N(retryInterval)
+	}
+	if s.failed {
+		return retryInterval - rand.N(retryInterval/2)
+	}
+	return refreshInterval - rand.N(refreshInterval/10)
+}
+
+// take returns the fetch that collects those who wait and lets later ones join the next.
+func (s *remoteKeySet) take() *fetch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.waiting
+	s.waiting = newFetch()
+	return taken
+}
+
+// isAwaited tells whether a check waits for the next fetch.
+func (s *remoteKeySet) isAwaited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting.joined
+}
+
+// end gives the outcome to all who joined the fetch.
+func (f *fetch) end(err error) {
+	f.err = err
+	close(f.done)
+}
+
+// fetchOnce replaces the key set, or keeps it and says in the log why.
+func (s *remoteKeySet) fetchOnce(ctx context.Context) {
+	current := s.take() // whoever joined before this line came before the fetch
+	began := s.now()
+	keys, err := s.get(ctx)
+	if err == nil {
+		s.logChange(keys)
+		s.current.Store(&keySet{keys: keys, fetched: began})
+	} else if ctx.Err() == nil && !s.failed {
+		s.log.Warn("JWKS fetch failed; trying again", "url", s.url, "error", err)
+	}
+	s.failed = err != nil
+	current.end(err)
+}
+
+// logChange says once what a new key set brings.
+func (s *remoteKeySet) logChange(keys map[string]*key) {
+	var earlier map[string]*key
+	if set := s.current.Load(); set != nil {
+		earlier = set.keys
+	}
+	changed := earlier == nil || len(earlier) != len(keys) || s.failed
+	for id, key := range keys {
+		known := earlier[id]
+		changed = changed || known == nil
+		if key.fault != "" && (known == nil || known.fault == "") {
+			s.log.Warn("JWKS key ignored", "kid", clip(id), "fault", key.fault)
+		}
+	}
+	if changed {
+		s.log.Info("JWKS fetched", "url", s.url, "keys", len(keys))
+	}
+}
+
+// get fetches the document once. It reads no more than maxDocument bytes and follows redirects
+// within the origin only.
+func (s *remoteKeySet) get(ctx context.Context) (map[string]*key, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	request.Header.Set("User-Agent", "extauthz/"+Version)
+	response, err := s.client.Do(request)
+	if err != nil {
+		if urlErr, ok := errors.AsType[*url.Error](err); ok {
+			err = urlErr.Err // the log names the URL already
+		}
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		s.calmAt = time.Now().Add(retryAfter(response))
+		return nil, fmt.Errorf("status %d", response.StatusCode)
+	}
+	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	if len(document) > maxDocument {
+		return nil, fmt.Errorf("the answer is longer than %d bytes", maxDocument)
+	}
+	return parseKeys(document)
+}
+
+// retryAfter is how long a failing issuer wants to be left alone: Retry-After (RFC 9110 §10.2.3), or
+// X-Retry-After, which is what Better Auth's own rate limit sends.
+func retryAfter(response *http.Response) time.Duration {
+	for _, name := range []string{"Retry-After", "X-Retry-After"} {
+		value := response.Header.Get(name)
+		if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+			return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+		}
+		if date, err := http.ParseTime(value); err == nil {
+			return min(max(time.Until(date), 0), maxRetryAfter)
+		}
+	}
+	return 0
+}
+
+// newJWKSClient returns the HTTP client for the key set: no proxy from the environment, no cookies,
+// redirects within the same origin only.
+func newJWKSClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	transport.MaxResponseHeaderBytes = 64 << 10
+	return &http.Client{
+		Transport: transport,
+		CheckRedirect: func(request *http.Request, via []*http.Request) error {
+			if first := via[0].URL; request.URL.Scheme != first.Scheme || request.URL.Host != first.Host {
+				return fmt.Errorf("it redirects to another origin, %s://%s", request.URL.Scheme, request.URL.Host)
+			}
+			if len(via) > 3 {
+				return errors.New("it redirects too often")
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,90 @@
+package extauthz
+
+import (
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+)
+
+// request is what a check needs of Envoy's CheckRequest, and nothing else: no body, no path rules.
+type request struct {
+	method string
+	scheme string
+	host   string
+	path   string // raw, with its query; for the log, which cuts the query off
+	client string // the downstream's address
+
+	authorization []string // every Authorization field, in order
+	cookies       []string // every Cookie field, in order
+	secFetchSite  []string
+	origin        []string
+	requestID     string
+	websocket     bool // the request asks to become a WebSocket
+
+	// identityNames are the names of the client's own headers that a backend could take for ours,
+	// as they came. They never reach the backend.
+	identityNames []string
+}
+
+// readRequest reads the fields from headers and from header_map; Envoy sends one of the two
+// (encode_raw_headers). A field that stands in both counts as repeated, which is the safe reading.
+func readRequest(in *authv3.CheckRequest) request {
+	attributes := in.GetAttributes()
+	http := attributes.GetRequest().GetHttp()
+	r := request{
+		method: http.GetMethod(),
+		scheme: http.GetScheme(),
+		host:   http.GetHost(),
+		path:   http.GetPath(),
+		client: attributes.GetSource().GetAddress().GetSocketAddress().GetAddress(),
+	}
+	for name, value := range http.GetHeaders() {
+		r.readHeader(name, value)
+	}
+	for _, header := range http.GetHeaderMap().GetHeaders() {
+		r.readHeader(header.GetKey(), headerValue(header))
+	}
+	return r
+}
+
+func headerValue(header *corev3.HeaderValue) string {
+	if raw := header.GetRawValue(); len(raw) > 0 {
+		return string(raw)
+	}
+	return header.GetValue()
+}
+
+// readHeader files one header. Names are compared without regard to case (RFC 9110 §5.1), though
+// Envoy sends them in lower case.
+func (r *request) readHeader(name, value string) {
+	switch {
+	case strings.EqualFold(name, "authorization"):
+		r.authorization = append(r.authorization, value)
+	case strings.EqualFold(name, "cookie"):
+		r.cookies = append(r.cookies, value)
+	case strings.EqualFold(name, "sec-fetch-site"):
+		r.secFetchSite = append(r.secFetchSite, value)
+	case strings.EqualFold(name, "origin"):
+		r.origin = append(r.origin, value)
+	case strings.EqualFold(name, "upgrade"):
+		r.websocket = r.websocket || strings.Contains(strings.ToLower(value), "websocket")
+	case strings.EqualFold(name, "x-request-id"):
+		r.requestID = value
+	case r.host == "" && (strings.EqualFold(name, "host") || name == ":authority"):
+		r.host = value
+	case isIdentityName(name):
+		r.identityNames = append(r.identityNames, name)
+	}
+}
+
+// isIdentityName tells whether a backend could take the header for one of ours. Underscores count
+// as hyphens, since CGI and WSGI servers fold x_user_id and x-user-id into one (CVE-2025-64484).
+func isIdentityName(name string) bool {
+	const length = len("x-user-") // and of x-auth-
+	if len(name) < length {
+		return false
+	}
+	prefix := strings.ReplaceAll(name[:length], "_", "-")
+	return strings.EqualFold(prefix, "x-user-") || strings.EqualFold(prefix, "x-auth-")
+}

@@ -1,0 +1,50 @@
+package extauthz
+
+import (
+	"context"
+	"time"
+)
+
+// sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.
+type sessionVerifier struct {
+	secret   secret
+	database *database // nil when not configured
+	now      func() time.Time
+}
+
+// Verify implements [Verifier].
+func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Identity, error) {
+	if err := v.verifySignature(&credential); err != nil {
+		return Identity{}, err
+	}
+	if v.database == nil {
+		return Identity{}, deny(ReasonSessionsNotConfigured)
+	}
+	row, err := v.database.session(ctx, credential.Token)
+	if err != nil {
+		return Identity{}, err
+	}
+	if row == nil {
+		return Identity{}, deny(ReasonUnknownSession)
+	}
+	identity := Identity{
+		Subject: row.userID, Email: row.email, Name: row.name,
+		Method: MethodSession, ExpiresAt: row.expiresAt,
+	}
+	if now := v.now(); row.expiresAt.Before(now) {
+		return identity, denyDiffering(ReasonExpired, formatTime(row.expiresAt), "a time after "+formatTime(now))
+	}
+	return identity, checkSubject(identity.Subject)
+}
+
+// verifySignature checks a signed token before PostgreSQL is asked. A raw token needs no signature,
+// a cookie always does.
+func (v *sessionVerifier) verifySignature(credential *Credential) error {
+	switch {
+	case len(v.secret) > 0 && credential.Signature != "":
+		return v.secret.verifySession(credential)
+	case credential.Cookie:
+		return deny(ReasonSecretNotConfigured)
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package extauthz
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// checkSite refuses a request that another site's page made the browser send (CSRF), where that
+// could do something: an unsafe method (RFC 9110 §9.2.1), or a WebSocket, which browsers let any
+// page open. It matters for cookies only, which browsers send unasked.
+func checkSite(r *request) error {
+	switch r.method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		if !r.websocket {
+			return nil
+		}
+	}
+	if len(r.secFetchSite) > 0 {
+		return checkFetchSite(r.secFetchSite)
+	}
+	return checkOrigin(r)
+}
+
+// checkFetchSite judges Sec-Fetch-Site, which a page cannot set. What is not known to be harmless, a
+// repeated field among it, counts as cross-site.
+func checkFetchSite(fields []string) error {
+	if len(fields) == 1 {
+		switch strings.Trim(fields[0], " \t") {
+		case "same-origin", "same-site", "none": // none: the user's own doing
+			return nil
+		}
+	}
+	return denyDiffering(ReasonCrossSite, "Sec-Fetch-Site "+showClaim(strings.Join(fields, ", "), true), "same-origin, same-site or none")
+}
+
+// checkOrigin is for browsers without Sec-Fetch-Site, and for plain http, where none sends it. No
+// Origin means that no browser's script or form sent the request.
+func checkOrigin(r *request) error {
+	if len(r.origin) == 0 {
+		return nil
+	}
+	refusal := denyDiffering(ReasonCrossSite, "Origin "+showClaim(strings.Join(r.origin, ", "), true), "the site of "+showClaim(r.host, true))
+	if len(r.origin) > 1 {
+		return refusal
+	}
+	origin, err := url.Parse(strings.Trim(r.origin[0], " \t"))
+	if err != nil || (origin.Scheme != "http" && origin.Scheme != "https") || origin.Host == "" {
+		return refusal // also "null", which sandboxed pages send
+	}
+	if r.scheme == "https" && origin.Scheme == "http" {
+		return refusal // a page that anybody on the way can write
+	}
+	if site(origin.Host) == "" || site(origin.Host) != site(r.host) {
+		return refusal
+	}
+	return nil
+}
+
+// site is the registrable domain of a host, with or without port; for an address or a single label,
+// such as localhost, the host itself.
+func site(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if net.ParseIP(host) != nil {
+		return host
+	}
+	if domain, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
+		return domain
+	}
+	return host
+}
