@@ -1,0 +1,260 @@
+package extauthz
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+// The shapes in which projects keep Better Auth's tables. Each holds the live and the expired session.
+func TestSchemaShapes(t *testing.T) {
+	for _, row := range []struct {
+		title      string
+		statements []string
+		insert     string // with two %s: the live and the expired token
+		query      string // behind the connection string
+		names      SchemaNames
+		subject    string
+		warning    string // in the log
+	}{
+		{
+			title: "Drizzle, snake_case and timestamp without zone",
+			statements: []string{`create table "user" (id text primary key, name text not null, email text not null, email_verified boolean)`,
+				`create table session (id text primary key, expires_at timestamp not null, token text not null unique, ip_address text, user_agent text, user_id text not null references "user" (id))`,
+				`insert into "user" values ('user-2', 'Ana', 'ana@example.com', true)`},
+			insert:  `insert into session (id, expires_at, token, user_id) values ('a', to_timestamp(%d) at time zone 'UTC', '%s', 'user-2'), ('b', to_timestamp(%d) at time zone 'UTC', '%s', 'user-2')`,
+			subject: "user-2",
+		},
+		{
+			title: "Prisma, timestamp(3), in a schema of its own",
+			statements: []string{`create schema auth`, `create table auth."user" ("id" text primary key, "name" text not null, "email" text not null)`,
+				`create table auth."session" ("id" text primary key, "expiresAt" timestamp(3) not null, "token" text not null, "userId" text not null)`,
+				`create unique index on auth."session" ("token")`,
+				`insert into auth."user" values ('user-2', 'Ana', 'ana@example.com')`},
+			insert:  `insert into auth."session" values ('a', to_timestamp(%d) at time zone 'UTC', '%s', 'user-2'), ('b', to_timestamp(%d) at time zone 'UTC', '%s', 'user-2')`,
+			query:   "&schema=auth&pgbouncer=true&connection_limit=5",
+			subject: "user-2",
+		},
+		{
+			title: "integer ids",
+			statements: []string{`create table "user" ("id" integer primary key, "name" text, "email" text)`,
+				`create table "session" ("id" serial primary key, "expiresAt" timestamptz, "token" varchar(255) unique, "userId" integer references "user")`,
+				`insert into "user" values (42, 'Ana', 'ana@example.com')`},
+			insert:  `insert into "session" ("expiresAt", "token", "userId") values (to_timestamp(%d), '%s', 42), (to_timestamp(%d), '%s', 42)`,
+			subject: "42",
+		},
+		{
+			title: "uuid ids, and text in the session",
+			statements: []string{`create table "user" ("id" uuid primary key, "name" text, "email" text)`,
+				`create table "session" ("id" uuid, "expiresAt" timestamptz, "token" text unique, "userId" text)`,
+				`insert into "user" values ('0b8f4dd5-6a3e-4c0e-8a2b-0d6f4a5b6c7d', 'Ana', 'ana@example.com')`},
+			insert:  `insert into "session" ("expiresAt", "token", "userId") values (to_timestamp(%d), '%s', '0b8f4dd5-6a3e-4c0e-8a2b-0d6f4a5b6c7d'), (to_timestamp(%d), '%s', '0b8f4dd5-6a3e-4c0e-8a2b-0d6f4a5b6c7d')`,
+			subject: "0b8f4dd5-6a3e-4c0e-8a2b-0d6f4a5b6c7d",
+		},
+		{
+			title: "plural tables",
+			statements: []string{`create table users (id text primary key, name text, email text)`,
+				`create table sessions (id text, expires_at timestamptz, token text unique, user_id text)`,
+				`insert into users values ('user-2', 'Ana', 'ana@example.com')`},
+			insert:  `insert into sessions (expires_at, token, user_id) values (to_timestamp(%d), '%s', 'user-2'), (to_timestamp(%d), '%s', 'user-2')`,
+			subject: "user-2",
+		},
+		{
+			title: "prefixed tables, beside other tables with tokens",
+			statements: []string{`create table auth_user (id text primary key, name text, email text)`,
+				`create table auth_session (id text, expires_at timestamptz, token text unique, user_id text)`,
+				`create table password_reset (token text unique, expires_at timestamptz, user_id text references auth_user)`,
+				`insert into password_reset values ('reset-token', now() + interval '1 day', null)`,
+				`insert into auth_user values ('user-2', 'Ana', 'ana@example.com')`},
+			insert:  `insert into auth_session (expires_at, token, user_id) values (to_timestamp(%d), '%s', 'user-2'), (to_timestamp(%d), '%s', 'user-2')`,
+			subject: "user-2",
+		},
+		{
+			title: "renamed tables and columns, found by Better Auth's shape, foreign key, type and index",
+			statements: []string{`create table account_holder (holder_no bigint primary key, display_name text, email_address text)`,
+				`create table login (id text primary key, secret_value text not null unique, expiration timestamptz, ip_address text, user_agent text, holder bigint references account_holder)`,
+				`insert into account_holder values (7, 'Ana', 'ana@example.com')`},
+			insert:  `insert into login (id, expiration, secret_value, holder) values ('a', to_timestamp(%d), '%s', 7), ('b', to_timestamp(%d), '%s', 7)`,
+			subject: "7",
+		},
+		{
+			title: "renamed beyond finding, configured",
+			statements: []string{`create schema "my-app"`, `create table "my-app"."People" ("no" integer primary key, "Called" text)`,
+				`create table "my-app"."Visits" ("word" text, "until" timestamptz, "who" integer)`,
+				`insert into "my-app"."People" values (7, 'Ana')`},
+			insert: `insert into "my-app"."Visits" ("until", "word", "who") values (to_timestamp(%d), '%s', 7), (to_timestamp(%d), '%s', 7)`,
+			names: SchemaNames{
+				SessionTable: "my-app.Visits", SessionColumns: map[string]string{"token": "word", "expiresAt": "until", "userId": "who"},
+				UserTable: "my-app.People", UserColumns: map[string]string{"id": "no", "name": "Called", "email": ""},
+			},
+			subject: "7",
+			warning: `create unique index concurrently on \"my-app\".\"Visits\" (\"word\")`,
+		},
+	} {
+		t.Run(row.title, func(t *testing.T) {
+			dsn := newDatabaseURL(t, append(row.statements, fmt.Sprintf(row.insert, in(3600), liveToken, in(-1), expiredToken))...)
+			log := &lockedBuffer{}
+			// The session's time zone must not matter to a timestamp without zone.
+			a := startAuthorizer(t, Config{
+				JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn + row.query + "&timezone=Asia/Tokyo", Schema: row.names,
+				Logger: slog.New(slog.NewTextHandler(log, nil)),
+			})
+			response, err := a.Check(t.Context(), bearerRequest(liveToken))
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectAllowed(t, response, Identity{Subject: row.subject, Method: MethodSession})
+			headers := headerMap(t, response.GetOkResponse().GetHeaders())
+			if headers[HeaderUserName] != "Ana" || headers[HeaderExpiresAt] != fmt.Sprint(in(3600)) {
+				t.Errorf("headers %v", headers)
+			}
+			expectReason(t, checkToken(t, a, expiredToken), ReasonExpired)
+			expectReason(t, checkToken(t, a, unknownToken), ReasonUnknownSession)
+			if got := strings.Contains(log.String(), "no index"); got != (row.warning != "") || !strings.Contains(log.String(), row.warning) {
+				t.Errorf("want the warning %q in:\n%s", row.warning, log)
+			}
+		})
+	}
+}
+
+// A schema that does not fit is one line that names table, column and mend.
+func TestSchemaThatDoesNotFit(t *testing.T) {
+	for _, row := range []struct {
+		title      string
+		statements []string
+		names      SchemaNames
+		want       string
+	}{
+		{"an empty database", nil, SchemaNames{},
+			`no table looks like Better Auth's "session" (token, expiresAt, userId); run Better Auth's migrations, or name the table in EXTAUTHZ_SESSION_TABLE`},
+		{"no token column", []string{`create table "session" ("sid" integer, "expiresAt" timestamptz, "userId" text)`}, SchemaNames{},
+			`table "public"."session" has no column for Better Auth's "token"; name it in EXTAUTHZ_SESSION_COLUMNS as token=column`},
+		{"an expiry that is no time", []string{`create table "session" ("token" text, "expiresAt" bigint, "userId" text)`}, SchemaNames{},
+			`column "public"."session"."expiresAt" has type int8 where Better Auth's "expiresAt" is a timestamp; name another in EXTAUTHZ_SESSION_COLUMNS as expiresAt=column`},
+		{"two that could be it", []string{`create table "sessions" ("token" text, "expiresAt" timestamptz, "userId" text)`, `create table "Session" ("token" text, "expiresAt" timestamptz, "userId" text)`}, SchemaNames{},
+			`both "public"."Session" and "public"."sessions" look like Better Auth's "session"; name one in EXTAUTHZ_SESSION_TABLE`},
+		{"only a table of reset tokens", []string{`create table "password_reset" ("token" text unique, "expires_at" timestamptz, "user_id" text)`}, SchemaNames{},
+			`no table looks like Better Auth's "session"`},
+		{"no user table", []string{`create table "session" ("token" text, "expiresAt" timestamptz, "userId" text)`}, SchemaNames{},
+			`no table looks like Better Auth's "user", and "public"."session"."userId" references none; name it in EXTAUTHZ_USER_TABLE`},
+		{"no e-mail column", []string{`create table "session" ("token" text, "expiresAt" timestamptz, "userId" text)`, `create table "user" ("id" text, "name" text)`}, SchemaNames{},
+			`table "public"."user" has no column for Better Auth's "email"; name it in EXTAUTHZ_USER_COLUMNS as email=column`},
+		{"a configured table that is not there", []string{betterAuthTables}, SchemaNames{SessionTable: "auth.session"},
+			`there is no table "auth.session", which EXTAUTHZ_SESSION_TABLE names`},
+		{"a configured column that is not there", []string{betterAuthTables}, SchemaNames{SessionColumns: map[string]string{"token": "tok"}},
+			`table "public"."session" has no column for Better Auth's "token"; name it in EXTAUTHZ_SESSION_COLUMNS as token=column`},
+	} {
+		t.Run(row.title, func(t *testing.T) {
+			log := &lockedBuffer{}
+			a := runAuthorizer(t, Config{
+				JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: newDatabaseURL(t, row.statements...), Schema: row.names,
+				Logger: slog.New(slog.NewJSONHandler(log, nil)),
+			})
+			eventually(t, "the line in the log", func() bool {
+				return strings.Contains(strings.ReplaceAll(log.String(), `\"`, `"`), row.want)
+			})
+			expectReason(t, checkToken(t, a, liveToken), ReasonDatabaseUnavailable)
+			if missing := a.Missing(); len(missing) == 0 {
+				t.Error("ready, with a schema that does not fit")
+			}
+		})
+	}
+}
+
+// A table that is renamed while we run is found anew.
+func TestSchemaChangesWhileRunning(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+	expectReason(t, checkToken(t, a, liveToken), "")
+	execute(t, dsn, `alter table "session" rename column "expiresAt" to expires_at`)
+	expectReason(t, checkToken(t, a, liveToken), ReasonDatabaseUnavailable)
+	eventually(t, "the renamed column", func() bool { return checkToken(t, a, liveToken) == "" })
+}
+
+// The query must find a token by an index, whatever the ids are.
+func TestQueryUsesTheIndex(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	insertSessions(t, dsn, 20000)
+	execute(t, dsn, `analyze`)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+	rows, err := a.database.pool.Query(t.Context(), "explain "+*a.database.query.Load(), []string{liveToken, "many-7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan []string
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		plan = append(plan, line)
+	}
+	if text := strings.Join(plan, "\n"); !strings.Contains(text, "session_token_key") || strings.Contains(text, "Seq Scan on session") {
+		t.Errorf("the plan:\n%s", text)
+	}
+}
+
+func TestParseDatabaseURL(t *testing.T) {
+	for _, row := range []struct {
+		dsn     string
+		host    string
+		tls     bool
+		schema  string
+		unknown string // a parameter that must not reach the server
+	}{
+		{"postgresql://u:p@db:5432/app", "db", true, "", ""}, // prefer
+		{"postgres://u:p@db/app?sslmode=disable", "db", false, "", ""},
+		{"postgresql+asyncpg://u:p@db/app?ssl=require", "db", true, "", "ssl"},
+		{"postgresql+asyncpg://u:p@db/app?sslmode=require", "db", true, "", ""},
+		{"postgresql+asyncpg://u:p@db/app?ssl=disable&prepared_statement_cache_size=0", "db", false, "", "prepared_statement_cache_size"},
+		{"postgresql+psycopg://u:p@db/app?ssl=true", "db", true, "", "ssl"},
+		{"postgres://u:p%40ss%2Fword@db/app?ssl=false", "db", false, "", "ssl"},
+		{"postgresql://u:p@db/app?schema=auth&pgbouncer=true&connection_limit=1&sslmode=disable", "db", false, "auth", "pgbouncer"},
+		{"postgresql://u:p@ep-x-pooler.neon.tech/app?sslmode=require&channel_binding=require", "ep-x-pooler.neon.tech", true, "", "channel_binding"},
+		{"host=db user=u password=p dbname=app sslmode=disable", "db", false, "", ""},
+		{"postgresql:///app?host=/var/run/postgresql&user=u", "/var/run/postgresql", false, "", ""},
+	} {
+		config, schema, err := parseDatabaseURL(row.dsn)
+		if err != nil {
+			t.Errorf("%s: %v", row.dsn, err)
+			continue
+		}
+		c := config.ConnConfig
+		if c.Host != row.host || (c.TLSConfig != nil) != row.tls || schema != row.schema {
+			t.Errorf("%s: host %s, TLS %v, schema %q", row.dsn, c.Host, c.TLSConfig != nil, schema)
+		}
+		if _, there := c.RuntimeParams[row.unknown]; there {
+			t.Errorf("%s: %s would reach the server", row.dsn, row.unknown)
+		}
+	}
+	for dsn, want := range map[string]string{
+		"mysql://u:s3cret@db/app":                                  `begins with "mysql://"`,
+		"mongodb+srv://u:s3cret@db/app":                            `begins with "mongodb://"`,
+		"postgresql://u:s3cret@db:port/app":                        "is not a PostgreSQL connection string",
+		"postgresql://u:s3cret/x@db/app":                           "is not a PostgreSQL connection string",
+		"s3cret":                                                   "is not a PostgreSQL connection string",
+		"postgresql://u:s3cret@db/app?sslmode=s3cret":              "unknown sslmode",
+		"postgresql://u:s3cret@db/app?ssl=require&sslmode=disable": "both ssl and sslmode",
+		"postgresql://u:s3cret@db/app?%zz":                         "query part that cannot be read",
+	} {
+		_, _, err := parseDatabaseURL(dsn)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v, want %q and no password", dsn, err, want)
+		}
+	}
+}
+
+// Whatever the connection string, a fault never shows any part of the password.
+func FuzzParseDatabaseURL(f *testing.F) {
+	f.Add("postgresql+asyncpg://u:", "@db:5432/app?ssl=require")
+	f.Add("postgres://u:", "/x@db:99999/app")
+	f.Add("host=db password=", " sslmode=odd")
+	f.Fuzz(func(t *testing.T, before, after string) {
+		const password = "correct-horse-battery"
+		if _, _, err := parseDatabaseURL(before + password + after); err != nil && strings.Contains(err.Error(), password) {
+			t.Error(err)
+		}
+	})
+}

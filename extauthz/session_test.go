@@ -1,0 +1,355 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"extauthz/envoy/parts"
+)
+
+// checkToken decides a Bearer token and returns the reason, empty when allowed.
+func checkToken(t testing.TB, a *Authorizer, token string) Reason {
+	t.Helper()
+	response, err := a.Check(context.Background(), bearerRequest(token))
+	if err != nil {
+		t.Error(err)
+	}
+	return Reason(response.GetDynamicMetadata().GetFields()["reason"].GetStringValue())
+}
+
+func insertSessions(t testing.TB, url string, count int) []string {
+	t.Helper()
+	execute(t, url, `insert into "user" ("id", "name", "email", "emailVerified") values ('many', 'Many', 'many@example.com', true) on conflict do nothing`,
+		fmt.Sprintf(`insert into "session" ("id", "expiresAt", "token", "updatedAt", "userId") select 'm' || i, to_timestamp(%d), 'many-' || i, now(), 'many' from generate_series(1, %d) i`, in(3600), count))
+	tokens := make([]string, count)
+	for i := range tokens {
+		tokens[i] = fmt.Sprintf("many-%d", i+1)
+	}
+	return tokens
+}
+
+// A session that was deleted before the check arrived is not allowed, however many checks share queries.
+func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	tokens := insertSessions(t, dsn, 100)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var load sync.WaitGroup
+	for range 16 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				checkToken(t, a, liveToken)
+			}
+		})
+	}
+	connection, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close(t.Context())
+	for _, token := range tokens {
+		if reason := checkToken(t, a, token); reason != "" {
+			t.Fatalf("%s before it was deleted", reason)
+		}
+		if _, err := connection.Exec(t.Context(), `delete from "session" where "token" = $1`, token); err != nil {
+			t.Fatal(err)
+		}
+		if reason := checkToken(t, a, token); reason != ReasonUnknownSession {
+			t.Fatalf("reason %q after it was deleted", reason)
+		}
+	}
+	cancel()
+	load.Wait()
+}
+
+// Checks that wait together share a query, and each gets its own answer.
+func TestChecksShareQueries(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	tokens := insertSessions(t, dsn, 200)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 2})
+
+	// While another transaction holds the table, two queries wait for it and all other checks for those.
+	connection, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close(t.Context())
+	transaction, err := connection.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := transaction.Exec(t.Context(), `lock table "session"`); err != nil {
+		t.Fatal(err)
+	}
+	before := a.database.pool.Stat().AcquireCount()
+	var checks sync.WaitGroup
+	for i, token := range tokens {
+		checks.Go(func() {
+			if i%2 == 1 {
+				if reason := checkToken(t, a, token+"-not"); reason != ReasonUnknownSession {
+					t.Errorf("%s-not: %q", token, reason)
+				}
+				return
+			}
+			if reason := checkToken(t, a, token); reason != "" {
+				t.Errorf("%s: %q", token, reason)
+			}
+		})
+	}
+	for len(a.database.waiting) < len(tokens)-2 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := transaction.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checks.Wait()
+	if queries := a.database.pool.Stat().AcquireCount() - before; queries > 6 {
+		t.Errorf("%d queries for %d checks, want a few", queries, len(tokens))
+	}
+}
+
+// A table that stays locked is an outage within the budget, and leaves no query behind at the server.
+func TestSlowDatabaseIsAnOutage(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+	connection, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close(t.Context())
+	transaction, err := connection.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := transaction.Exec(t.Context(), `lock table "session"`); err != nil {
+		t.Fatal(err)
+	}
+	reason := checkToken(t, a, liveToken)
+	if reason != ReasonTimeBudgetSpent && reason != ReasonDatabaseUnavailable {
+		t.Errorf("reason %q, want an outage", reason)
+	}
+	eventually(t, "the waiting query to be cancelled at the server", func() bool {
+		var waiting int
+		err := connection.QueryRow(t.Context(), `select count(*) from pg_stat_activity where datname = current_database() and application_name = 'extauthz' and wait_event_type = 'Lock'`).Scan(&waiting)
+		return err == nil && waiting == 0
+	})
+	if err := transaction.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "sessions to be allowed again", func() bool { return checkToken(t, a, liveToken) == "" })
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// While PostgreSQL restarts or stands still, session checks are 503 and JWT checks go on; when it
+// is back, so are they. The pool's dead connections are not held against anybody.
+func TestDatabaseOutage(t *testing.T) {
+	server, err := newPostgres(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+	dsn, err := server.CreateDatabase(t.Context(), "outage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, dsn, betterAuthTables, `insert into "user" ("id", "name", "email", "emailVerified") values ('user-2', 'Ana', 'ana@example.com', true)`,
+		fmt.Sprintf(`insert into "session" ("id", "expiresAt", "token", "updatedAt", "userId") values ('s1', to_timestamp(%d), '%s', now(), 'user-2')`, in(3600), liveToken))
+	log := &lockedBuffer{}
+	a := startAuthorizer(t, Config{
+		JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, Logger: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	jwt := signers()["ed"].issue(goodClaims(nil))
+	expectOutage := func() {
+		t.Helper()
+		for range 10 {
+			if reason := checkToken(t, a, liveToken); reason != ReasonDatabaseUnavailable && reason != ReasonTimeBudgetSpent {
+				t.Errorf("session: %q, want an outage", reason)
+			}
+			expectReason(t, checkToken(t, a, jwt), "")
+		}
+	}
+	expectReason(t, checkToken(t, a, liveToken), "")
+
+	// Stopped and started again: not even one check may fail on a dead connection.
+	for range 3 {
+		if err := server.Stop(); err != nil {
+			t.Logf("stop: %v", err)
+		}
+		if err := server.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 8 {
+			expectReason(t, checkToken(t, a, liveToken), "")
+		}
+	}
+
+	server.Stop()
+	expectOutage()
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "sessions after a restart", func() bool { return checkToken(t, a, liveToken) == "" })
+
+	if strings.Contains(log.String(), "postgres@") || strings.Contains(log.String(), "user=") || strings.Contains(log.String(), liveToken) {
+		t.Errorf("the log holds a connection string or a token:\n%s", log)
+	}
+}
+
+// A server that stands still answers nobody and closes nothing.
+func TestFrozenDatabase(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+	expectReason(t, checkToken(t, a, liveToken), "")
+	pids := backends(t, dsn)
+	if len(pids) == 0 {
+		t.Fatal("no server process of ours")
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { syscall.Kill(pid, syscall.SIGCONT) })
+	}
+	reason := checkToken(t, a, liveToken)
+	if reason != ReasonTimeBudgetSpent && reason != ReasonDatabaseUnavailable {
+		t.Errorf("reason %q, want an outage", reason)
+	}
+	eventually(t, "fresh connections in place of the frozen ones", func() bool { return checkToken(t, a, liveToken) == "" })
+}
+
+// backends are the process ids of the server's processes that work for the Authorizer.
+func backends(t *testing.T, dsn string) []int {
+	t.Helper()
+	connection, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close(t.Context())
+	rows, err := connection.Query(t.Context(), `select pid from pg_stat_activity where datname = current_database() and application_name = 'extauthz'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pids
+}
+
+// It starts while its database is down, is not ready, and becomes so by itself.
+func TestDatabaseComesLater(t *testing.T) {
+	port, err := parts.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsn := fmt.Sprintf("postgresql://app:a-secret-password@127.0.0.1:%d/app", port)
+	log := &lockedBuffer{}
+	a := runAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	eventually(t, "the JWKS", func() bool { return slices.Equal(a.Missing(), []string{"database"}) })
+	expectReason(t, checkToken(t, a, liveToken), ReasonDatabaseUnavailable)
+	expectReason(t, checkToken(t, a, signers()["ed"].issue(goodClaims(nil))), "")
+
+	installer, err := parts.NewInstaller(t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := installer.StartPostgres(t.Context(), t.TempDir(), port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+	execute(t, server.URL("postgres"), `create role app login password 'a-secret-password'`, `create database app owner app`)
+	execute(t, server.URL("app"), betterAuthTables)
+	eventually(t, "one line about the rights", func() bool { return strings.Contains(log.String(), "permission denied") })
+	execute(t, server.URL("app"), `grant select on "user", "session" to app`)
+	eventually(t, "readiness", func() bool { return len(a.Missing()) == 0 })
+	expectReason(t, checkToken(t, a, liveToken), ReasonUnknownSession)
+	if strings.Contains(log.String(), "a-secret-password") {
+		t.Errorf("the log holds the password:\n%s", log)
+	}
+}
+
+// A role that may read the columns of the query and nothing else is enough.
+func TestLeastPrivileges(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	role := fmt.Sprintf("least_%d", time.Now().UnixNano())
+	execute(t, dsn, `create role `+role+` login password 'x'`,
+		`grant select ("token", "expiresAt", "userId") on "session" to `+role,
+		`grant select ("id", "email", "name") on "user" to `+role)
+	least, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	least.User = url.UserPassword(role, "x")
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: least.String()})
+	expectReason(t, checkToken(t, a, liveToken), "")
+}
+
+// Behind a pooler that hands each transaction another server connection, named statements get lost.
+// DISCARD ALL between two checks is what such a pooler does to a session.
+func TestNoStateInTheServerConnection(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1})
+	for range 5 {
+		expectReason(t, checkToken(t, a, liveToken), "")
+		var prepared int
+		err := a.database.pool.QueryRow(t.Context(), `select count(*) from pg_prepared_statements`).Scan(&prepared)
+		if err != nil || prepared != 0 {
+			t.Errorf("%d prepared statements (%v), want none", prepared, err)
+		}
+		if _, err := a.database.pool.Exec(t.Context(), `discard all`); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A lone check asks one question of PostgreSQL and nothing beside it.
+func TestOneQueryForALoneCheck(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+	var asked atomic.Int64
+	before := a.database.pool.Stat().AcquireCount()
+	for range 10 {
+		expectReason(t, checkToken(t, a, liveToken), "")
+		asked.Add(1)
+	}
+	if got := a.database.pool.Stat().AcquireCount() - before; got != asked.Load() {
+		t.Errorf("%d queries for %d checks one after the other", got, asked.Load())
+	}
+}
+
+func BenchmarkSessionCheck(b *testing.B) {
+	dsn := sessionsDatabase(b)
+	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, DatabaseURL: dsn})
+	request := bearerRequest(liveToken)
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if response, err := a.Check(context.Background(), request); err != nil || response.GetOkResponse() == nil {
+				b.Error("not allowed", response, err)
+				return
+			}
+		}
+	})
+}
