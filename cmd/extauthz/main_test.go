@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"extauthz": main})
+}
+
+const (
+	issuer   = "http://app.example.com"
+	audience = "http://api.example.com"
+)
+
+// The command as people use it: every script in testdata/ is a session at the shell.
+func TestScripts(t *testing.T) {
+	jwks, issue := newIssuer(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			now := time.Now().Unix()
+			claims := func(changes map[string]any) string {
+				claims := map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "iat": now, "exp": now + 900}
+				for name, value := range changes {
+					claims[name] = value
+				}
+				return issue(claims)
+			}
+			env.Setenv("BETTER_AUTH_URL", issuer)
+			env.Setenv("API_AUDIENCE", audience)
+			env.Setenv("JWKS_URL", jwks.URL)
+			env.Setenv("GOOD", claims(nil))
+			env.Setenv("EXPIRED", claims(map[string]any{"exp": now - 3600}))
+			env.Setenv("WRONG_AUDIENCE", claims(map[string]any{"aud": "http://wrong.example.com", "iss": issuer}))
+			good := claims(nil)
+			env.Setenv("FORGED", good[:strings.LastIndex(good, ".")+1]+strings.Repeat("A", 86))
+			env.Setenv("CLOSED_PORT", closedPort(t))
+			return os.WriteFile(filepath.Join(env.WorkDir, "token"), []byte(good+"\n"), 0o600)
+		},
+	})
+}
+
+// The exit status is the verdict: 0 allow, 1 deny, 2 could not be checked.
+func TestExitStatus(t *testing.T) {
+	jwks, issue := newIssuer(t)
+	t.Setenv("BETTER_AUTH_URL", issuer)
+	t.Setenv("API_AUDIENCE", audience)
+	t.Setenv("JWKS_URL", jwks.URL)
+	good := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 60})
+	for _, row := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"check", good}, exitOK},
+		{[]string{"check", good + "A"}, exitDeny},
+		{[]string{"check", "--cookie", "raw"}, exitDeny},
+		{[]string{"check", "--jwks-url", "http://127.0.0.1:" + closedPort(t), good}, exitFault},
+		{[]string{"check"}, exitFault},
+		{[]string{"check", "--api-audience", " ", good}, exitFault},
+		{[]string{"serve", "--listen", "x"}, exitFault},
+		{[]string{"version"}, exitOK},
+		{nil, exitFault},
+	} {
+		if got := run(t.Context(), row.args, strings.NewReader(""), io.Discard, io.Discard); got != row.want {
+			t.Errorf("%q: exit status %d, want %d", row.args, got, row.want)
+		}
+	}
+}
+
+// newIssuer is a JWKS endpoint and a function that signs claims by its key.
+func newIssuer(t *testing.T) (*httptest.Server, func(claims map[string]any) string) {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	document := fmt.Sprintf(`{"keys":[{"kid":"k1","kty":"OKP","crv":"Ed25519","alg":"EdDSA","x":%q}]}`, encode(public))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, document) }))
+	t.Cleanup(server.Close)
+	return server, func(claims map[string]any) string {
+		payload, err := json.Marshal(claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed := encode([]byte(`{"alg":"EdDSA","kid":"k1"}`)) + "." + encode(payload)
+		return signed + "." + encode(ed25519.Sign(private, []byte(signed)))
+	}
+}
+
+func closedPort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// startServe runs serve in this process until the test ends, and returns how to reach it.
+func startServe(t *testing.T, settings map[string]string) (checks *grpc.ClientConn, admin string, stop func() int) {
+	t.Helper()
+	admin = "127.0.0.1:" + closedPort(t)
+	t.Setenv("EXTAUTHZ_ADMIN_LISTEN", admin)
+	if settings["EXTAUTHZ_LISTEN"] == "" {
+		settings["EXTAUTHZ_LISTEN"] = "127.0.0.1:" + closedPort(t)
+	}
+	for name, value := range settings {
+		t.Setenv(name, value)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, []string{"serve"}, strings.NewReader(""), t.Output(), t.Output()) }()
+	ended := false
+	code := 0
+	stop = func() int {
+		cancel()
+		if !ended {
+			code, ended = <-done, true
+		}
+		return code
+	}
+	t.Cleanup(func() { stop() })
+	target := settings["EXTAUTHZ_LISTEN"]
+	checks, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { checks.Close() })
+	eventually(t, "healthz", func() bool { return get(admin+"/healthz") == 200 })
+	return checks, admin, stop
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+func get(url string) int {
+	response, err := http.Get("http://" + url)
+	if err != nil {
+		return 0
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+func healthOf(t *testing.T, connection *grpc.ClientConn, service string) healthpb.HealthCheckResponse_ServingStatus {
+	t.Helper()
+	response, err := healthpb.NewHealthClient(connection).Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.Status
+}
+
+// It starts while its JWKS is down, says so on every channel, and becomes ready by itself.
+func TestServeBecomesReady(t *testing.T) {
+	jwks, issue := newIssuer(t)
+	port := closedPort(t)
+	checks, admin, stop := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": "http://127.0.0.1:" + port})
+	if status := get(admin + "/readyz"); status != 503 {
+		t.Errorf("/readyz gives %d before the JWKS is there", status)
+	}
+	const service = "envoy.service.auth.v3.Authorization"
+	if status := healthOf(t, checks, service); status != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health %s before the JWKS is there", status)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := &http.Server{Handler: jwks.Config.Handler}
+	go late.Serve(listener)
+	defer late.Close()
+	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	for _, name := range []string{"", service} {
+		eventually(t, "health of "+name, func() bool { return healthOf(t, checks, name) == healthpb.HealthCheckResponse_SERVING })
+	}
+	now := time.Now().Unix()
+	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": now + 60})
+	response, err := authv3.NewAuthorizationClient(checks).Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Method: "GET", Headers: map[string]string{"authorization": "Bearer " + token}}}}})
+	if err != nil || response.GetOkResponse() == nil {
+		t.Errorf("%v %v, want an allow", response, err)
+	}
+	if status := get(admin + "/metrics"); status != 200 {
+		t.Errorf("/metrics gives %d", status)
+	}
+	stream, err := reflectionpb.NewServerReflectionClient(checks).ServerReflectionInfo(t.Context())
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if err == nil || !strings.Contains(err.Error(), "Unimplemented") {
+		t.Errorf("reflection gives %v, want it off", err)
+	}
+	if code := stop(); code != exitOK {
+		t.Errorf("exit status %d after it was told to stop", code)
+	}
+}
+
+// A Unix socket serves; one that a crashed server left behind is replaced, one in use is not.
+func TestServeOnUnixSocket(t *testing.T) {
+	jwks, _ := newIssuer(t)
+	folder, err := os.MkdirTemp("", "extauthz-") // t.TempDir's path may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	path := folder + "/extauthz.sock"
+	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.SetUnlinkOnClose(false)
+	left.Close()
+	checks, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL, "EXTAUTHZ_LISTEN": "unix://" + path})
+	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	eventually(t, "health", func() bool { return healthOf(t, checks, "") == healthpb.HealthCheckResponse_SERVING })
+	if _, err := listen("unix://" + path); err == nil || !strings.Contains(err.Error(), "another process listens") {
+		t.Errorf("a second listener: %v", err)
+	}
+}
+
+// Reflection is there when it is asked for.
+func TestReflection(t *testing.T) {
+	jwks, _ := newIssuer(t)
+	checks, _, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL, "EXTAUTHZ_REFLECTION": "true"})
+	stream, err := reflectionpb.NewServerReflectionClient(checks).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}}); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := stream.Recv()
+	if err != nil || !strings.Contains(answer.String(), "envoy.service.auth.v3.Authorization") {
+		t.Errorf("%v %v", answer, err)
+	}
+}
