@@ -285,12 +285,8 @@ var wire = map[string]func(method string, headers []header) *authv3.CheckRequest
 	"headers": func(method string, headers []header) *authv3.CheckRequest {
 		joined := map[string]string{}
 		for _, h := range headers {
-			separator := ","
-			if h.name == "cookie" {
-				separator = "; "
-			}
 			if earlier, repeated := joined[h.name]; repeated {
-				h.value = earlier + separator + h.value
+				h.value = earlier + "," + h.value // Cookie too
 			}
 			joined[h.name] = h.value
 		}
