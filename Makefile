@@ -1,0 +1,64 @@
+# Two commands on a fresh machine: `make demo` shows the whole thing working, `make test` tests it.
+# Both install what they run with into .parts/, once, with pinned versions.
+
+SHELL := /bin/bash
+# A plain environment will do: Go where its own installer puts it, a home folder for its caches.
+export PATH := $(PATH):/usr/local/go/bin
+ifndef HOME
+export HOME := $(shell getent passwd $$(id -u) | cut -d: -f6)
+endif
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+FUZZTIME ?= 30s
+
+.PHONY: help build demo demo-check test lint fuzz bench tools clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+build: ## compile bin/extauthz, a static binary
+	CGO_ENABLED=0 go build -trimpath -o bin/extauthz ./cmd/extauthz
+
+demo: tools ## real Better Auth, PostgreSQL, FastAPI and Envoy around extauthz; stays up until Ctrl-C
+	@go build -o .parts/bin/demo ./envoy/demo
+	@exec .parts/bin/demo
+
+demo-check: tools ## the same, run through once
+	@go build -o .parts/bin/demo ./envoy/demo
+	@exec .parts/bin/demo -check
+
+test: tools lint ## all tests, on real parts, and the linters
+	@$(if $(RACE),,echo "no C compiler (gcc or cc), so the race detector is left out")
+	go test $(RACE) ./...
+
+RACE := $(if $(shell command -v gcc || command -v cc),-race)
+
+lint: ## gofmt, go vet, staticcheck, and govulncheck where its database can be reached
+	@echo "gofmt, go vet, staticcheck, govulncheck"
+	@unformatted=$$(gofmt -l cmd envoy extauthz); test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
+	@go vet ./...
+	@go run $(STATICCHECK) ./...
+	@output=$$(go run $(GOVULNCHECK) ./... 2>&1); status=$$?; \
+	if [ $$status = 0 ]; then echo "govulncheck: nothing found"; \
+	elif grep -q 'Vulnerability #' <<<"$$output"; then echo "$$output"; exit 1; \
+	else echo "govulncheck left out, it cannot run here: $$(grep -m1 '^govulncheck: ' <<<"$$output")"; fi
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@for target in $$(grep -ho 'func Fuzz[A-Za-z]*' extauthz/*_test.go | cut -c6-); do \
+		echo "$$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./extauthz || exit 1; done
+
+bench: ## the Go benchmarks beside the hot functions
+	go test -run '^$$' -bench . -benchmem ./extauthz
+
+tools: # says by name what is missing
+	@missing=; \
+	command -v go >/dev/null || missing="$$missing, Go 1.26 (https://go.dev/dl)"; \
+	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing, Python 3.10 or later with venv (Debian: python3-venv)"; \
+	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || missing="$$missing, Node.js 20 or later"; \
+	command -v npm >/dev/null || missing="$$missing, npm"; \
+	test -z "$$missing" || { echo "missing: $${missing#, }"; exit 1; }
+	@mkdir -p .parts/bin
+
+clean: ## remove what was built and installed
+	rm -rf bin .parts
