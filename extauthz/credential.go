@@ -56,19 +56,20 @@ func readCredential(r *request, cookieName string) (Credential, error) {
 		return Credential{}, deny(ReasonRepeatedAuthorization)
 	}
 	if len(r.authorization) == 1 {
-		if token, isBearer := bearerToken(r.authorization[0]); isBearer {
+		// "Bearer" with nothing behind it brings no credential, as an empty cookie does not.
+		if token, isBearer := bearerToken(r.authorization[0]); isBearer && token != "" {
 			return ParseBearer(token)
 		}
 	}
-	if value, found := sessionCookie(r.cookies, cookieName); found {
+	if value := sessionCookie(r.cookies, cookieName); value != "" {
 		return ParseCookie(value)
 	}
 	return Credential{}, deny(ReasonMissingCredential)
 }
 
-// bearerToken splits "Bearer token". The scheme's case does not matter (RFC 9110 §11.1). isBearer
-// is also true when the scheme is Bearer and what follows is not a token: that is a bad Bearer
-// credential and not some other scheme.
+// bearerToken splits "Bearer token". The scheme's case does not matter (RFC 9110 §11.1). What follows
+// the scheme without a space is returned with what parts it from the scheme, and so is no token: it
+// is a bad Bearer credential and not some other scheme's.
 func bearerToken(authorization string) (token string, isBearer bool) {
 	authorization = strings.Trim(authorization, " \t")
 	end := 0
@@ -78,12 +79,7 @@ func bearerToken(authorization string) (token string, isBearer bool) {
 	if !strings.EqualFold(authorization[:end], "Bearer") {
 		return "", false
 	}
-	rest := authorization[end:]
-	token = strings.TrimLeft(rest, " ")
-	if len(token) == len(rest) {
-		return "", true // "Bearer" alone, or followed by something other than a space
-	}
-	return token, true
+	return strings.TrimLeft(authorization[end:], " "), true
 }
 
 // isTokenChar is tchar of RFC 9110 §5.6.2.
@@ -95,23 +91,24 @@ func isTokenChar(c byte) bool {
 	return c != 0 && strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// sessionCookie returns the value of the session cookie. The first of a name counts, as in Better
-// Auth; the __Secure- form, which a plain-http page cannot set, goes before the other.
-func sessionCookie(fields []string, name string) (value string, found bool) {
-	secureName := securePrefix + name
+// sessionCookie returns the value of the session cookie, empty when there is none. The first of a
+// name counts, as in Better Auth; the __Secure- form, which a plain-http page cannot set, goes before
+// the other.
+func sessionCookie(fields []string, name string) string {
+	value, found := "", false
 	for _, field := range fields {
 		for pair := range strings.SplitSeq(field, ";") {
-			key, val, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
+			key, v, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
 			switch {
 			case !ok:
-			case key == secureName:
-				return val, true
+			case key == securePrefix+name:
+				return v
 			case key == name && !found:
-				value, found = val, true
+				value, found = v, true
 			}
 		}
 	}
-	return value, found
+	return value
 }
 
 // ParseBearer reads the credential of an Authorization header, without its scheme: a JWT, or a

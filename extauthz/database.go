@@ -46,7 +46,8 @@ type lookup struct {
 type database struct {
 	pool   *pgxpool.Pool
 	names  SchemaNames
-	schema string // where to look for the tables; empty for the search_path
+	schema string        // where to look for the tables; empty for the search_path
+	budget time.Duration // of one query: past it nobody waits any more
 	log    *slog.Logger
 
 	query   atomic.Pointer[string] // the session query, once the tables are found
@@ -58,7 +59,7 @@ type database struct {
 }
 
 // newDatabase makes the pool; it does not connect yet.
-func newDatabase(dsn string, names SchemaNames, connections int, log *slog.Logger) (*database, error) {
+func newDatabase(dsn string, names SchemaNames, connections int, budget time.Duration, log *slog.Logger) (*database, error) {
 	config, schema, err := parseDatabaseURL(dsn)
 	if err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func newDatabase(dsn string, names SchemaNames, connections int, log *slog.Logge
 		return nil, errors.New("cannot be used to make a connection pool")
 	}
 	return &database{
-		pool: pool, names: names, schema: schema, log: log,
+		pool: pool, names: names, schema: schema, budget: budget, log: log,
 		waiting: make(chan *lookup, maxWaiting),
 		missing: make(chan struct{}, 1),
 	}, nil
@@ -139,8 +140,7 @@ func (d *database) answer(ctx context.Context, batch []*lookup) {
 	for i, l := range batch {
 		tokens[i] = l.token
 	}
-	// Past the time budget nobody waits any more; the query is then cancelled at the server too.
-	ctx, cancel := context.WithTimeout(ctx, timeBudget)
+	ctx, cancel := context.WithTimeout(ctx, d.budget) // then the query is cancelled at the server too
 	defer cancel()
 	rows, err := d.ask(ctx, tokens)
 	d.note(err)

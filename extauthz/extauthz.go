@@ -58,6 +58,9 @@ type Config struct {
 	Now func() time.Time
 	// Client fetches the JWKS; by default one that knows no proxy and stays within the origin.
 	Client *http.Client
+
+	// budget is timeBudget, except in tests that a slow machine must not decide.
+	budget time.Duration
 }
 
 const (
@@ -87,6 +90,7 @@ type Authorizer struct {
 	keys      *remoteKeySet
 	database  *database // nil when not configured
 	expected  [kinds]expectations
+	budget    time.Duration
 	now       func() time.Time
 	log       *slog.Logger
 	metrics   *metrics
@@ -109,10 +113,13 @@ func New(config Config) (*Authorizer, error) {
 	}
 	config.setDefaults()
 
-	a := &Authorizer{cookie: config.SessionCookie, hasSecret: len(config.Secret) > 0, now: config.Now, log: config.Logger, metrics: newMetrics(config.Metrics)}
+	a := &Authorizer{
+		cookie: config.SessionCookie, hasSecret: len(config.Secret) > 0,
+		budget: config.budget, now: config.Now, log: config.Logger, metrics: newMetrics(config.Metrics),
+	}
 	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger)
 	if config.DatabaseURL != "" {
-		a.database, err = newDatabase(config.DatabaseURL, config.Schema, config.DatabaseConnections, config.Logger)
+		a.database, err = newDatabase(config.DatabaseURL, config.Schema, config.DatabaseConnections, config.budget, config.Logger)
 		if err != nil {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}
@@ -142,6 +149,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Client == nil {
 		c.Client = newJWKSClient()
+	}
+	if c.budget == 0 {
+		c.budget = timeBudget
 	}
 }
 
@@ -205,7 +215,7 @@ func (a *Authorizer) Missing() []string {
 // Check decides one request. It is the whole way, from Envoy's question to the answer; it never
 // returns an error, since Envoy would answer one by its failure mode and not by ours.
 func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	ctx, cancel := withTimeBudget(ctx)
+	ctx, cancel := withTimeBudget(ctx, a.budget)
 	defer cancel()
 	r := readRequest(in)
 	d := a.decide(ctx, &r)

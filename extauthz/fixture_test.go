@@ -266,6 +266,9 @@ func runAuthorizer(t testing.TB, config Config) *Authorizer {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
+	if config.budget == 0 {
+		config.budget = time.Minute
+	}
 	a, err := New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -364,7 +367,7 @@ func newPostgres(folder string) (*parts.Postgres, error) {
 func newDatabaseURL(t testing.TB, statements ...string) string {
 	t.Helper()
 	server := startPostgres(t)
-	url, err := server.CreateDatabase(t.Context(), strings.ToLower(t.Name())+"_"+fmt.Sprint(time.Now().UnixNano()))
+	url, err := server.CreateDatabase(t.Context(), fmt.Sprintf("test_%d", time.Now().UnixNano()))
 	if err != nil {
 		t.Fatal(err)
 	}

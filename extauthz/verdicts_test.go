@@ -52,6 +52,10 @@ func verdictTable() []verdict {
 		refused(ReasonMissingCredential, "nothing", nil),
 		refused(ReasonMissingCredential, "an empty Authorization", []header{{"authorization", ""}}),
 		refused(ReasonMissingCredential, "Basic", []header{{"authorization", "Basic dXNlcjpwYXNz"}}),
+		refused(ReasonMissingCredential, "Bearer alone", []header{{"authorization", "Bearer"}}),
+		refused(ReasonMissingCredential, "Bearer and a space", []header{{"authorization", "Bearer "}}),
+		refused(ReasonMissingCredential, "an empty cookie", cookie("")),
+		refused(ReasonMissingCredential, "an empty cookie before a good one", cookie("; "+DefaultSessionCookie+"="+encoded)),
 		refused(ReasonMissingCredential, "a token without a scheme", []header{{"authorization", good}}),
 		refused(ReasonMissingCredential, "a scheme that only begins with Bearer", []header{{"authorization", "Bearers " + good}}),
 		refused(ReasonMissingCredential, "another cookie", []header{{"cookie", "session=" + encoded}}),
@@ -70,8 +74,6 @@ func verdictTable() []verdict {
 		refused(ReasonRepeatedAuthorization, "merged, and a good cookie", append([]header{{"authorization", "Basic eA==,Basic eA=="}}, cookie(encoded)...)),
 
 		// Its shape.
-		refused(ReasonMalformedCredential, "Bearer alone", []header{{"authorization", "Bearer"}}),
-		refused(ReasonMalformedCredential, "Bearer and a space", []header{{"authorization", "Bearer "}}),
 		refused(ReasonMalformedCredential, "Bearer and a tab", []header{{"authorization", "Bearer\t" + good}}),
 		refused(ReasonMalformedCredential, "Bearer and a colon", []header{{"authorization", "Bearer: " + good}}),
 		refused(ReasonMalformedCredential, "two tokens", bearer(good+" "+good)),
@@ -87,7 +89,7 @@ func verdictTable() []verdict {
 		refused(ReasonMalformedCredential, "a session token that is too long", bearer(strings.Repeat("a", 257))),
 		refused(ReasonMalformedCredential, "bytes that are not ASCII", bearer("Zoë")),
 		refused(ReasonMalformedCredential, "a JWT with padding", bearer(good+"==")),
-		refused(ReasonMalformedCredential, "an empty cookie", cookie("")),
+		refused(ReasonMalformedCredential, "quotes with nothing between them", cookie(`""`)),
 		refused(ReasonMalformedCredential, "a JWT in the cookie", cookie(good)),
 		refused(ReasonMalformedCredential, "a plus that is not one", cookie(strings.ReplaceAll(encoded, "%3D", "+"))),
 		refused(ReasonOversizedCredential, "a token of more than 64 KiB", bearer(strings.Repeat("a", 65<<10))),
@@ -267,6 +269,7 @@ func verdictTable() []verdict {
 		allowed("the cookie, quoted", bySession, cookie(`"`+encoded+`"`)),
 		allowed("the __Secure- cookie", bySession, []header{{"cookie", "__Secure-" + DefaultSessionCookie + "=" + encoded}}),
 		allowed("the second of two cookies bad", bySession, cookie(encoded+"; "+DefaultSessionCookie+"=bad")),
+		allowed("Bearer alone and the cookie", bySession, append([]header{{"authorization", "Bearer "}}, cookie(encoded)...)),
 		allowed("Basic and the cookie", bySession, append([]header{{"authorization", "Basic eA=="}}, cookie(encoded)...)),
 	}
 

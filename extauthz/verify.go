@@ -26,9 +26,8 @@ const (
 	maxDeadlineMargin = 50 * time.Millisecond
 )
 
-// withTimeBudget bounds ctx by the time budget, or by the caller's gRPC deadline less a margin when that is nearer.
-func withTimeBudget(ctx context.Context) (context.Context, context.CancelFunc) {
-	budget := timeBudget
+// withTimeBudget bounds ctx by the budget, or by the caller's gRPC deadline less a margin when that is nearer.
+func withTimeBudget(ctx context.Context, budget time.Duration) (context.Context, context.CancelFunc) {
 	if deadline, ok := ctx.Deadline(); ok {
 		remaining := time.Until(deadline)
 		budget = min(budget, remaining-min(remaining/10, maxDeadlineMargin))

@@ -1,0 +1,62 @@
+package extauthz
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// reasonsPage is docs/reasons.md as the reason table has it.
+func reasonsPage() string {
+	var page strings.Builder
+	page.WriteString(`# Reason codes
+
+Every check that does not allow has one reason code. It is the same in the log (` + "`reason`" + `), in the metric
+` + "`extauthz_checks_total{reason=…}`" + `, in Envoy's access log (dynamic metadata
+` + "`envoy.filters.http.ext_authz:reason`" + `) and in what ` + "`extauthz check`" + ` prints. Clients see the status and the detail only.
+
+This page is made from the table in ` + "`extauthz/denial.go`" + ` by ` + "`UPDATE_DOCS=1 go test -run TestReasonsPage ./extauthz`" + `.
+
+| reason | status | detail | what was found | mend |
+|---|---|---|---|---|
+`)
+	for _, fact := range Facts() {
+		fmt.Fprintf(&page, "| `%s` | %d | %s | %s | %s |\n", fact.Reason, fact.Status, fact.Detail, fact.Meaning, fact.Mend)
+	}
+	return page.String()
+}
+
+func TestReasonsPage(t *testing.T) {
+	const path = "../docs/reasons.md"
+	want := reasonsPage()
+	if os.Getenv("UPDATE_DOCS") != "" {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Error("docs/reasons.md is not what the reason table says; run UPDATE_DOCS=1 go test -run TestReasonsPage ./extauthz")
+	}
+}
+
+// Each reason stands once in the table, with everything that an operator needs.
+func TestFactsAreWhole(t *testing.T) {
+	seen := map[Reason]bool{}
+	for _, fact := range Facts() {
+		if seen[fact.Reason] || fact.Detail == "" || fact.Step == "" || fact.Meaning == "" || fact.Mend == "" {
+			t.Errorf("%+v", fact)
+		}
+		seen[fact.Reason] = true
+		if fact.Status != 401 && fact.Status != 403 && fact.Status != 503 {
+			t.Errorf("%s: status %d", fact.Reason, fact.Status)
+		}
+		if strings.Contains(fact.Meaning+fact.Mend, "|") {
+			t.Errorf("%s: a | would break the table in the docs", fact.Reason)
+		}
+	}
+}
