@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -235,12 +237,16 @@ func isConnectionLost(err error) bool {
 	return !isConnecting
 }
 
-// withoutConnectionString leaves out of an error what a connection string holds: user and database.
+// withoutConnectionString leaves out of a connection's error what a connection string holds, user and
+// database, and makes one line of it: pgx tries with and without TLS, and often says the same twice.
 func withoutConnectionString(err error) error {
-	if connectErr, ok := errors.AsType[*pgconn.ConnectError](err); ok && connectErr.Unwrap() != nil {
-		return connectErr.Unwrap()
+	connectErr, ok := errors.AsType[*pgconn.ConnectError](err)
+	if !ok || connectErr.Unwrap() == nil {
+		return err
 	}
-	return err
+	lines := strings.Split(connectErr.Unwrap().Error(), "\n")
+	slices.Sort(lines)
+	return errors.New(strings.Join(slices.Compact(lines), "; "))
 }
 
 // discover finds the tables when the database is first reached, and again when they have changed.

@@ -91,7 +91,7 @@ func (s *remoteKeySet) await(ctx context.Context) error {
 	select {
 	case <-next.done:
 		if next.err != nil {
-			return unavailable(ReasonJWKSUnavailable, next.err)
+			return unavailable(ReasonJWKSUnavailable, fmt.Errorf("fetching %s: %w", s.url, next.err))
 		}
 		return nil
 	case <-ctx.Done():

@@ -113,8 +113,8 @@ func printStep(w io.Writer, step extauthz.Step) {
 	switch {
 	case step.Denial != nil:
 		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, step.Denial)
-		fmt.Fprintf(w, "%16s  %s\n", "", step.Denial.Meaning)
-		fmt.Fprintf(w, "%16s  mend: %s\n", "", step.Denial.Mend)
+		fmt.Fprintf(w, "%16s %s\n", "", step.Denial.Meaning)
+		fmt.Fprintf(w, "%16s mend: %s\n", "", step.Denial.Mend)
 	case step.Reached:
 		fmt.Fprintf(w, "%-10s ok    %s\n", step.Name, step.Found)
 	default:
