@@ -4,20 +4,23 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwk"
-	"github.com/lestrrat-go/jwx/v2/jws"
 )
 
-// This file is the only one that knows the JOSE library: it turns a JWKS document into keys, and
-// verifies a signature by one of them.
+// This file is the only one that knows the JOSE library, which reads JWKs. Signatures are verified by
+// the standard library itself: the JOSE library's verifiers take any salt length in PS256, and
+// cost more.
 
 // Bounds of an RSA key's modulus, in bits: RFC 7518 §3.3 asks for 2048 or more; past 8192 one
 // verification costs too much for what it adds.
@@ -35,8 +38,7 @@ var asymmetricAlgorithms = []string{"EdDSA", "ES256", "ES512", "PS256", "RS256"}
 type key struct {
 	id        string
 	algorithm string
-	public    crypto.PublicKey
-	verifier  jws.Verifier
+	public    crypto.PublicKey // nil for a key with a fault
 	// fault is why the key may not verify tokens; empty for a good key. A listed key that is of no
 	// use stays known, so that its tokens are refused without asking the issuer again.
 	fault string
@@ -137,14 +139,39 @@ func (k *key) readPublic(raw jsontext.Value, algorithm string) error {
 	if !slices.Contains(fitting, algorithm) {
 		return fmt.Errorf("its alg %q does not fit it", clip(algorithm))
 	}
-	if k.verifier, err = jws.NewVerifier(jwa.SignatureAlgorithm(algorithm)); err != nil {
-		return fmt.Errorf("its alg %q cannot be verified", algorithm)
-	}
 	k.public, k.algorithm = public, algorithm
 	return nil
 }
 
-// verify tells whether the signature is this key's over the signed bytes.
+// verify tells whether the signature is this key's over the signed bytes (RFC 7518 §3, RFC 8037 §3.1).
 func (k *key) verify(signed, signature []byte) bool {
-	return k.verifier.Verify(signed, signature, k.public) == nil
+	switch public := k.public.(type) {
+	case ed25519.PublicKey:
+		return ed25519.Verify(public, signed, signature)
+	case *ecdsa.PublicKey:
+		return verifyECDSA(public, signed, signature)
+	case *rsa.PublicKey:
+		digest := sha256.Sum256(signed)
+		if k.algorithm == "PS256" {
+			// The salt is as long as the digest and nothing else (RFC 7518 §3.5).
+			return rsa.VerifyPSS(public, crypto.SHA256, digest[:], signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+		}
+		return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature) == nil
+	}
+	return false
+}
+
+// verifyECDSA takes the two integers at their full length, one behind the other (RFC 7518 §3.4).
+func verifyECDSA(public *ecdsa.PublicKey, signed, signature []byte) bool {
+	size := (public.Curve.Params().BitSize + 7) / 8
+	if len(signature) != 2*size {
+		return false
+	}
+	r, s := new(big.Int).SetBytes(signature[:size]), new(big.Int).SetBytes(signature[size:])
+	if public.Curve == elliptic.P521() {
+		digest := sha512.Sum512(signed)
+		return ecdsa.Verify(public, digest[:], r, s)
+	}
+	digest := sha256.Sum256(signed)
+	return ecdsa.Verify(public, digest[:], r, s)
 }

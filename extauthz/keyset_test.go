@@ -403,7 +403,7 @@ func FuzzParseKeys(f *testing.F) {
 			return
 		}
 		for id, key := range keys {
-			if id == "" || key.id != id || (key.fault == "") != (key.verifier != nil) {
+			if id == "" || key.id != id || (key.fault == "") != (key.public != nil) {
 				t.Errorf("%q: %+v", id, key)
 			}
 			if key.fault == "" && key.verify([]byte("signed"), []byte("no signature")) {

@@ -1,8 +1,13 @@
 package extauthz
 
 import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -142,6 +147,18 @@ func verdictTable() []verdict {
 		refused(ReasonBadSignature, "other claims under a good signature", bearer(parts[0]+"."+encodeSegment(goodClaims(map[string]any{"sub": "admin"}))+"."+parts[2])),
 		refused(ReasonBadSignature, "ECDSA in DER", bearer(derES256(s["es256"]))),
 		refused(ReasonBadSignature, "ECDSA of zeros (CVE-2022-21449)", bearer(jwtOf(object(member("alg", "ES256"), member("kid", "es256")), goodClaims(nil), func([]byte) []byte { return make([]byte, 64) }))),
+		refused(ReasonBadSignature, "ECDSA with a zero before each integer", bearer(jwtOf(object(member("alg", "ES256"), member("kid", "es256")), goodClaims(nil), func(m []byte) []byte {
+			raw := s["es256"].sign(m)
+			return slices.Concat([]byte{0}, raw[:32], []byte{0}, raw[32:])
+		}))),
+		refused(ReasonBadSignature, "PS256 with a salt of another length", bearer(jwtOf(object(member("alg", "PS256"), member("kid", "ps")), goodClaims(nil), func(m []byte) []byte {
+			digest := sha256.Sum256(m)
+			signature, err := rsa.SignPSS(rand.Reader, s["ps"].private.(*rsa.PrivateKey), crypto.SHA256, digest[:], &rsa.PSSOptions{SaltLength: 20})
+			if err != nil {
+				panic(err)
+			}
+			return signature
+		}))),
 		refused(ReasonBadSignature, "a key of the token's own in jwk", bearer(jwtOf(object(member("alg", "EdDSA"), member("kid", "ed"), member("jwk", signers()["stranger"].jwk(nil))), goodClaims(nil), s["stranger"].sign))),
 		refused(ReasonBadSignature, "HS256 with the public key as secret", bearer(jwtOf(object(member("alg", "HS256"), member("kid", "ed")), goodClaims(nil), hmacOf(ed.jwk(nil)["x"].(string))))),
 		refused(ReasonBadSignature, "HS256 with another secret", bearer(jwtOf(object(member("alg", "HS256")), goodClaims(nil), hmacOf("another")))),
