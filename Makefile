@@ -8,8 +8,8 @@ ifndef HOME
 export HOME := $(shell getent passwd $$(id -u) | cut -d: -f6)
 endif
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+STATICCHECK := .parts/staticcheck-v0.8.2/staticcheck
+GOVULNCHECK := .parts/govulncheck-v1.9.0/govulncheck
 FUZZTIME ?= 30s
 
 .PHONY: help build demo demo-check test lint fuzz bench tools clean
@@ -30,16 +30,25 @@ demo-check: tools ## the same, run through once
 
 test: tools lint ## all tests, on real parts, and the linters
 	@$(if $(RACE),,echo "no C compiler (gcc or cc), so the race detector is left out")
-	go test -p 1 $(RACE) ./... # one package after another: each starts servers, and two cores are soon taken
+	@# One package after another: each starts servers, and two cores are soon taken.
+	go test -p 1 $(RACE) ./...
 
 RACE := $(if $(shell command -v gcc || command -v cc),-race)
 
-lint: ## gofmt, go vet, staticcheck, and govulncheck where its database can be reached
+$(STATICCHECK):
+	@echo "installing staticcheck into .parts/ …"
+	@GOBIN=$(CURDIR)/$(@D) go install honnef.co/go/tools/cmd/staticcheck@$(patsubst .parts/staticcheck-%/,%,$(dir $@))
+
+$(GOVULNCHECK):
+	@echo "installing govulncheck into .parts/ …"
+	@GOBIN=$(CURDIR)/$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(patsubst .parts/govulncheck-%/,%,$(dir $@))
+
+lint: $(STATICCHECK) $(GOVULNCHECK) ## gofmt, go vet, staticcheck, and govulncheck where its database can be reached
 	@echo "gofmt, go vet, staticcheck, govulncheck"
 	@unformatted=$$(gofmt -l cmd envoy extauthz); test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	@go vet ./...
-	@go run $(STATICCHECK) ./...
-	@output=$$(go run $(GOVULNCHECK) ./... 2>&1); status=$$?; \
+	@$(STATICCHECK) ./...
+	@output=$$($(GOVULNCHECK) ./... 2>&1); status=$$?; \
 	if [ $$status = 0 ]; then echo "govulncheck: nothing found"; \
 	elif grep -q 'Vulnerability #' <<<"$$output"; then echo "$$output"; exit 1; \
 	else echo "govulncheck left out, it cannot run here: $$(grep -m1 '^govulncheck: ' <<<"$$output")"; fi
