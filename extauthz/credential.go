@@ -48,23 +48,42 @@ const (
 	securePrefix = "__Secure-"
 )
 
-// readCredential finds the request's one credential: the Authorization header when its scheme is
+// presented is a credential as it stands in the request, not read yet.
+type presented struct {
+	text   string
+	cookie bool
+}
+
+// findCredential finds the request's one credential: the Authorization header when its scheme is
 // Bearer (RFC 6750 §2.1), else the session cookie. A Bearer credential is final, good or bad:
 // there is no falling back to the cookie.
-func readCredential(r *request, cookieName string) (Credential, error) {
+func findCredential(r *request, cookieName string) (presented, error) {
 	if len(r.authorization) > 1 || (len(r.authorization) == 1 && strings.Contains(r.authorization[0], ",")) {
-		return Credential{}, deny(ReasonRepeatedAuthorization)
+		return presented{}, deny(ReasonRepeatedAuthorization)
 	}
 	if len(r.authorization) == 1 {
 		// "Bearer" with nothing behind it brings no credential, as an empty cookie does not.
 		if token, isBearer := bearerToken(r.authorization[0]); isBearer && token != "" {
-			return ParseBearer(token)
+			return presented{text: token}, nil
 		}
 	}
 	if value := sessionCookie(r.cookies, cookieName); value != "" {
-		return ParseCookie(value)
+		return presented{text: value, cookie: true}, nil
 	}
-	return Credential{}, deny(ReasonMissingCredential)
+	return presented{}, deny(ReasonMissingCredential)
+}
+
+// read parses the credential.
+func (p presented) read() (Credential, error) {
+	if p.cookie {
+		return ParseCookie(p.text)
+	}
+	return ParseBearer(p.text)
+}
+
+// isMemorable tells whether it can be a remembered JWT: a Bearer token whose header begins {".
+func (p presented) isMemorable() bool {
+	return !p.cookie && len(p.text) <= maxCredential && strings.HasPrefix(p.text, "eyJ")
 }
 
 // bearerToken splits "Bearer token". The scheme's case does not matter (RFC 9110 §11.1). What follows
@@ -101,7 +120,7 @@ func sessionCookie(fields []string, name string) string {
 			key, v, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
 			switch {
 			case !ok:
-			case key == securePrefix+name:
+			case strings.HasPrefix(key, securePrefix) && key[len(securePrefix):] == name:
 				return v
 			case key == name && !found:
 				value, found = v, true

@@ -46,6 +46,11 @@ type Config struct {
 	DatabaseConnections int
 	// Schema overrides what is found in the database's catalogue.
 	Schema SchemaNames
+	// RememberedTokens bounds how many verified JWTs are remembered, so that their signature is not
+	// verified anew each time; by default 100,000. Negative turns the memory off.
+	RememberedTokens int
+	// RememberedBytes bounds what they take; by default 128 MiB.
+	RememberedBytes int
 	// SessionCookie is the cookie's name; by default "better-auth.session_token". The same name with
 	// __Secure- in front is always accepted too.
 	SessionCookie string
@@ -69,6 +74,9 @@ const (
 	// DefaultDatabaseConnections is enough for tens of thousands of session checks a second, since
 	// checks share queries.
 	DefaultDatabaseConnections = 4
+	// DefaultRememberedTokens and DefaultRememberedBytes bound the memory of verified JWTs.
+	DefaultRememberedTokens = 100_000
+	DefaultRememberedBytes  = 128 << 20
 )
 
 // A ConfigError tells which field of Config is at fault, in words that end with the mend.
@@ -88,6 +96,7 @@ type Authorizer struct {
 	hasSecret bool
 	verifiers chain
 	keys      *remoteKeySet
+	memory    *memory   // nil when turned off
 	database  *database // nil when not configured
 	expected  [kinds]expectations
 	budget    time.Duration
@@ -115,6 +124,7 @@ func New(config Config) (*Authorizer, error) {
 
 	a := &Authorizer{
 		cookie: config.SessionCookie, hasSecret: len(config.Secret) > 0,
+		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now, log: config.Logger, metrics: newMetrics(config.Metrics),
 	}
 	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger)
@@ -127,8 +137,8 @@ func New(config Config) (*Authorizer, error) {
 	a.expected[KindJWT] = expectations{issuers, config.Audiences, jwksLeeway}
 	a.expected[KindHS256] = expectations{issuers, config.Audiences, 0}
 	a.verifiers = chain{
-		KindJWT:     &jwksVerifier{a.keys, a.expected[KindJWT], config.Now},
-		KindHS256:   &secretVerifier{config.Secret, a.expected[KindHS256], config.Now},
+		KindJWT:     &jwksVerifier{a.keys, a.memory, a.expected[KindJWT], config.Now},
+		KindHS256:   &secretVerifier{config.Secret, a.memory, a.expected[KindHS256], config.Now},
 		KindSession: &sessionVerifier{config.Secret, a.database, config.Now},
 	}
 	return a, nil
@@ -137,6 +147,12 @@ func New(config Config) (*Authorizer, error) {
 func (c *Config) setDefaults() {
 	if c.DatabaseConnections == 0 {
 		c.DatabaseConnections = DefaultDatabaseConnections
+	}
+	if c.RememberedTokens == 0 {
+		c.RememberedTokens = DefaultRememberedTokens
+	}
+	if c.RememberedBytes == 0 {
+		c.RememberedBytes = DefaultRememberedBytes
 	}
 	if c.SessionCookie == "" {
 		c.SessionCookie = DefaultSessionCookie
@@ -213,14 +229,11 @@ func (a *Authorizer) Missing() []string {
 }
 
 // Check decides one request. It is the whole way, from Envoy's question to the answer; it never
-// returns an error, since Envoy would answer one by its failure mode and not by ours.
+// returns an error, since Envoy would answer one by its failure mode and not by ours. A server
+// made by [ServerOptions] and [Authorizer.Register] goes the same way without the protobuf codec.
 func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	ctx, cancel := withTimeBudget(ctx, a.budget)
-	defer cancel()
 	r := readRequest(in)
 	d := a.decide(ctx, &r)
-	a.metrics.count(&d)
-	a.logDecision(ctx, &r, &d)
 	if d.denial != nil {
 		return denyResponse(d.denial), nil
 	}
@@ -232,24 +245,43 @@ type decision struct {
 	identity Identity // with a denial, no more than what was proven before it
 	denial   *Denial  // nil means allow
 	method   Method   // how the credential was judged; empty when there was none to judge
+	answer   *answer  // the allow, ready to send; nil when it has to be made
 }
 
 var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
 
-// decide finds the credential, has it judged, and last asks whether a cookie may do this. A panic
+// decide judges the request, counts the decision and logs it.
+func (a *Authorizer) decide(ctx context.Context, r *request) decision {
+	d := a.judge(ctx, r)
+	a.metrics.count(&d)
+	a.logDecision(ctx, r, &d)
+	return d
+}
+
+// judge finds the credential, has it judged, and last asks whether a cookie may do this. A panic
 // anywhere on the way is a denial.
-func (a *Authorizer) decide(ctx context.Context, r *request) (d decision) {
+func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			a.log.Error("panic in a check", "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 			d.denial = unavailable(ReasonInternalError, errors.New("panic"))
 		}
 	}()
-	credential, err := readCredential(r, a.cookie)
+	found, err := findCredential(r, a.cookie)
 	if err != nil {
 		d.denial = denialOf(err)
 		return d
 	}
+	if a.memory != nil && found.isMemorable() && a.recall(found.text, &d) {
+		return d
+	}
+	credential, err := found.read()
+	if err != nil {
+		d.denial = denialOf(err)
+		return d
+	}
+	ctx, cancel := withTimeBudget(ctx, a.budget)
+	defer cancel()
 	d.method = methodOf[credential.Kind]
 	d.identity, err = a.verifiers.Verify(ctx, credential)
 	if err == nil && credential.Cookie {
@@ -259,4 +291,23 @@ func (a *Authorizer) decide(ctx context.Context, r *request) (d decision) {
 		d.denial = denialOf(err)
 	}
 	return d
+}
+
+// recall judges a JWT whose signature was verified before: everything but the signature anew. It
+// returns false when the token is not remembered, or its key is no longer the issuer's; then it is
+// judged like a new one.
+func (a *Authorizer) recall(token string, d *decision) bool {
+	proof := a.memory.find(digestOf(token))
+	if proof == nil {
+		return false
+	}
+	if proof.key != nil && !a.keys.isCurrent(proof.key) {
+		a.memory.forget(proof)
+		return false
+	}
+	d.identity, d.method, d.answer = proof.identity, methodOf[proof.kind], proof.answer
+	if err := a.expected[proof.kind].check(&proof.claims, a.now()); err != nil {
+		d.denial = denialOf(err)
+	}
+	return true
 }

@@ -204,9 +204,11 @@ func TestChecksAreCounted(t *testing.T) {
 	want := `
 # HELP extauthz_checks_total Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).
 # TYPE extauthz_checks_total counter
+extauthz_checks_total{method="hs256",outcome="allow",reason=""} 0
 extauthz_checks_total{method="jwks",outcome="allow",reason=""} 30
 extauthz_checks_total{method="jwks",outcome="deny",reason="bad_signature"} 20
 extauthz_checks_total{method="none",outcome="deny",reason="malformed_credential"} 20
+extauthz_checks_total{method="session",outcome="allow",reason=""} 0
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "extauthz_checks_total"); err != nil {
 		t.Error(err)
@@ -276,7 +278,11 @@ func TestExplain(t *testing.T) {
 		}
 		r := request{}
 		r.readHeader(row.headers[0].name, row.headers[0].value)
-		credential, err := readCredential(&r, DefaultSessionCookie)
+		found, err := findCredential(&r, DefaultSessionCookie)
+		if err != nil {
+			continue
+		}
+		credential, err := found.read()
 		if err != nil {
 			continue
 		}

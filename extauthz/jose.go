@@ -143,6 +143,12 @@ func (k *key) readPublic(raw jsontext.Value, algorithm string) error {
 	return nil
 }
 
+// equal tells whether two keys would verify the same tokens.
+func (k *key) equal(other *key) bool {
+	public, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.id == other.id && k.algorithm == other.algorithm && k.fault == other.fault && public.Equal(other.public)
+}
+
 // verify tells whether the signature is this key's over the signed bytes (RFC 7518 §3, RFC 8037 §3.1).
 func (k *key) verify(signed, signature []byte) bool {
 	switch public := k.public.(type) {

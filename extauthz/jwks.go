@@ -12,47 +12,62 @@ const jwksLeeway = 60 * time.Second
 // jwksVerifier judges JWTs by the issuer's published keys (RFC 7519 §7.2, RFC 7517).
 type jwksVerifier struct {
 	keys     *remoteKeySet
+	memory   *memory
 	expected expectations
 	now      func() time.Time
 }
 
 // Verify implements [Verifier].
 func (v *jwksVerifier) Verify(ctx context.Context, credential Credential) (Identity, error) {
-	token := &credential.jwt
-	if err := v.verifySignature(ctx, token); err != nil {
+	key, err := v.verifySignature(ctx, &credential.jwt)
+	if err != nil {
 		return Identity{}, err
 	}
-	return judgeClaims(token, MethodJWKS, &v.expected, v.now())
+	return judgeClaims(&credential, key, v.memory, &v.expected, v.now())
 }
 
 // verifySignature finds the key by its kid. The key's own algorithm decides: a header that names
 // another is refused before any cryptography (RFC 8725 §3.1).
-func (v *jwksVerifier) verifySignature(ctx context.Context, token *jwt) error {
+func (v *jwksVerifier) verifySignature(ctx context.Context, token *jwt) (*key, error) {
 	if token.keyID == "" {
-		return deny(ReasonMissingKeyID)
+		return nil, deny(ReasonMissingKeyID)
 	}
 	key, err := v.keys.key(ctx, token.keyID)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case key == nil:
-		return denyDiffering(ReasonUnknownKey, "kid "+strconv.QuoteToASCII(clip(token.keyID)), "a kid of the JWKS")
+		return nil, denyDiffering(ReasonUnknownKey, "kid "+strconv.QuoteToASCII(clip(token.keyID)), "a kid of the JWKS")
 	case key.fault != "":
-		return denyDiffering(ReasonUnusableKey, "a key that is "+key.fault, "a key that may verify tokens")
+		return nil, denyDiffering(ReasonUnusableKey, "a key that is "+key.fault, "a key that may verify tokens")
 	case key.algorithm != token.algorithm:
-		return denyDiffering(ReasonKeyAlgorithmMismatch, strconv.QuoteToASCII(token.algorithm), strconv.QuoteToASCII(key.algorithm))
+		return nil, denyDiffering(ReasonKeyAlgorithmMismatch, strconv.QuoteToASCII(token.algorithm), strconv.QuoteToASCII(key.algorithm))
 	case !key.verify(token.signed, token.signature):
-		return deny(ReasonBadSignature)
+		return nil, deny(ReasonBadSignature)
 	}
-	return nil
+	return key, nil
 }
 
-// judgeClaims is what is left once a signature is verified, whoever verified it. With a denial it
-// returns the subject, which is proven by then.
-func judgeClaims(token *jwt, method Method, expected *expectations, now time.Time) (Identity, error) {
-	claims, err := parseClaims(token.payload)
+// judgeClaims is what is left once a signature is verified, by the issuer's key or, with a nil key, by
+// the shared secret. With a denial it returns the subject, which is proven by then. What is allowed
+// is remembered.
+func judgeClaims(credential *Credential, key *key, memory *memory, expected *expectations, now time.Time) (Identity, error) {
+	method := methodOf[credential.Kind]
+	claims, err := parseClaims(credential.jwt.payload)
 	if err != nil {
 		return Identity{Method: method}, err
 	}
-	return claims.identity(method), expected.check(&claims, now)
+	identity := claims.identity(method)
+	if err := expected.check(&claims, now); err != nil {
+		return identity, err
+	}
+	if memory != nil {
+		if answer, err := newAnswer(allowResponse(&request{}, identity)); err == nil {
+			memory.add(&proof{
+				kind: credential.Kind, key: key, claims: claims.compact(expected), identity: identity,
+				answer: answer, digest: digestOf(credential.Token),
+			}, now)
+		}
+	}
+	return identity, nil
 }

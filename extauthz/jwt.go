@@ -305,6 +305,20 @@ func (c *claims) identity(method Method) Identity {
 	}
 }
 
+// compact returns claims that passed the expectations, with no text of their own that the expectations
+// or the identity have already.
+func (c *claims) compact(expected *expectations) claims {
+	small := *c
+	small.issuer = expected.issuers[slices.Index(expected.issuers, c.issuer)]
+	for i, audience := range expected.audiences {
+		if slices.Contains(c.audience, audience) {
+			small.audience = expected.audiences[i : i+1]
+			break
+		}
+	}
+	return small
+}
+
 func showClaim(value string, present bool) string {
 	if !present {
 		return "none"

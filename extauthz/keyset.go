@@ -78,6 +78,12 @@ func (s *remoteKeySet) key(ctx context.Context, id string) (*key, error) {
 	return s.current.Load().keys[id], nil
 }
 
+// isCurrent tells whether the issuer still lists this very key, by what is known without asking.
+func (s *remoteKeySet) isCurrent(k *key) bool {
+	set := s.current.Load()
+	return set != nil && set.keys[k.id] == k && s.now().Sub(set.fetched) < maxKeySetAge
+}
+
 // await joins the next fetch and waits for its end.
 func (s *remoteKeySet) await(ctx context.Context) error {
 	s.mu.Lock()
@@ -180,12 +186,25 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	keys, err := s.get(ctx)
 	if err == nil {
 		s.logChange(keys)
+		if earlier := s.current.Load(); earlier != nil {
+			keepKnown(keys, earlier.keys)
+		}
 		s.current.Store(&keySet{keys: keys, fetched: began})
 	} else if ctx.Err() == nil && !s.failed {
 		s.log.Warn("JWKS fetch failed; trying again", "url", s.url, "error", err)
 	}
 	s.failed = err != nil
 	current.end(err)
+}
+
+// keepKnown puts the earlier set's key in place of one that is the same, so that the same key is the
+// same pointer as long as the issuer lists it, and is another when it changes in anything.
+func keepKnown(keys, earlier map[string]*key) {
+	for id, key := range keys {
+		if known := earlier[id]; known != nil && known.equal(key) {
+			keys[id] = known
+		}
+	}
 }
 
 // logChange says once what a new key set brings.

@@ -24,7 +24,8 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 	attributes := make([]slog.Attr, 0, 10)
 	add := func(name, value string) {
 		if value != "" {
-			attributes = append(attributes, slog.String(name, clip(value)))
+			// A handler may keep a record past the check, whose texts are gone then.
+			attributes = append(attributes, slog.String(name, strings.Clone(clip(value))))
 		}
 	}
 	if d.denial != nil {

@@ -15,7 +15,8 @@ const (
 
 // metrics counts decisions. All labels are bounded: they come from the tables in this package.
 type metrics struct {
-	checks *prometheus.CounterVec
+	checks  *prometheus.CounterVec
+	allowed map[Method]prometheus.Counter // of checks, found once
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -23,6 +24,10 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		Name: "extauthz_checks_total",
 		Help: "Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).",
 	}, []string{"outcome", "method", "reason"})}
+	m.allowed = make(map[Method]prometheus.Counter)
+	for _, method := range methodOf {
+		m.allowed[method] = m.checks.WithLabelValues(outcomeAllow, string(method), "")
+	}
 	if registerer != nil {
 		registerer.MustRegister(m.checks)
 	}
@@ -30,15 +35,15 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) count(d *decision) {
+	if d.denial == nil {
+		m.allowed[d.method].Inc()
+		return
+	}
 	method := string(d.method)
 	if method == "" {
 		method = "none"
 	}
-	reason := ""
-	if d.denial != nil {
-		reason = string(d.denial.Reason)
-	}
-	m.checks.WithLabelValues(d.outcome(), method, reason).Inc()
+	m.checks.WithLabelValues(d.outcome(), method, string(d.denial.Reason)).Inc()
 }
 
 func (d *decision) outcome() string {

@@ -1,6 +1,8 @@
 package extauthz
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -20,6 +22,7 @@ type request struct {
 	secFetchSite  []string
 	origin        []string
 	requestID     string
+	hostHeader    string
 	websocket     bool // the request asks to become a WebSocket
 
 	// identityNames are the names of the client's own headers that a backend could take for ours,
@@ -39,12 +42,14 @@ func readRequest(in *authv3.CheckRequest) request {
 		path:   http.GetPath(),
 		client: attributes.GetSource().GetAddress().GetSocketAddress().GetAddress(),
 	}
-	for name, value := range http.GetHeaders() {
-		r.readHeader(name, value)
+	headers := http.GetHeaders()
+	for _, name := range slices.Sorted(maps.Keys(headers)) { // in an order that is always the same
+		r.readHeader(name, headers[name])
 	}
 	for _, header := range http.GetHeaderMap().GetHeaders() {
 		r.readHeader(header.GetKey(), headerValue(header))
 	}
+	r.finish()
 	return r
 }
 
@@ -56,25 +61,49 @@ func headerValue(header *corev3.HeaderValue) string {
 }
 
 // readHeader files one header. Names are compared without regard to case (RFC 9110 §5.1), though
-// Envoy sends them in lower case.
+// Envoy sends them in lower case; the length goes first, since most names are none of these.
 func (r *request) readHeader(name, value string) {
-	switch {
-	case strings.EqualFold(name, "authorization"):
-		r.authorization = append(r.authorization, value)
-	case strings.EqualFold(name, "cookie"):
-		r.cookies = append(r.cookies, value)
-	case strings.EqualFold(name, "sec-fetch-site"):
-		r.secFetchSite = append(r.secFetchSite, value)
-	case strings.EqualFold(name, "origin"):
-		r.origin = append(r.origin, value)
-	case strings.EqualFold(name, "upgrade"):
-		r.websocket = r.websocket || strings.Contains(strings.ToLower(value), "websocket")
-	case strings.EqualFold(name, "x-request-id"):
-		r.requestID = value
-	case r.host == "" && (strings.EqualFold(name, "host") || name == ":authority"):
-		r.host = value
-	case isIdentityName(name):
+	switch len(name) {
+	case len("host"):
+		if strings.EqualFold(name, "host") {
+			r.hostHeader = value
+		}
+	case len("cookie"): // and of origin
+		if strings.EqualFold(name, "cookie") {
+			r.cookies = append(r.cookies, value)
+		} else if strings.EqualFold(name, "origin") {
+			r.origin = append(r.origin, value)
+		}
+	case len("upgrade"):
+		if strings.EqualFold(name, "upgrade") {
+			r.websocket = r.websocket || strings.Contains(strings.ToLower(value), "websocket")
+		}
+	case len(":authority"):
+		if name == ":authority" {
+			r.hostHeader = value
+		}
+	case len("x-request-id"):
+		if strings.EqualFold(name, "x-request-id") {
+			r.requestID = value
+		}
+	case len("authorization"):
+		if strings.EqualFold(name, "authorization") {
+			r.authorization = append(r.authorization, value)
+		}
+	case len("sec-fetch-site"):
+		if strings.EqualFold(name, "sec-fetch-site") {
+			r.secFetchSite = append(r.secFetchSite, value)
+		}
+	}
+	if isIdentityName(name) {
 		r.identityNames = append(r.identityNames, name)
+	}
+}
+
+// finish settles what all headers together decide.
+func (r *request) finish() {
+	if r.host == "" {
+		r.host = r.hostHeader
 	}
 }
 
@@ -82,9 +111,10 @@ func (r *request) readHeader(name, value string) {
 // as hyphens, since CGI and WSGI servers fold x_user_id and x-user-id into one (CVE-2025-64484).
 func isIdentityName(name string) bool {
 	const length = len("x-user-") // and of x-auth-
-	if len(name) < length {
+	if len(name) < length || name[0]|0x20 != 'x' || !isHyphen(name[1]) || !isHyphen(name[6]) {
 		return false
 	}
-	prefix := strings.ReplaceAll(name[:length], "_", "-")
-	return strings.EqualFold(prefix, "x-user-") || strings.EqualFold(prefix, "x-auth-")
+	return strings.EqualFold(name[2:6], "user") || strings.EqualFold(name[2:6], "auth")
 }
+
+func isHyphen(c byte) bool { return c == '-' || c == '_' }

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -20,7 +21,8 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 	if v.database == nil {
 		return Identity{}, deny(ReasonSessionsNotConfigured)
 	}
-	row, err := v.database.session(ctx, credential.Token)
+	// A look-up may outlive its check, whose texts are gone then; so it gets its own.
+	row, err := v.database.session(ctx, strings.Clone(credential.Token))
 	if err != nil {
 		return Identity{}, err
 	}

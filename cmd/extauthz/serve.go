@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +75,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "extauthz: EXTAUTHZ_ADMIN_LISTEN", err)
 		return exitFault
 	}
+	tuneCollector(os.Getenv)
 	if secret := len(s.config.Secret); secret > 0 && secret < 32 {
 		log.Warn("BETTER_AUTH_SECRET is shorter than 32 bytes, which HS256 asks for (RFC 7518 section 3.2)")
 	}
@@ -85,16 +87,28 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
+// collectorPercent is GOGC while the environment does not say otherwise. A check leaves little behind and
+// the heap is small, so the garbage collector's default would run many times a second for nothing;
+// docs/performance.md has the figures.
+const collectorPercent = 400
+
+// tuneCollector leaves a collector alone that GOGC or GOMEMLIMIT has set.
+func tuneCollector(getenv func(string) string) {
+	if getenv("GOGC") == "" && getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(collectorPercent)
+	}
+}
+
 // serveUntil runs the servers and the background work until ctx ends or one of them fails.
 func serveUntil(ctx context.Context, s *settings, log *slog.Logger, authorizer *extauthz.Authorizer, registry *prometheus.Registry, checks, admin net.Listener) error {
 	var (
-		grpcServer   = grpc.NewServer()
+		grpcServer   = grpc.NewServer(extauthz.ServerOptions()...)
 		healthServer = health.NewServer()
 		adminServer  = &http.Server{Handler: adminHandler(authorizer, registry), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 		failed       = make(chan error, 2)
 		work         sync.WaitGroup
 	)
-	authv3.RegisterAuthorizationServer(grpcServer, authorizer)
+	authorizer.Register(grpcServer)
 	healthpb.RegisterHealthServer(grpcServer, healthServer)
 	if s.reflection {
 		reflection.Register(grpcServer)

@@ -61,6 +61,12 @@ var settingTable = []setting{
 	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(extauthz.DefaultDatabaseConnections), "",
 		"most connections to PostgreSQL, 1 to 100; checks that wait share queries, so few are enough",
 		readConnections},
+	{"EXTAUTHZ_REMEMBERED_TOKENS", "remembered-tokens", strconv.Itoa(extauthz.DefaultRememberedTokens), "",
+		"most verified JWTs whose signature is not verified anew each time, about 1 KiB each; 0 verifies every time",
+		func(s *settings, v string) error { return readBound(&s.config.RememberedTokens, v, 1) }},
+	{"EXTAUTHZ_REMEMBERED_MIB", "remembered-mib", strconv.Itoa(extauthz.DefaultRememberedBytes >> 20), "",
+		"most memory for them, in MiB; 0 verifies every time",
+		func(s *settings, v string) error { return readBound(&s.config.RememberedBytes, v, 1<<20) }},
 	{"EXTAUTHZ_SESSION_COOKIE", "session-cookie", extauthz.DefaultSessionCookie, "",
 		"the session cookie's name (Better Auth's cookiePrefix + .session_token), without __Secure-",
 		readCookieName},
@@ -155,6 +161,19 @@ func readConnections(s *settings, value string) error {
 		return fmt.Errorf("is %q; write a number from 1 to 100", value)
 	}
 	s.config.DatabaseConnections = connections
+	return nil
+}
+
+// readBound reads a number of units; 0 becomes -1, which turns off what it bounds.
+func readBound(into *int, value string, unit int) error {
+	const most = 1 << 30
+	number, err := strconv.Atoi(value)
+	if err != nil || number < 0 || number > most/unit {
+		return fmt.Errorf("is %q; write a number from 0 to %d", value, most/unit)
+	}
+	if *into = number * unit; number == 0 {
+		*into = -1
+	}
 	return nil
 }
 

@@ -1,0 +1,268 @@
+package extauthz
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A remembered token is judged anew at every use, in everything but its signature.
+func TestRememberedTokenIsJudgedAnew(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(testNow.Unix())
+	a := startAuthorizer(t, Config{
+		JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret),
+		Now: func() time.Time { return time.Unix(clock.Load(), 0) },
+	})
+	jwks := signers()["ed"].issue(goodClaims(map[string]any{"nbf": in(-100), "iat": in(-100), "exp": in(100)}))
+	shared := hs256(goodClaims(map[string]any{"nbf": in(-100), "iat": in(-100), "exp": in(100)}))
+	check := func(at int64, wantJWKS, wantShared Reason) {
+		t.Helper()
+		clock.Store(at)
+		expectReason(t, checkToken(t, a, jwks), wantJWKS)
+		expectReason(t, checkToken(t, a, shared), wantShared)
+	}
+	check(in(0), "", "")
+	if got := a.memory.count(); got != 2 {
+		t.Fatalf("%d remembered, want 2", got)
+	}
+	check(in(99), "", "")
+	check(in(100), "", ReasonExpired)
+	check(in(159), "", ReasonExpired)
+	check(in(160), ReasonExpired, ReasonExpired)
+	check(in(0), "", "") // a clock that was set back
+	check(in(-101), "", ReasonNotYetValid)
+	check(in(-161), ReasonNotYetValid, ReasonNotYetValid)
+}
+
+// A key that was withdrawn stops at once, remembered or not (GHSA-675f-rq2r-jw82); one that is fetched
+// again unchanged does not make anybody verify anew; one that changed under its kid counts as another.
+func TestRememberedTokenNeedsItsKey(t *testing.T) {
+	s := signers()
+	ed, other := s["ed"], s["stranger"]
+	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
+	withIssuer(t, issuer, func(t *testing.T, a *Authorizer) {
+		token := ed.issue(goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}))
+		refetch := func(keys ...map[string]any) {
+			issuer.set(keys...)
+			time.Sleep(refreshInterval)
+		}
+		expectReason(t, checkToken(t, a, token), "")
+		proof := a.memory.find(digestOf(token))
+		refetch(ed.jwk(nil), s["es256"].jwk(nil))
+		expectReason(t, checkToken(t, a, token), "")
+		if a.memory.find(digestOf(token)) != proof {
+			t.Error("verified anew though its key is the same")
+		}
+		refetch(s["es256"].jwk(nil))
+		expectReason(t, checkToken(t, a, token), ReasonUnknownKey)
+		if a.memory.find(digestOf(token)) != nil {
+			t.Error("still remembered though its key was withdrawn")
+		}
+		refetch(ed.jwk(nil))
+		expectReason(t, checkToken(t, a, token), "")
+		refetch(other.jwk(nil)) // the same kid, another key
+		expectReason(t, checkToken(t, a, token), ReasonBadSignature)
+	})
+}
+
+// Keys that are too old are no keys, for a remembered token either.
+func TestRememberedTokenNeedsFreshKeys(t *testing.T) {
+	ed := signers()["ed"]
+	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
+	withIssuer(t, issuer, func(t *testing.T, a *Authorizer) {
+		token := ed.issue(goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": time.Now().Add(48 * time.Hour).Unix()}))
+		expectReason(t, checkToken(t, a, token), "")
+		issuer.setAnswer(func(*http.Request) (*http.Response, error) { return httpAnswer(500, nil), nil })
+		time.Sleep(maxKeySetAge - time.Minute)
+		expectReason(t, checkToken(t, a, token), "")
+		time.Sleep(2 * time.Minute)
+		expectReason(t, checkToken(t, a, token), ReasonJWKSUnavailable)
+	})
+}
+
+// Nothing is remembered but what was allowed, and the memory can be turned off.
+func TestOnlyAllowedTokensAreRemembered(t *testing.T) {
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
+	allowed := map[string]bool{}
+	for _, row := range verdictTable() {
+		if _, err := a.Check(t.Context(), wire["headers"](row.method, row.headers)); err != nil {
+			t.Fatal(err)
+		}
+		if row.reason == "" && row.want.Method != MethodSession {
+			for _, h := range row.headers {
+				if token, isBearer := bearerToken(h.value); h.name == "authorization" && isBearer {
+					allowed[token] = true
+				}
+			}
+		}
+	}
+	if got := a.memory.count(); got != len(allowed) {
+		t.Errorf("%d remembered, want the %d that were allowed by a signature", got, len(allowed))
+	}
+	off := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, RememberedTokens: -1})
+	expectReason(t, checkToken(t, off, signers()["ed"].issue(goodClaims(nil))), "")
+	if off.memory != nil {
+		t.Error("there is a memory though it is turned off")
+	}
+}
+
+// A token that differs from a remembered one in a single character is another token.
+func TestRememberedTokenIsTheWholeToken(t *testing.T) {
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
+	token := signers()["ed"].issue(goodClaims(nil))
+	expectReason(t, checkToken(t, a, token), "")
+	for i := range token {
+		changed := []byte(token)
+		if changed[i]++; string(changed) == token {
+			continue
+		}
+		if reason := checkToken(t, a, string(changed)); reason == "" {
+			t.Fatalf("allowed with another character at %d", i)
+		}
+	}
+}
+
+// proofFor is a remembered token as large as Better Auth's are.
+func proofFor(i int) *proof {
+	identity := Identity{
+		Subject: fmt.Sprintf("user-%027d", i), Email: fmt.Sprintf("user%d@example.com", i), Name: "Zoë Day", Method: MethodJWKS,
+		IssuedAt: testNow, ExpiresAt: testNow.Add(time.Hour),
+	}
+	answer, err := newAnswer(allowResponse(&request{}, identity))
+	if err != nil {
+		panic(err)
+	}
+	return &proof{answer: answer, identity: identity, digest: sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))}
+}
+
+// The bounds hold, and what the memory says it takes is what it takes.
+func TestMemoryIsBounded(t *testing.T) {
+	const tokens = 20_000
+	measure := func(m *memory) (count int, bytes uint64) {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for i := range tokens {
+			m.add(proofFor(i), testNow)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		return m.count(), after.HeapAlloc - before.HeapAlloc
+	}
+	m := newMemory(1<<30, 1<<30)
+	count, bytes := measure(m)
+	said := 0
+	for i := range m.shards {
+		said += m.shards[i].bytes
+	}
+	if count != tokens || uint64(said) < bytes || uint64(said) > 2*bytes {
+		t.Errorf("%d tokens take %d bytes, and the memory says %d", count, bytes, said)
+	}
+	t.Logf("%d bytes a token", bytes/tokens)
+	if count, _ := measure(newMemory(1000, 1<<30)); count > 1000 || count < 900 {
+		t.Errorf("%d remembered, want about 1,000", count)
+	}
+	if count, bytes := measure(newMemory(1<<30, 4<<20)); bytes > 4<<20 || count < 2000 {
+		t.Errorf("%d remembered in %d bytes, want no more than 4 MiB", count, bytes)
+	}
+	runtime.KeepAlive(m)
+}
+
+// checkShards wants map, ring and the count of bytes to tell the same.
+func checkShards(t *testing.T, m *memory) {
+	t.Helper()
+	for i := range m.shards {
+		shard, bytes := &m.shards[i], 0
+		for slot, p := range shard.ring {
+			bytes += p.size()
+			if p.slot != slot || shard.proofs[p.digest] != p {
+				t.Fatalf("shard %d, slot %d: %+v", i, slot, p)
+			}
+		}
+		if len(shard.ring) != len(shard.proofs) || bytes != shard.bytes {
+			t.Fatalf("shard %d: %d in the ring, %d in the map, %d bytes, %d counted", i, len(shard.ring), len(shard.proofs), bytes, shard.bytes)
+		}
+	}
+}
+
+// However tokens come, are used and are forgotten, nothing is lost or held twice.
+func TestMemoryStaysWhole(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	m := newMemory(memoryShards*8, memoryShards*6000)
+	for range 20_000 {
+		p := proofFor(random.IntN(1000))
+		switch known := m.find(p.digest); {
+		case known == nil:
+			m.add(p, testNow)
+		case random.IntN(4) == 0:
+			m.forget(known)
+		}
+	}
+	checkShards(t, m)
+}
+
+// A flood of new tokens does not push out those that are in use.
+func TestFloodDoesNotPushOutTheBusy(t *testing.T) {
+	m := newMemory(memoryShards*100, 1<<30)
+	const busy = 1000
+	use := func() (known int) {
+		for i := range busy {
+			if m.find(proofFor(i).digest) != nil {
+				known++
+			}
+		}
+		return known
+	}
+	for i := range busy {
+		m.add(proofFor(i), testNow)
+	}
+	for round := range 20 {
+		if known := use(); known != busy {
+			t.Fatalf("round %d: %d of %d busy tokens are left", round, known, busy)
+		}
+		for i := range 3000 {
+			m.add(proofFor(busy+round*3000+i), testNow)
+		}
+	}
+	if got := m.count(); got > memoryShards*100 {
+		t.Errorf("%d remembered", got)
+	}
+}
+
+// What is expired gives way first, even when it was used.
+func TestExpiredTokensGiveWay(t *testing.T) {
+	m := newMemory(memoryShards, 1<<30)
+	for i := range 1000 {
+		p := proofFor(i)
+		p.identity.ExpiresAt = testNow.Add(-time.Hour)
+		m.add(p, testNow)
+		m.find(p.digest)
+	}
+	fresh := proofFor(5000)
+	m.add(fresh, testNow)
+	if m.find(fresh.digest) == nil {
+		t.Error("an expired token kept a fresh one out")
+	}
+}
+
+func BenchmarkMemoryFind(b *testing.B) {
+	m := newMemory(1<<20, 1<<30)
+	token := strings.Repeat("a", 700)
+	p := proofFor(1)
+	p.digest = digestOf(token)
+	m.add(p, testNow)
+	b.ReportAllocs()
+	for b.Loop() {
+		if m.find(digestOf(token)) == nil {
+			b.Fatal("not found")
+		}
+	}
+}

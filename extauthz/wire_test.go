@@ -1,0 +1,214 @@
+package extauthz
+
+import (
+	"context"
+	"net"
+	"slices"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// dialAuthorizer serves an Authorizer by its own codec on loopback and returns a client.
+func dialAuthorizer(t testing.TB, a *Authorizer, options ...grpc.ServerOption) authv3.AuthorizationClient {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(append(ServerOptions(), options...)...)
+	a.Register(server)
+	go server.Serve(listener)
+	t.Cleanup(server.Stop)
+	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { connection.Close() })
+	return authv3.NewAuthorizationClient(connection)
+}
+
+// The verdict table over the wire, by the codec and the memory: cold, and again when what can be
+// remembered is. Every answer is the one that the ordinary way gives without a memory.
+func TestVerdictsOverTheWire(t *testing.T) {
+	config := Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)}
+	lean := startAuthorizer(t, config)
+	config.RememberedTokens = -1
+	ordinary := startAuthorizer(t, config)
+	client := dialAuthorizer(t, lean)
+	pass := func(_ context.Context, in any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		return handler(t.Context(), in)
+	}
+	intercepted := dialAuthorizer(t, lean, grpc.UnaryInterceptor(pass))
+	spoofed := []header{{"x-user-id", "admin"}, {"x_user_role", "admin"}, {"x-auth-request-user", "admin"}}
+	for _, row := range verdictTable() {
+		for wireName, request := range wire {
+			for _, extra := range [][]header{nil, spoofed} {
+				in := request(row.method, slices.Concat(row.headers, extra))
+				want, err := ordinary.Check(t.Context(), in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, state := range []string{"cold", "hot", "hot, with an interceptor"} {
+					by := client
+					if state == "hot, with an interceptor" {
+						by = intercepted
+					}
+					got, err := by.Check(t.Context(), in)
+					if err != nil {
+						t.Fatalf("%s/%s/%s/%s: %v", row.reason, row.title, wireName, state, err)
+					}
+					sortRemoved := protocmp.SortRepeated(func(a, b string) bool { return a < b })
+					if diff := cmp.Diff(want, got, protocmp.Transform(), sortRemoved); diff != "" {
+						t.Errorf("%s/%s/%s/%s:\n%s", row.reason, row.title, wireName, state, diff)
+					}
+				}
+			}
+		}
+	}
+	if lean.memory.count() == 0 {
+		t.Error("nothing was remembered, so that nothing was hot")
+	}
+}
+
+// meaning is what a request means, whatever the order of its headers' names.
+func meaning(r request) request {
+	slices.Sort(r.identityNames)
+	r.identityNames = slices.Compact(r.identityNames)
+	for _, list := range []*[]string{&r.authorization, &r.cookies, &r.secFetchSite, &r.origin, &r.identityNames} {
+		if len(*list) == 0 {
+			*list = nil
+		}
+	}
+	r.hostHeader = ""
+	return r
+}
+
+// FuzzScanRequest: whatever the ordinary codec accepts means the same to the scan, or the scan leaves it alone.
+func FuzzScanRequest(f *testing.F) {
+	encode := func(in *authv3.CheckRequest) []byte {
+		message, err := proto.Marshal(in)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return message
+	}
+	for _, request := range wire {
+		f.Add(encode(request("POST", []header{{"authorization", "Bearer a"}, {"cookie", "a=b"}, {"origin", "null"}, {"x-user-id", "x"}, {"sec-fetch-site", "none"}})))
+	}
+	both := checkRequest(&authv3.AttributeContext_HttpRequest{
+		Headers:   map[string]string{"authorization": "Bearer a", "Authorization": "Bearer b", "host": "c"},
+		HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: "cookie", Value: "a", RawValue: []byte("b")}}},
+	})
+	f.Add(encode(both))
+	f.Add(append(encode(both), encode(both)...)) // fields that stand twice are merged
+	f.Add(protowire.AppendTag(nil, 1, protowire.StartGroupType))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		var in authv3.CheckRequest
+		if proto.Unmarshal(message, &in) != nil {
+			var r request
+			scanRequest(message, &r) // must not panic
+			return
+		}
+		var got request
+		if !scanRequest(message, &got) {
+			return
+		}
+		want := readRequest(&in)
+		if diff := cmp.Diff(meaning(want), meaning(got), cmp.AllowUnexported(request{})); diff != "" {
+			t.Errorf("ordinary codec and scan differ:\n%s", diff)
+		}
+	})
+}
+
+// The scan takes what Envoy sends; else every check would go the long way unseen.
+func TestScanTakesWhatEnvoySends(t *testing.T) {
+	for name, build := range wire {
+		in := build("GET", []header{{"authorization", "Bearer a"}, {"cookie", "a=b"}, {"x-request-id", "7"}})
+		in.Attributes.ContextExtensions = map[string]string{"a": "b"}
+		in.Attributes.Destination = in.Attributes.Source
+		message, err := proto.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r request
+		if !scanRequest(message, &r) {
+			t.Errorf("%s: left to the ordinary codec", name)
+		}
+	}
+}
+
+// hotRequest is a request as Envoy sends it for a browser's call, some 30 headers and 2 KiB.
+func hotRequest(t testing.TB, token string) []byte {
+	headers := []header{
+		{"authorization", "Bearer " + token}, {"accept", "application/json"}, {"accept-language", "de-CH,de;q=0.9,en;q=0.8"},
+		{"accept-encoding", "gzip, deflate, br, zstd"}, {"user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36"},
+		{"sec-fetch-site", "same-origin"}, {"sec-fetch-mode", "cors"}, {"sec-fetch-dest", "empty"}, {"referer", "https://app.example.com/notes"},
+		{"x-forwarded-for", "192.0.2.7"}, {"x-forwarded-proto", "https"}, {"x-request-id", "0b8f4dd5-6a3e-4c0e-8a2b-0d6f4a5b6c7d"},
+		{":method", "GET"}, {":path", "/api/me"}, {":authority", "api.example.com"}, {":scheme", "https"},
+	}
+	message, err := proto.Marshal(wire["headers"]("GET", headers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return message
+}
+
+// A remembered token costs no allocation, from the message's bytes to the answer's.
+func TestHotPathAllocatesNothing(t *testing.T) {
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret)})
+	for name, token := range map[string]string{"JWKS": signers()["ed"].issue(goodClaims(nil)), "HS256": hs256(goodClaims(nil))} {
+		message := hotRequest(t, token)
+		c := new(call)
+		check := func() {
+			c.message = append(c.message[:0], message...)
+			if !scanRequest(c.message, &c.request) {
+				t.Fatal("left to the ordinary codec")
+			}
+			d := a.decide(context.Background(), &c.request)
+			if answer := d.response(&c.request); d.denial != nil || answer.len() == 0 {
+				t.Fatal(d.denial)
+			}
+			c.release()
+		}
+		check() // it is remembered from here
+		if allocations := testing.AllocsPerRun(100, check); allocations != 0 {
+			t.Errorf("%s: %v allocations", name, allocations)
+		}
+	}
+}
+
+func BenchmarkScanRequest(b *testing.B) {
+	message := hotRequest(b, signers()["ed"].issue(goodClaims(nil)))
+	c := new(call)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(message)))
+	for b.Loop() {
+		if !scanRequest(message, &c.request) {
+			b.Fatal("left to the ordinary codec")
+		}
+		c.release()
+	}
+}
+
+func BenchmarkRememberedToken(b *testing.B) {
+	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL})
+	var r request
+	if !scanRequest(hotRequest(b, signers()["ed"].issue(goodClaims(nil))), &r) {
+		b.Fatal("left to the ordinary codec")
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := a.decide(context.Background(), &r); d.denial != nil {
+			b.Fatal(d.denial)
+		}
+	}
+}
