@@ -18,6 +18,8 @@ import (
 const (
 	// maxBatch bounds how many tokens one query asks for.
 	maxBatch = 512
+	// maxPatience bounds how long a query that is under way keeps the next one waiting.
+	maxPatience = 10 * time.Millisecond
 	// maxWaiting bounds how many checks wait for a connection; past it they are answered with 503 at once.
 	maxWaiting = 1 << 16
 	// discoveryInterval is the time between two looks at a database that is down or does not fit.
@@ -57,6 +59,8 @@ type database struct {
 	failing atomic.Bool            // the last query failed; for the log
 	fault   atomic.Pointer[error]  // why the tables have not been found, while they have not
 	waiting chan *lookup
+	turn    chan struct{} // held by a query that is under way, unless it takes longer than is usual
+	usual   atomic.Int64  // how long a query takes, in nanoseconds, smoothed
 	missing chan struct{} // wakes discover: the tables are not as they were
 }
 
@@ -74,6 +78,7 @@ func newDatabase(dsn string, names SchemaNames, connections int, budget time.Dur
 	return &database{
 		pool: pool, names: names, schema: schema, budget: budget, log: log,
 		waiting: make(chan *lookup, maxWaiting),
+		turn:    make(chan struct{}, 1),
 		missing: make(chan struct{}, 1),
 	}, nil
 }
@@ -109,16 +114,43 @@ func (d *database) run(ctx context.Context) {
 	d.pool.Close()
 }
 
-// work answers one batch after another on one connection. A lone look-up finds a worker idle and does not wait.
+// work answers one batch after another on one connection.
 func (d *database) work(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case first := <-d.waiting:
+			hasTurn := d.awaitTurn(ctx)
 			d.answer(ctx, d.collect(first))
+			if hasTurn {
+				<-d.turn
+			}
 		}
 	}
+}
+
+// awaitTurn makes the number of connections follow the load. A lone look-up finds no query under way
+// and does not wait. Others wait while they would only split a batch: until the query under way is
+// answered, takes longer than queries do, or leaves a whole batch waiting. hasTurn tells the first case.
+func (d *database) awaitTurn(ctx context.Context) (hasTurn bool) {
+	select {
+	case d.turn <- struct{}{}:
+		return true
+	default:
+	}
+	if len(d.waiting) >= maxBatch {
+		return false
+	}
+	patience := time.NewTimer(min(time.Duration(d.usual.Load()), maxPatience))
+	defer patience.Stop()
+	select {
+	case d.turn <- struct{}{}:
+		return true
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // collect adds to the first look-up those that wait already, less those whose check has given up.
@@ -144,7 +176,11 @@ func (d *database) answer(ctx context.Context, batch []*lookup) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.budget) // then the query is cancelled at the server too
 	defer cancel()
+	started := time.Now()
 	rows, err := d.ask(ctx, tokens)
+	if err == nil {
+		d.usual.Store((7*d.usual.Load() + int64(time.Since(started))) / 8)
+	}
 	d.note(err)
 	for _, l := range batch {
 		l.row, l.err = rows[l.token], err

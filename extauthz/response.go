@@ -29,51 +29,76 @@ const (
 
 var identityHeaders = []string{HeaderUserID, HeaderUserEmail, HeaderUserName, HeaderMethod, HeaderIssuedAt, HeaderExpiresAt}
 
+// allowedFact is one thing that an allow tells of the user, as a header and as dynamic metadata.
+type allowedFact struct {
+	header, encoded string // what the backend gets
+	name, text      string // what access logs and rules get
+	number          float64
+	isNumber        bool
+}
+
+// allowedFacts returns what is known of the user; the first set of them count. What is not known is left
+// out: an empty value would not clear the client's header, removing it does.
+func allowedFacts(identity Identity) (facts [6]allowedFact, set int) {
+	add := func(header, name, text string) {
+		if text != "" {
+			facts[set] = allowedFact{header: header, encoded: EncodeHeader(text), name: name, text: strings.ToValidUTF8(text, "\uFFFD")}
+			set++
+		}
+	}
+	addTime := func(header, name string, t time.Time) {
+		if !t.IsZero() {
+			facts[set] = allowedFact{header: header, encoded: strconv.FormatInt(t.Unix(), 10), name: name, number: float64(t.Unix()), isNumber: true}
+			set++
+		}
+	}
+	add(HeaderUserID, "user_id", identity.Subject)
+	add(HeaderUserEmail, "user_email", identity.Email)
+	add(HeaderUserName, "user_name", identity.Name)
+	add(HeaderMethod, "auth_method", string(identity.Method))
+	addTime(HeaderIssuedAt, "issued_at", identity.IssuedAt)
+	addTime(HeaderExpiresAt, "expires_at", identity.ExpiresAt)
+	return facts, set
+}
+
 // allowResponse gives the backend the identity, and takes from it whatever the client says of itself.
 func allowResponse(r *request, identity Identity) *authv3.CheckResponse {
-	ok := &authv3.OkHttpResponse{}
-	facts := map[string]*structpb.Value{}
-	set := func(header, fact, value string) {
-		if value == "" {
-			return // an empty value would not clear the client's header; removing it does
+	facts, set := allowedFacts(identity)
+	ok := &authv3.OkHttpResponse{HeadersToRemove: headersToRemove(r, facts[:set])}
+	metadata := make(map[string]*structpb.Value, set)
+	for _, fact := range facts[:set] {
+		ok.Headers = append(ok.Headers, overwrite(fact.header, fact.encoded))
+		if fact.isNumber {
+			metadata[fact.name] = structpb.NewNumberValue(fact.number)
+		} else {
+			metadata[fact.name] = structpb.NewStringValue(fact.text)
 		}
-		ok.Headers = append(ok.Headers, overwrite(header, EncodeHeader(value)))
-		facts[fact] = structpb.NewStringValue(strings.ToValidUTF8(value, "\uFFFD"))
 	}
-	setTime := func(header, fact string, t time.Time) {
-		if t.IsZero() {
-			return
-		}
-		ok.Headers = append(ok.Headers, overwrite(header, strconv.FormatInt(t.Unix(), 10)))
-		facts[fact] = structpb.NewNumberValue(float64(t.Unix()))
-	}
-	set(HeaderUserID, "user_id", identity.Subject)
-	set(HeaderUserEmail, "user_email", identity.Email)
-	set(HeaderUserName, "user_name", identity.Name)
-	set(HeaderMethod, "auth_method", string(identity.Method))
-	setTime(HeaderIssuedAt, "issued_at", identity.IssuedAt)
-	setTime(HeaderExpiresAt, "expires_at", identity.ExpiresAt)
-	ok.HeadersToRemove = headersToRemove(r, ok.Headers)
 	return &authv3.CheckResponse{
 		Status:          &statuspb.Status{Code: int32(codes.OK)},
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
-		DynamicMetadata: &structpb.Struct{Fields: facts},
+		DynamicMetadata: &structpb.Struct{Fields: metadata},
 	}
 }
 
 // headersToRemove lists the client's own identity headers, and those of our six that this answer does
 // not set: Envoy's allowed_headers may have hidden them from us. Envoy sets first and
 // removes afterwards, so no name may be in both lists.
-func headersToRemove(r *request, set []*corev3.HeaderValueOption) []string {
+func headersToRemove(r *request, set []allowedFact) []string {
 	isSet := func(name string) bool {
-		return slices.ContainsFunc(set, func(h *corev3.HeaderValueOption) bool { return strings.EqualFold(h.Header.Key, name) })
+		return slices.ContainsFunc(set, func(fact allowedFact) bool { return fact.header == name })
 	}
 	var remove []string
-	for _, name := range append(r.identityNames, identityHeaders...) {
-		name = strings.ToLower(name)
+	add := func(name string) {
 		if !isSet(name) && !slices.Contains(remove, name) {
 			remove = append(remove, name)
 		}
+	}
+	for _, name := range r.identityNames {
+		add(strings.ToLower(name))
+	}
+	for _, name := range identityHeaders {
+		add(name)
 	}
 	return remove
 }

@@ -158,3 +158,6 @@ func FreePort() (int, error) {
 	defer listener.Close()
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
+
+// PID is the program's process id.
+func (p *Process) PID() int { return p.command.Process.Pid }
