@@ -329,7 +329,8 @@ func checkColumn(t *table, field string, found *column, fits func(*column) bool,
 }
 
 // query is the session query for a list of tokens. Ids are read as text, whatever their type; a
-// timestamp without zone is UTC, which is how extract(epoch) reads it.
+// timestamp without zone is UTC, which is how extract(epoch) reads it. The user is looked up session by
+// session: given a plain join, the planner reads the whole user table for every batch.
 func (s *schema) query() string {
 	optional := func(c *column) string {
 		if c == nil {
@@ -341,8 +342,11 @@ func (s *schema) query() string {
 	if s.userID.typ != s.id.typ {
 		userID = "cast(" + userID + " as " + quoteName(s.id.typ) + ")" // on this side, so that the index on the id serves
 	}
-	return fmt.Sprintf("select s.%[1]s::text, extract(epoch from s.%[2]s)::float8, u.%[3]s::text, %[4]s, %[5]s from %[6]s s join %[7]s u on u.%[3]s = %[8]s where s.%[1]s = any($1)",
-		quoteName(s.token.name), quoteName(s.expiresAt.name), quoteName(s.id.name), optional(s.email), optional(s.name), s.session, s.user, userID)
+	id := "u." + quoteName(s.id.name)
+	return fmt.Sprintf("select s.%[1]s::text, extract(epoch from s.%[2]s)::float8, v.id, v.email, v.name from %[3]s s"+
+		" cross join lateral (select %[4]s::text as id, %[5]s as email, %[6]s as name from %[7]s u where %[4]s = %[8]s limit 1) v"+
+		" where s.%[1]s = any($1)",
+		quoteName(s.token.name), quoteName(s.expiresAt.name), s.session, id, optional(s.email), optional(s.name), s.user, userID)
 }
 
 // missingIndex says what to create when a look-up by token would read the whole table; empty when all is well.
