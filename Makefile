@@ -57,8 +57,10 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 	@for target in $$(grep -ho 'func Fuzz[A-Za-z]*' extauthz/*_test.go | cut -c6-); do \
 		echo "$$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./extauthz || exit 1; done
 
-bench: ## the Go benchmarks beside the hot functions
+bench: tools ## what a check costs, against other ways; writes docs/performance.md
 	go test -run '^$$' -bench . -benchmem ./extauthz
+	@go build -o .parts/bin/bench ./envoy/bench
+	@exec .parts/bin/bench
 
 tools: # says by name what is missing
 	@missing=; \
