@@ -58,7 +58,6 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 		echo "$$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./extauthz || exit 1; done
 
 bench: tools ## what a check costs, against other ways; writes docs/performance.md
-	go test -run '^$$' -bench . -benchmem ./extauthz
 	@go build -o .parts/bin/bench ./envoy/bench
 	@exec .parts/bin/bench
 

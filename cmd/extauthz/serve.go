@@ -75,7 +75,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "extauthz: EXTAUTHZ_ADMIN_LISTEN", err)
 		return exitFault
 	}
-	tuneCollector(os.Getenv)
+	tuneCollector(os.Getenv, s.config.RememberedBytes)
 	if secret := len(s.config.Secret); secret > 0 && secret < 32 {
 		log.Warn("BETTER_AUTH_SECRET is shorter than 32 bytes, which HS256 asks for (RFC 7518 section 3.2)")
 	}
@@ -87,15 +87,19 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// collectorPercent is GOGC while the environment does not say otherwise. A check leaves little behind and
-// the heap is small, so the garbage collector's default would run many times a second for nothing;
-// docs/performance.md has the figures.
-const collectorPercent = 400
+// The garbage collector's settings while the environment does not say otherwise. A check leaves little
+// behind and the heap is small, so the collector's default would run many times a second for nothing;
+// the soft limit keeps that from multiplying a large memory of tokens. docs/performance.md has the figures.
+const (
+	collectorPercent = 400       // GOGC
+	collectorRoom    = 256 << 20 // of GOMEMLIMIT, beside one and a half of what may be remembered
+)
 
 // tuneCollector leaves a collector alone that GOGC or GOMEMLIMIT has set.
-func tuneCollector(getenv func(string) string) {
+func tuneCollector(getenv func(string) string, remembered int) {
 	if getenv("GOGC") == "" && getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(collectorPercent)
+		debug.SetMemoryLimit(collectorRoom + int64(max(remembered, 0))/2*3)
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 func main() {
 	serve := flag.String("serve", "", "internal: be the server of this name")
 	address := flag.String("address", "", "internal: the address to serve")
+	only := flag.String("only", "", "one measurement alone (jwt, sessions, envoy, memory or cold), printed and not written to the page")
 	flag.Parse()
 	if *serve != "" {
 		fmt.Fprintln(os.Stderr, runServer(*serve, *address))
@@ -36,7 +37,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(ctx, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -106,7 +107,7 @@ func (i *issuer) token(user int) string {
 	return signed + "." + encode(ed25519.Sign(i.private, []byte(signed)))
 }
 
-func run(ctx context.Context) (err error) {
+func run(ctx context.Context, only string) (err error) {
 	b := &bench{ctx: ctx}
 	if b.installer, err = parts.NewInstaller(os.Stdout); err != nil {
 		return err
@@ -121,11 +122,25 @@ func run(ctx context.Context) (err error) {
 	if b.issuer, err = newIssuer(); err != nil {
 		return err
 	}
-	for _, measure := range []func() error{b.seenJWT, b.sessions, b.signOut, b.throughEnvoy, b.million, b.cold} {
-		if err := measure(); err != nil {
+	known := false
+	for _, m := range []struct {
+		name    string
+		measure func() error
+	}{{"jwt", b.seenJWT}, {"sessions", b.sessions}, {"sessions", b.signOut}, {"envoy", b.throughEnvoy}, {"memory", b.million}, {"cold", b.cold}} {
+		if only != "" && only != m.name {
+			continue
+		}
+		known = true
+		if err := m.measure(); err != nil {
 			return err
 		}
 		b.stopAll()
+	}
+	switch {
+	case !known:
+		return fmt.Errorf("there is no measurement %q", only)
+	case only != "":
+		return nil
 	}
 	return b.report()
 }
@@ -395,7 +410,7 @@ func (b *bench) million() error {
 			return err
 		}
 		if t.name == product.name {
-			b.note("resident memory for 1,000,000 remembered tokens, with the garbage collector's room (GOGC=50)", fmt.Sprintf("%.2f GiB, %d bytes a token", float64(full-empty)/(1<<30), (full-empty)/tokens), "")
+			b.note("resident memory for 1,000,000 remembered tokens, with the garbage collector's room (GOGC=50)", fmt.Sprintf("%.2f GiB, %d bytes a token", float64(full-empty)/(1<<30), (full-empty)/tokens), "≤ 1 GiB")
 		} else {
 			b.note("the same after 200,000 tokens, bounded to 64 MiB", fmt.Sprintf("%d MiB", (full-empty)>>20), "")
 		}

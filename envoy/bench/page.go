@@ -19,8 +19,9 @@ const performanceNotes = `
 - A check of a seen JWT does neither decode the message nor encode the answer, and verifies no signature; it judges times, issuer,
   audience and key anew. Two thirds of what an ordinary server spends is the protobuf codec and the garbage collector.
 - Sessions are asked anew for every check. Checks that wait together share one query, so the price of exactness falls with the load.
-- The garbage collector runs at GOGC=400 unless GOGC or GOMEMLIMIT say otherwise: the heap is small, and collecting it
-  more often costs more than it saves.
+- The garbage collector runs at GOGC=400 unless GOGC or GOMEMLIMIT say otherwise, for the heap is small. CPU a check of a seen JWT
+  with 100, 400 and 1000, in two runs: 28.7, 21.3 and 27.0 µs; 32.0, 27.3 and 24.0 µs. With a large memory of tokens set GOMEMLIMIT.
+- Eight goroutines wait for checks (NumStreamWorkers). With 8, 64 and 256, in two runs: 24.3, 24.7 and 27.3 µs; 22.3, 25.0 and 25.0 µs.
 
 ## Where another way is ahead
 
