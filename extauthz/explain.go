@@ -117,7 +117,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 	case StepKey:
 		switch {
 		case credential.Kind == KindJWT:
-			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)), credential.jwt.algorithm, a.keys.url)
+			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)), credential.jwt.algorithm, a.keys.shown)
 		case credential.Kind == KindSession && credential.Signature == "":
 			return "none needed for a raw token"
 		case !a.hasSecret:

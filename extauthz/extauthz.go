@@ -187,19 +187,20 @@ func issuerSpellings(issuer string) ([]string, error) {
 // checkURL wants an absolute http or https URL. It never shows a value that could hold a password.
 func checkURL(field, value string) error {
 	parsed, err := url.Parse(value)
+	shown, _, _ := strings.Cut(value, "?")
 	switch {
 	case value == "":
 		return &ConfigError{field, "is empty; write a URL like https://app.example.com"}
 	case err != nil:
 		return &ConfigError{field, "is not a URL; write one like https://app.example.com"}
-	case parsed.User != nil:
+	case parsed.User != nil || strings.Contains(value, "@"):
 		return &ConfigError{field, "holds a user name or password; leave them out"}
 	case parsed.Scheme != "http" && parsed.Scheme != "https":
-		return &ConfigError{field, fmt.Sprintf("is %q, which has no http or https in front; write http://… or https://…", clip(value))}
+		return &ConfigError{field, fmt.Sprintf("is %q, which has no http or https in front; write http://… or https://…", clip(shown))}
 	case parsed.Hostname() == "":
-		return &ConfigError{field, fmt.Sprintf("is %q, which names no host; write one like https://app.example.com", clip(value))}
+		return &ConfigError{field, fmt.Sprintf("is %q, which names no host; write one like https://app.example.com", clip(shown))}
 	case field == "Issuer" && (parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery):
-		return &ConfigError{field, fmt.Sprintf("is %q, which has more than a path; leave out what follows ? or #", clip(value))}
+		return &ConfigError{field, "has more than a path; leave out what follows ? or #"}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type keySet struct {
 // when a check meets a kid that it does not know. All methods are safe for concurrent use.
 type remoteKeySet struct {
 	url    string
+	shown  string // the URL for messages, without its query, where people put keys
 	client *http.Client
 	now    func() time.Time
 	log    *slog.Logger
@@ -57,7 +59,8 @@ type fetch struct {
 }
 
 func newRemoteKeySet(url string, client *http.Client, now func() time.Time, log *slog.Logger) *remoteKeySet {
-	return &remoteKeySet{url: url, client: client, now: now, log: log, waiting: newFetch(), wanted: make(chan struct{}, 1)}
+	shown, _, _ := strings.Cut(url, "?")
+	return &remoteKeySet{url: url, shown: shown, client: client, now: now, log: log, waiting: newFetch(), wanted: make(chan struct{}, 1)}
 }
 
 func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
@@ -97,7 +100,7 @@ func (s *remoteKeySet) await(ctx context.Context) error {
 	select {
 	case <-next.done:
 		if next.err != nil {
-			return unavailable(ReasonJWKSUnavailable, fmt.Errorf("fetching %s: %w", s.url, next.err))
+			return unavailable(ReasonJWKSUnavailable, fmt.Errorf("fetching %s: %w", s.shown, next.err))
 		}
 		return nil
 	case <-ctx.Done():
@@ -191,7 +194,7 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 		}
 		s.current.Store(&keySet{keys: keys, fetched: began})
 	} else if ctx.Err() == nil && !s.failed {
-		s.log.Warn("JWKS fetch failed; trying again", "url", s.url, "error", err)
+		s.log.Warn("JWKS fetch failed; trying again", "url", s.shown, "error", err)
 	}
 	s.failed = err != nil
 	current.end(err)
@@ -222,7 +225,7 @@ func (s *remoteKeySet) logChange(keys map[string]*key) {
 		}
 	}
 	if changed {
-		s.log.Info("JWKS fetched", "url", s.url, "keys", len(keys))
+		s.log.Info("JWKS fetched", "url", s.shown, "keys", len(keys))
 	}
 }
 

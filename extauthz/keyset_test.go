@@ -436,3 +436,19 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	}
 }
+
+// A key in the JWKS URL's query is in no message.
+func TestQueryOfJWKSURLIsNotShown(t *testing.T) {
+	issuer := &fakeIssuer{answer: refuseConnection}
+	synctest.Test(t, func(t *testing.T) {
+		log := &lockedBuffer{}
+		a := runAuthorizer(t, Config{
+			JWKSURL: "https://issuer.test/jwks?key=s3cret", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
+			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		})
+		expectReason(t, decideToken(t, a, signers()["ed"], "ed"), ReasonJWKSUnavailable)
+		if text := log.String(); strings.Contains(text, "s3cret") || !strings.Contains(text, "https://issuer.test/jwks") {
+			t.Errorf("the log:\n%s", text)
+		}
+	})
+}
