@@ -4,7 +4,7 @@ package main
 const performancePage = `# What a check costs
 
 Measured by ` + "`make bench`" + `, which wrote this page: %d cores, %s, Envoy %s, everything on one machine, the load generator too. The machine
-is shared and noisy, so compare what stands within one group of rows: the ways were driven in turn, each row is the best of four
+is shared and noisy, so compare what stands within one group of rows: the ways were driven in turn, each figure is the best of four
 rounds, and the ratios are what travels. CPU is user and system time of the server's process, as Linux counts it.
 
 `
