@@ -18,7 +18,7 @@ import (
 )
 
 // This file takes the few fields that a check needs out of the message's bytes, and sends answers as
-// bytes: decoding and encoding whole messages is two thirds of what a check of a seen token costs.
+// bytes: with whole messages decoded and encoded, a seen token's check costs about twice as much.
 // What it does not understand at a glance goes through the ordinary codec, with the same verdict.
 
 // streamWorkers is how many goroutines of a server wait for checks, in place of a new one for each, whose

@@ -35,9 +35,9 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 	var isCookie bool
 	s, rest, err := loadSettings("check", args, os.Getenv, func(flags *flag.FlagSet) {
 		flags.BoolVar(&isCookie, "cookie", false, "the credential is the session cookie's value")
-	}, stdout)
+	})
 	switch {
-	case errors.Is(err, errHelp):
+	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, checkHelp)
 		printSettings(stdout)
 		return exitOK

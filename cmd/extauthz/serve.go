@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -40,9 +41,9 @@ usage: extauthz serve [flags]
 const drainTime = 5 * time.Second
 
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	s, rest, err := loadSettings("serve", args, os.Getenv, nil, stdout)
+	s, rest, err := loadSettings("serve", args, os.Getenv, nil)
 	switch {
-	case errors.Is(err, errHelp):
+	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, serveHelp)
 		printSettings(stdout)
 		return exitOK

@@ -36,9 +36,6 @@ type setting struct {
 	read func(s *settings, value string) error
 }
 
-// errHelp means that the user asked for help and got it.
-var errHelp = flag.ErrHelp
-
 var settingTable = []setting{
 	{"BETTER_AUTH_URL", "better-auth-url", "http://localhost:3000", "Issuer",
 		"issuer of the tokens: Better Auth's base URL; a trailing slash does no harm",
@@ -220,8 +217,8 @@ func readLogLevel(s *settings, value string) error {
 }
 
 // loadSettings reads flags over environment over defaults. rest is what follows the flags. The error
-// is one line that names the variable or flag, its fault and the mend, or errHelp.
-func loadSettings(command string, args []string, getenv func(string) string, more func(*flag.FlagSet), stdout io.Writer) (s *settings, rest []string, err error) {
+// is one line that names the variable or flag, its fault and the mend, or flag.ErrHelp.
+func loadSettings(command string, args []string, getenv func(string) string, more func(*flag.FlagSet)) (s *settings, rest []string, err error) {
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	values := make([]*string, len(settingTable))
@@ -236,7 +233,7 @@ func loadSettings(command string, args []string, getenv func(string) string, mor
 	for rest = nil; ; { // flags may stand before and behind what is no flag
 		if err := flags.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
-				return nil, nil, errHelp
+				return nil, nil, flag.ErrHelp
 			}
 			return nil, nil, fmt.Errorf("%w; 'extauthz %s --help' lists the flags", err, command)
 		}

@@ -17,7 +17,7 @@ const performanceNotes = `
 - *One query a check*: the same server with pgxpool's defaults and a prepared query for each session token.
 - *Through Envoy*: one worker, 64 connections, 10,000 tokens, a backend that answers at once.
 - A check of a seen JWT does neither decode the message nor encode the answer, and verifies no signature; it judges times, issuer,
-  audience and key anew. Two thirds of what an ordinary server spends is the protobuf codec and the garbage collector.
+  audience and key anew.
 - Sessions are asked anew for every check. Checks that wait together share one query, so the price of exactness falls with the load.
 - The garbage collector runs at GOGC=400 unless GOGC or GOMEMLIMIT say otherwise, for the heap is small. CPU a check of a seen JWT
   with 100, 400 and 1000, in two runs: 28.7, 21.3 and 27.0 µs; 32.0, 27.3 and 24.0 µs. With a large memory of tokens set GOMEMLIMIT.
@@ -27,5 +27,5 @@ const performanceNotes = `
 
 Envoy's own jwt_authn filter with its cache sits inside Envoy, so that it costs no call at all; where JWTs by a JWKS are all there is, it
 is the cheaper way. It knows no session tokens and no sign-out, no shared secret beside the keys, and hands the backend claims and not
-one answer for all kinds of credential. Its cache is off by default, and remembers a token by its whole text until exp.
+one answer for all kinds of credential. Its cache is off by default.
 `
