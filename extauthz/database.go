@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -55,6 +56,7 @@ type database struct {
 	log    *slog.Logger
 
 	query   atomic.Pointer[string] // the session query, once the tables are found
+	unnamed atomic.Bool            // a pooler in between loses prepared statements, so the query is sent whole
 	ready   atomic.Bool            // it has answered once
 	failing atomic.Bool            // the last query failed; for the log
 	fault   atomic.Pointer[error]  // why the tables have not been found, while they have not
@@ -210,8 +212,6 @@ func (d *database) note(err error) {
 	}
 }
 
-// ask sends the query, and a second time when the connection turned out to be dead: it only reads,
-// and a server that was restarted leaves dead connections in the pool.
 func (d *database) ask(ctx context.Context, tokens []string) (map[string]*sessionRow, error) {
 	query := d.query.Load()
 	if query == nil {
@@ -220,16 +220,34 @@ func (d *database) ask(ctx context.Context, tokens []string) (map[string]*sessio
 		}
 		return nil, errors.New("not connected yet")
 	}
-	rows, err := d.askOnce(ctx, *query, tokens)
-	if err != nil && ctx.Err() == nil && isConnectionLost(err) {
+	return d.send(ctx, *query, tokens)
+}
+
+// send sends the query, and a second time when the connection turned out to be dead, which a server that
+// was restarted leaves in the pool, or a pooler to have lost the prepared statement: it only reads.
+func (d *database) send(ctx context.Context, query string, tokens []string) (map[string]*sessionRow, error) {
+	rows, err := d.sendOnce(ctx, query, tokens)
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case isStatementLost(err):
+		if !d.unnamed.Swap(true) {
+			d.log.Info("the way to the database does not keep prepared statements, as a connection pooler; going on without", "error", err)
+		}
+		rows, err = d.sendOnce(ctx, query, tokens)
+	case isConnectionLost(err):
 		d.pool.Reset()
-		rows, err = d.askOnce(ctx, *query, tokens)
+		rows, err = d.sendOnce(ctx, query, tokens)
 	}
 	return rows, withoutConnectionString(err)
 }
 
-func (d *database) askOnce(ctx context.Context, query string, tokens []string) (map[string]*sessionRow, error) {
-	rows, err := d.pool.Query(ctx, query, tokens)
+func (d *database) sendOnce(ctx context.Context, query string, tokens []string) (map[string]*sessionRow, error) {
+	// Prepared, a batch costs PostgreSQL little more than half: there is nothing to parse and to plan.
+	mode := pgx.QueryExecModeCacheStatement
+	if d.unnamed.Load() {
+		mode = pgx.QueryExecModeExec
+	}
+	rows, err := d.pool.Query(ctx, query, mode, tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -271,6 +289,13 @@ func isConnectionLost(err error) bool {
 	}
 	_, isConnecting := errors.AsType[*pgconn.ConnectError](err)
 	return !isConnecting
+}
+
+// isStatementLost tells that the server does not know the statement that was prepared on this connection,
+// or knows it from somebody else: a pooler hands the connection's transactions to several servers' ones.
+func isStatementLost(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pgErr.Code == "26000" || pgErr.Code == "42P05") // invalid_sql_statement_name, duplicate_prepared_statement
 }
 
 // withoutConnectionString leaves out of a connection's error what a connection string holds, user and
@@ -327,8 +352,8 @@ func (d *database) findTables(ctx context.Context) error {
 		return err
 	}
 	query := found.query()
-	if _, err := d.askOnce(ctx, query, []string{}); err != nil {
-		return withoutConnectionString(err)
+	if _, err := d.send(ctx, query, []string{}); err != nil {
+		return err
 	}
 	d.query.Store(&query)
 	d.ready.Store(true)

@@ -50,8 +50,8 @@ func parseDatabaseURL(dsn string) (config *pgxpool.Config, schema string, err er
 	if connection.RuntimeParams["application_name"] == "" {
 		connection.RuntimeParams["application_name"] = "extauthz"
 	}
-	// Unnamed statements only: named ones do not survive the poolers of PgBouncer and Neon, which hand
-	// each transaction another server connection.
+	// Unnamed statements, unless a query says otherwise: named ones do not survive poolers that hand each
+	// transaction another server connection.
 	connection.DefaultQueryExecMode = pgx.QueryExecModeExec
 	// A dead connection is noticed by its query, which is then sent again; a ping before it would
 	// make every check that comes after a pause wait twice.

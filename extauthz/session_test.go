@@ -305,21 +305,53 @@ func TestLeastPrivileges(t *testing.T) {
 	expectReason(t, checkToken(t, a, liveToken), "")
 }
 
-// Behind a pooler that hands each transaction another server connection, named statements get lost.
-// DISCARD ALL between two checks is what such a pooler does to a session.
-func TestNoStateInTheServerConnection(t *testing.T) {
-	dsn := sessionsDatabase(t)
-	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1})
-	for range 5 {
-		expectReason(t, checkToken(t, a, liveToken), "")
-		var prepared int
-		err := a.database.pool.QueryRow(t.Context(), `select count(*) from pg_prepared_statements`).Scan(&prepared)
-		if err != nil || prepared != 0 {
-			t.Errorf("%d prepared statements (%v), want none", prepared, err)
-		}
-		if _, err := a.database.pool.Exec(t.Context(), `discard all`); err != nil {
-			t.Fatal(err)
-		}
+// A pooler that hands each transaction another server connection loses prepared statements, or meets
+// those of another. DISCARD ALL, and a statement of that name, are what the next check finds there then;
+// it goes on without, and so do all that follow.
+func TestPoolerLosesPreparedStatements(t *testing.T) {
+	faults := map[string]func(name string) string{
+		"lost":  func(string) string { return `discard all` },
+		"taken": func(name string) string { return `prepare ` + name + ` as select 1` },
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			dsn := sessionsDatabase(t)
+			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1})
+			prepared := func() (names []string) {
+				rows, err := a.database.pool.Query(t.Context(), `select name from pg_prepared_statements`, pgx.QueryExecModeExec)
+				if err != nil {
+					t.Fatal(err)
+				}
+				names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+				if err != nil {
+					t.Fatal(err)
+				}
+				return names
+			}
+			expectReason(t, checkToken(t, a, liveToken), "")
+			names := prepared()
+			if len(names) != 1 {
+				t.Fatalf("prepared: %q, want the session query", names)
+			}
+			if name == "taken" {
+				a.database.pool.Reset() // a new connection, which has not prepared it yet
+			}
+			if _, err := a.database.pool.Exec(t.Context(), fault(names[0])); err != nil {
+				t.Fatal(err)
+			}
+			for range 5 {
+				expectReason(t, checkToken(t, a, liveToken), "")
+				if !a.database.unnamed.Load() {
+					t.Error("statements are still prepared")
+				}
+				if _, err := a.database.pool.Exec(t.Context(), `discard all`); err != nil {
+					t.Fatal(err)
+				}
+				if names := prepared(); len(names) != 0 {
+					t.Errorf("prepared: %q, want none", names)
+				}
+			}
+		})
 	}
 }
 
