@@ -90,9 +90,9 @@ func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
 	}
 	expected := &a.expected[credential.Kind]
 	verdicts := map[string]error{
-		StepTimes:    expected.checkTimes(&claims, a.now()),
-		StepIssuer:   expected.checkIssuer(&claims),
-		StepAudience: expected.checkAudience(&claims),
+		StepTimes:    expected.checkTimes(&claims.times, a.now()),
+		StepIssuer:   expected.checkIssuer(claims.issuer, claims.hasIssuer),
+		StepAudience: expected.checkAudience(claims.audience),
 		StepSubject:  checkSubject(claims.subject),
 	}
 	identity := claims.identity(e.Identity.Method)

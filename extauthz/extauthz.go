@@ -238,15 +238,23 @@ func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (*authv
 	if d.denial != nil {
 		return denyResponse(d.denial), nil
 	}
-	return allowResponse(&r, d.identity), nil
+	return allowResponse(&r, d.who()), nil
 }
 
 // decision is what a check came to, for the answer, the log and the metrics.
 type decision struct {
-	identity Identity // with a denial, no more than what was proven before it
+	identity Identity // with a denial, no more than what was proven before it; see who
 	denial   *Denial  // nil means allow
 	method   Method   // how the credential was judged; empty when there was none to judge
-	answer   *answer  // the allow, ready to send; nil when it has to be made
+	proof    *proof   // of a remembered token; then identity is empty
+}
+
+// who is the identity, from wherever it is.
+func (d *decision) who() Identity {
+	if d.proof != nil {
+		return d.proof.answer.identity()
+	}
+	return d.identity
 }
 
 var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
@@ -302,12 +310,13 @@ func (a *Authorizer) recall(token string, d *decision) bool {
 	if proof == nil {
 		return false
 	}
-	if proof.key != nil && !a.keys.isCurrent(proof.key) {
+	now := a.now()
+	if proof.key != nil && !a.keys.isCurrent(proof.key, now) {
 		a.memory.forget(proof)
 		return false
 	}
-	d.identity, d.method, d.answer = proof.identity, methodOf[proof.kind], proof.answer
-	if err := a.expected[proof.kind].check(&proof.claims, a.now()); err != nil {
+	d.proof, d.method = proof, methodOf[proof.kind]
+	if err := a.expected[proof.kind].recheck(proof, now); err != nil {
 		d.denial = denialOf(err)
 	}
 	return true

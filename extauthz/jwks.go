@@ -62,10 +62,10 @@ func judgeClaims(credential *Credential, key *key, memory *memory, expected *exp
 		return identity, err
 	}
 	if memory != nil {
-		memory.add(&proof{
-			kind: credential.Kind, key: key, claims: claims.compact(expected), identity: identity,
-			answer: encodeAllow(&request{}, identity), digest: digestOf(credential.Token),
-		}, now)
+		proof := claims.proof(expected)
+		proof.kind, proof.key, proof.digest = credential.Kind, key, digestOf(credential.Token)
+		proof.answer.set(encodeAllow(&request{}, identity))
+		memory.add(proof, now)
 	}
 	return identity, nil
 }

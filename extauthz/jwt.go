@@ -93,14 +93,19 @@ type claims struct {
 	email     string
 	name      string
 
-	expires, notBefore, issuedAt numericDate
+	times
 }
 
-// numericDate is RFC 7519 §2's: seconds since 1970-01-01 UTC, with a fraction if the issuer likes.
-type numericDate struct {
-	seconds float64
-	present bool
-}
+// times are the claims exp, nbf and iat.
+type times struct{ expires, notBefore, issuedAt numericDate }
+
+// numericDate is RFC 7519 §2's: seconds since 1970-01-01 UTC, with a fraction if the issuer likes. Not a
+// number (NaN) when the claim is absent, which no comparison is true of.
+type numericDate float64
+
+func absent() numericDate { return numericDate(math.NaN()) }
+
+func (d numericDate) isPresent() bool { return d == d }
 
 // The years 1 to 9999: what a calendar can show. 1e30 is not a date.
 const (
@@ -109,16 +114,16 @@ const (
 )
 
 func (d numericDate) time() time.Time {
-	if !d.present {
+	if !d.isPresent() {
 		return time.Time{}
 	}
-	return time.Unix(int64(math.Floor(d.seconds)), 0)
+	return time.Unix(int64(math.Floor(float64(d))), 0)
 }
 
 // parseClaims reads the claims of a token whose signature is verified. A registered claim that is
 // not of its type makes the whole token malformed (RFC 7519 §4.1), except sub, which has an answer of its own.
 func parseClaims(payload []byte) (claims, error) {
-	var c claims
+	c := claims{times: times{absent(), absent(), absent()}}
 	err := readObject(payload, func(name string, value *jsontext.Decoder) (err error) {
 		switch name {
 		case "iss":
@@ -152,7 +157,7 @@ func parseClaims(payload []byte) (claims, error) {
 		}
 		return nil
 	})
-	if err == nil && !c.expires.present {
+	if err == nil && !c.expires.isPresent() {
 		err = errors.New("exp: missing")
 	}
 	if err != nil {
@@ -228,16 +233,16 @@ func readAudience(value *jsontext.Decoder) ([]string, error) {
 func readNumericDate(value *jsontext.Decoder) (numericDate, error) {
 	token, err := value.ReadToken()
 	if err != nil {
-		return numericDate{}, err
+		return absent(), err
 	}
 	if token.Kind() != '0' {
-		return numericDate{}, errWrongForm
+		return absent(), errWrongForm
 	}
 	seconds, err := token.Float()
 	if err != nil || !(seconds >= minNumericDate && seconds <= maxNumericDate) {
-		return numericDate{}, errors.New("not a date")
+		return absent(), errors.New("not a date")
 	}
-	return numericDate{seconds, true}, nil
+	return numericDate(seconds), nil
 }
 
 // expectations are what a token's claims must meet, for one verifier.
@@ -250,51 +255,63 @@ type expectations struct {
 // check judges the claims at the given time. Expiry goes first: whatever else is wrong with it, a
 // token that was genuine and is past its time is told so.
 func (e *expectations) check(c *claims, now time.Time) error {
-	if err := e.checkTimes(c, now); err != nil {
+	if err := e.checkTimes(&c.times, now); err != nil {
 		return err
 	}
-	if err := e.checkIssuer(c); err != nil {
+	if err := e.checkIssuer(c.issuer, c.hasIssuer); err != nil {
 		return err
 	}
-	if err := e.checkAudience(c); err != nil {
+	if err := e.checkAudience(c.audience); err != nil {
 		return err
 	}
 	return checkSubject(c.subject)
 }
 
+// recheck is check for a token that passed it before, in what may have changed since: the subject is
+// still what it was.
+func (e *expectations) recheck(p *proof, now time.Time) error {
+	if err := e.checkTimes(&p.times, now); err != nil {
+		return err
+	}
+	if err := e.checkIssuer(p.issuer, true); err != nil {
+		return err
+	}
+	return e.checkAudience(p.audience)
+}
+
 // checkTimes follows RFC 7519 §4.1.4 (exp: not on or after), §4.1.5 (nbf: not before) and §4.1.6 (iat).
-func (e *expectations) checkTimes(c *claims, now time.Time) error {
-	current, leeway := float64(now.UnixNano())/1e9, e.leeway.Seconds()
+func (e *expectations) checkTimes(t *times, now time.Time) error {
+	current, leeway := numericDate(float64(now.UnixNano())/1e9), numericDate(e.leeway.Seconds())
 	differ := func(reason Reason, date numericDate) error {
 		return denyDiffering(reason, formatTime(date.time()), "a time around "+formatTime(now)+", leeway "+e.leeway.String())
 	}
 	switch {
-	case current >= c.expires.seconds+leeway:
-		return differ(ReasonExpired, c.expires)
-	case c.notBefore.present && current < c.notBefore.seconds-leeway:
-		return differ(ReasonNotYetValid, c.notBefore)
-	case c.issuedAt.present && current < c.issuedAt.seconds-leeway:
-		return differ(ReasonIssuedInFuture, c.issuedAt)
+	case !(current < t.expires+leeway): // exp is required, so that absent would be expired
+		return differ(ReasonExpired, t.expires)
+	case current < t.notBefore-leeway:
+		return differ(ReasonNotYetValid, t.notBefore)
+	case current < t.issuedAt-leeway:
+		return differ(ReasonIssuedInFuture, t.issuedAt)
 	}
 	return nil
 }
 
 // checkIssuer compares iss octet by octet (RFC 7519 §4.1.1).
-func (e *expectations) checkIssuer(c *claims) error {
-	if c.hasIssuer && slices.Contains(e.issuers, c.issuer) {
+func (e *expectations) checkIssuer(issuer string, present bool) error {
+	if present && slices.Contains(e.issuers, issuer) {
 		return nil
 	}
-	return denyDiffering(ReasonWrongIssuer, showClaim(c.issuer, c.hasIssuer), quoteList(e.issuers))
+	return denyDiffering(ReasonWrongIssuer, showClaim(issuer, present), quoteList(e.issuers))
 }
 
 // checkAudience wants one of ours among the token's (RFC 7519 §4.1.3).
-func (e *expectations) checkAudience(c *claims) error {
-	for _, audience := range c.audience {
-		if slices.Contains(e.audiences, audience) {
+func (e *expectations) checkAudience(audience []string) error {
+	for _, one := range audience {
+		if slices.Contains(e.audiences, one) {
 			return nil
 		}
 	}
-	return denyDiffering(ReasonWrongAudience, showClaim(strings.Join(c.audience, ", "), len(c.audience) > 0), quoteList(e.audiences))
+	return denyDiffering(ReasonWrongAudience, showClaim(strings.Join(audience, ", "), len(audience) > 0), quoteList(e.audiences))
 }
 
 // identity is what verified claims say of the user.
@@ -305,18 +322,16 @@ func (c *claims) identity(method Method) Identity {
 	}
 }
 
-// compact returns claims that passed the expectations, with no text of their own that the expectations
-// or the identity have already.
-func (c *claims) compact(expected *expectations) claims {
-	small := *c
-	small.issuer = expected.issuers[slices.Index(expected.issuers, c.issuer)]
+// proof is what is remembered of claims that passed the expectations, with no text that those have already.
+func (c *claims) proof(expected *expectations) *proof {
+	p := &proof{times: c.times, issuer: expected.issuers[slices.Index(expected.issuers, c.issuer)]}
 	for i, audience := range expected.audiences {
 		if slices.Contains(c.audience, audience) {
-			small.audience = expected.audiences[i : i+1]
+			p.audience = expected.audiences[i : i+1]
 			break
 		}
 	}
-	return small
+	return p
 }
 
 func showClaim(value string, present bool) string {

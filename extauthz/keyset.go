@@ -82,9 +82,9 @@ func (s *remoteKeySet) key(ctx context.Context, id string) (*key, error) {
 }
 
 // isCurrent tells whether the issuer still lists this very key, by what is known without asking.
-func (s *remoteKeySet) isCurrent(k *key) bool {
+func (s *remoteKeySet) isCurrent(k *key, now time.Time) bool {
 	set := s.current.Load()
-	return set != nil && set.keys[k.id] == k && s.now().Sub(set.fetched) < maxKeySetAge
+	return set != nil && set.keys[k.id] == k && now.Sub(set.fetched) < maxKeySetAge
 }
 
 // await joins the next fetch and waits for its end.

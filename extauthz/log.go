@@ -33,7 +33,7 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 		attributes = append(attributes, slog.Int("status", d.denial.Status))
 	}
 	add("auth_method", string(d.method))
-	add("subject", d.identity.Subject)
+	add("subject", d.who().Subject)
 	add("method", r.method)
 	add("host", r.host)
 	add("path", path)

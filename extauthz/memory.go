@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,22 +10,27 @@ import (
 )
 
 // proof is what stays true of a JWT whose signature was verified: whose signature it is and what the
-// claims say. Whether that is enough now is judged at every use.
+// claims say. Whether that is enough now is judged at every use. There may be millions of them, so it
+// holds nothing twice: the identity is read back from the answer when it is wanted.
 type proof struct {
+	answer   answer   // the allow, for a request that brings no identity headers
+	key      *key     // of the issuer's key set; nil for the shared secret
+	issuer   string   // shared with the configuration, like audience
+	audience []string // those of the token's that are ours
+	times    times
+	digest   digest
+	slot     uint32      // in its shard's ring
+	used     atomic.Bool // since the sweep last came by
 	kind     Kind
-	key      *key // of the issuer's key set; nil for the shared secret
-	claims   claims
-	identity Identity
-	answer   *answer // the allow, ready to send, for a request that brings no identity headers
-
-	digest digest
-	slot   int         // in its shard's ring
-	used   atomic.Bool // since the sweep last came by
 }
 
 // digest is SHA-256 of the whole token: two tokens that differ anywhere are two entries
 // (GHSA-rp9m-7r4c-75qg was a key that was less).
 type digest [sha256.Size]byte
+
+// short is what the map finds a digest by. Two digests may have it in common, which an issuer would
+// have to search for; then one of the two is not remembered.
+func (d *digest) short() uint64 { return binary.LittleEndian.Uint64(d[1:]) }
 
 func digestOf(token string) digest {
 	return sha256.Sum256(unsafe.Slice(unsafe.StringData(token), len(token))) // read only, so that nothing is copied
@@ -35,9 +41,9 @@ const (
 	memoryShards = 64
 	// sweepSteps bounds the search for a place, per token that is to be remembered.
 	sweepSteps = 16
-	// proofOverhead is what an entry takes besides its texts, in bytes: the struct, its places in map
+	// proofOverhead is what an entry takes besides its answer, in bytes: the struct, its places in map
 	// and ring, and allocation's own rounding. TestMemoryIsBounded holds it against what is measured.
-	proofOverhead = 640
+	proofOverhead = 272
 )
 
 // memory remembers JWTs whose signature was verified, and never one whose was not. It is bounded by
@@ -52,7 +58,7 @@ type memory struct {
 
 type memoryShard struct {
 	mu     sync.RWMutex
-	proofs map[digest]*proof // guarded by mu, as all below
+	proofs map[uint64]*proof // by digest.short; guarded by mu, as all below
 	ring   []*proof
 	hand   int // the sweep's next place in ring
 	bytes  int
@@ -65,7 +71,7 @@ func newMemory(tokens, bytes int) *memory {
 	}
 	m := &memory{most: max(1, tokens/memoryShards), bytes: bytes / memoryShards}
 	for i := range m.shards {
-		m.shards[i].proofs = make(map[digest]*proof)
+		m.shards[i].proofs = make(map[uint64]*proof)
 	}
 	return m
 }
@@ -76,9 +82,12 @@ func (m *memory) shard(d digest) *memoryShard { return &m.shards[d[0]%memoryShar
 func (m *memory) find(d digest) *proof {
 	shard := m.shard(d)
 	shard.mu.RLock()
-	found := shard.proofs[d]
+	found := shard.proofs[d.short()]
 	shard.mu.RUnlock()
-	if found != nil && !found.used.Load() {
+	if found == nil || found.digest != d {
+		return nil
+	}
+	if !found.used.Load() {
 		found.used.Store(true)
 	}
 	return found
@@ -92,7 +101,7 @@ func (m *memory) add(p *proof, now time.Time) {
 	shard, size := m.shard(p.digest), p.size()
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if shard.proofs[p.digest] != nil {
+	if shard.proofs[p.digest.short()] != nil {
 		return // another check was quicker
 	}
 	for steps := 0; len(shard.ring) >= m.most || shard.bytes+size > m.bytes; steps++ {
@@ -101,9 +110,9 @@ func (m *memory) add(p *proof, now time.Time) {
 		}
 		shard.sweep(now)
 	}
-	p.slot = len(shard.ring)
+	p.slot = uint32(len(shard.ring))
 	shard.ring = append(shard.ring, p)
-	shard.proofs[p.digest] = p
+	shard.proofs[p.digest.short()] = p
 	shard.bytes += size
 }
 
@@ -113,7 +122,7 @@ func (s *memoryShard) sweep(now time.Time) {
 		s.hand = 0
 	}
 	candidate := s.ring[s.hand]
-	if candidate.used.Swap(false) && now.Before(candidate.identity.ExpiresAt.Add(jwksLeeway)) {
+	if candidate.used.Swap(false) && now.Before(candidate.times.expires.time().Add(jwksLeeway)) {
 		s.hand++
 		return
 	}
@@ -125,13 +134,13 @@ func (m *memory) forget(p *proof) {
 	shard := m.shard(p.digest)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if shard.proofs[p.digest] == p {
+	if shard.proofs[p.digest.short()] == p {
 		shard.remove(p)
 	}
 }
 
 func (s *memoryShard) remove(p *proof) {
-	delete(s.proofs, p.digest)
+	delete(s.proofs, p.digest.short())
 	s.bytes -= p.size()
 	last := len(s.ring) - 1
 	moved := s.ring[last]
@@ -141,9 +150,7 @@ func (s *memoryShard) remove(p *proof) {
 }
 
 // size is what the proof takes, in bytes.
-func (p *proof) size() int {
-	return proofOverhead + len(p.identity.Subject) + len(p.identity.Email) + len(p.identity.Name) + p.answer.len()
-}
+func (p *proof) size() int { return proofOverhead + len(p.answer.encoded) }
 
 // count returns the number of remembered tokens.
 func (m *memory) count() int {

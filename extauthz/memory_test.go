@@ -136,7 +136,9 @@ func proofFor(i int) *proof {
 		Subject: fmt.Sprintf("user-%027d", i), Email: fmt.Sprintf("user%d@example.com", i), Name: "Zoë Day", Method: MethodJWKS,
 		IssuedAt: testNow, ExpiresAt: testNow.Add(time.Hour),
 	}
-	return &proof{answer: encodeAllow(&request{}, identity), identity: identity, digest: sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))}
+	p := &proof{times: times{expires: numericDate(identity.ExpiresAt.Unix())}, digest: sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))}
+	p.answer.set(encodeAllow(&request{}, identity))
+	return p
 }
 
 // The bounds hold, and what the memory says it takes is what it takes.
@@ -179,7 +181,7 @@ func checkShards(t *testing.T, m *memory) {
 		shard, bytes := &m.shards[i], 0
 		for slot, p := range shard.ring {
 			bytes += p.size()
-			if p.slot != slot || shard.proofs[p.digest] != p {
+			if p.slot != uint32(slot) || shard.proofs[p.digest.short()] != p {
 				t.Fatalf("shard %d, slot %d: %+v", i, slot, p)
 			}
 		}
@@ -238,7 +240,7 @@ func TestExpiredTokensGiveWay(t *testing.T) {
 	m := newMemory(memoryShards, 1<<30)
 	for i := range 1000 {
 		p := proofFor(i)
-		p.identity.ExpiresAt = testNow.Add(-time.Hour)
+		p.times.expires = numericDate(testNow.Add(-time.Hour).Unix())
 		m.add(p, testNow)
 		m.find(p.digest)
 	}

@@ -29,6 +29,16 @@ const (
 
 var identityHeaders = []string{HeaderUserID, HeaderUserEmail, HeaderUserName, HeaderMethod, HeaderIssuedAt, HeaderExpiresAt}
 
+// The names of the same facts in the dynamic metadata.
+const (
+	metadataUserID    = "user_id"
+	metadataUserEmail = "user_email"
+	metadataUserName  = "user_name"
+	metadataMethod    = "auth_method"
+	metadataIssuedAt  = "issued_at"
+	metadataExpiresAt = "expires_at"
+)
+
 // allowedFact is one thing that an allow tells of the user, as a header and as dynamic metadata.
 type allowedFact struct {
 	header, encoded string // what the backend gets
@@ -52,12 +62,12 @@ func allowedFacts(identity Identity) (facts [6]allowedFact, set int) {
 			set++
 		}
 	}
-	add(HeaderUserID, "user_id", identity.Subject)
-	add(HeaderUserEmail, "user_email", identity.Email)
-	add(HeaderUserName, "user_name", identity.Name)
-	add(HeaderMethod, "auth_method", string(identity.Method))
-	addTime(HeaderIssuedAt, "issued_at", identity.IssuedAt)
-	addTime(HeaderExpiresAt, "expires_at", identity.ExpiresAt)
+	add(HeaderUserID, metadataUserID, identity.Subject)
+	add(HeaderUserEmail, metadataUserEmail, identity.Email)
+	add(HeaderUserName, metadataUserName, identity.Name)
+	add(HeaderMethod, metadataMethod, string(identity.Method))
+	addTime(HeaderIssuedAt, metadataIssuedAt, identity.IssuedAt)
+	addTime(HeaderExpiresAt, metadataExpiresAt, identity.ExpiresAt)
 	return facts, set
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"time"
 	"unicode/utf8"
 	"unsafe"
 
@@ -22,8 +23,8 @@ import (
 // What it does not understand at a glance goes through the ordinary codec, with the same verdict.
 
 // streamWorkers is how many goroutines of a server wait for checks, in place of a new one for each, whose
-// stack would have to grow. Measured with 8, 64 and 256: more of them only get in each other's way.
-const streamWorkers = 8
+// stack would have to grow. docs/performance.md has what 8 to 256 of them cost.
+const streamWorkers = 128
 
 // ServerOptions are the options of a gRPC server that an Authorizer registers itself with: a codec of
 // its own for Check, the ordinary one for everything else, and settings that suit many small calls.
@@ -93,19 +94,40 @@ func (d *decision) response(r *request) *answer {
 	switch {
 	case d.denial != nil:
 		return denialAnswers[d.denial.Reason]
-	case d.answer != nil && len(r.identityNames) == 0:
-		return d.answer
+	case d.proof != nil && len(r.identityNames) == 0:
+		return &d.proof.answer
 	}
-	return encodeAllow(r, d.identity)
+	made := new(answer)
+	made.set(encodeAllow(r, d.who()))
+	return made
 }
 
-// answer is an encoded CheckResponse. It is never changed, so many calls may send it at once.
-type answer struct{ buffers mem.BufferSlice }
+// answer is an encoded CheckResponse. Once set it is never changed, so many calls may send it at once.
+type answer struct {
+	encoded mem.SliceBuffer
+	buffers [1]mem.Buffer // &encoded: what gRPC takes, without an allocation for each call
+}
 
-// answerOf is an encoded message as an answer.
-func answerOf(encoded []byte) *answer { return &answer{mem.BufferSlice{mem.SliceBuffer(encoded)}} }
+func (a *answer) set(encoded []byte) { a.encoded, a.buffers[0] = encoded, &a.encoded }
 
-func (a *answer) len() int { return a.buffers.Len() }
+// identity reads back what encodeAllow was given.
+func (a *answer) identity() Identity {
+	var response authv3.CheckResponse
+	if err := proto.Unmarshal(a.encoded, &response); err != nil {
+		panic(err) // a fault of encodeAllow
+	}
+	known := response.GetDynamicMetadata().GetFields()
+	at := func(name string) (t time.Time) {
+		if value := known[name]; value != nil {
+			t = time.Unix(int64(value.GetNumberValue()), 0)
+		}
+		return t
+	}
+	return Identity{
+		Subject: known[metadataUserID].GetStringValue(), Email: known[metadataUserEmail].GetStringValue(), Name: known[metadataUserName].GetStringValue(),
+		Method: Method(known[metadataMethod].GetStringValue()), IssuedAt: at(metadataIssuedAt), ExpiresAt: at(metadataExpiresAt),
+	}
+}
 
 // denialAnswers are all denials there are: an answer depends on the reason alone.
 var denialAnswers = func() map[Reason]*answer {
@@ -115,14 +137,16 @@ var denialAnswers = func() map[Reason]*answer {
 		if err != nil {
 			panic(err) // at the start, and a fault of the table
 		}
-		answers[facts[i].Reason] = answerOf(encoded)
+		denial := new(answer)
+		denial.set(encoded)
+		answers[facts[i].Reason] = denial
 	}
 	return answers
 }()
 
 // encodeAllow is allowResponse, encoded without the message in between. It asks allowedFacts and
 // headersToRemove as that does, and a test holds the two against each other.
-func encodeAllow(r *request, identity Identity) *answer {
+func encodeAllow(r *request, identity Identity) []byte {
 	facts, set := allowedFacts(identity)
 	var scratch [512]byte
 	headers, metadata := scratch[:0:256], scratch[256:256]
@@ -160,7 +184,7 @@ func encodeAllow(r *request, identity Identity) *answer {
 	encoded = append(encoded, 1<<3|2, 0) // status: empty, which is OK
 	encoded = protowire.AppendBytes(protowire.AppendTag(encoded, 3, protowire.BytesType), headers)
 	encoded = protowire.AppendBytes(protowire.AppendTag(encoded, 4, protowire.BytesType), metadata)
-	return answerOf(encoded)
+	return encoded
 }
 
 func sizeOfText(number protowire.Number, text string) int {
@@ -180,7 +204,7 @@ func (c codec) Name() string { return c.ordinary.Name() }
 // Marshal implements [encoding.CodecV2].
 func (c codec) Marshal(message any) (mem.BufferSlice, error) {
 	if answer, ok := message.(*answer); ok {
-		return answer.buffers, nil
+		return answer.buffers[:], nil
 	}
 	return c.ordinary.Marshal(message)
 }

@@ -146,12 +146,23 @@ func FuzzEncodeAllow(f *testing.F) {
 		if issuedAt != 0 {
 			identity.IssuedAt = time.Unix(issuedAt, 0)
 		}
-		var got authv3.CheckResponse
-		if err := proto.Unmarshal(encodeAllow(&r, identity).buffers.Materialize(), &got); err != nil {
+		var (
+			got  authv3.CheckResponse
+			made answer
+		)
+		made.set(encodeAllow(&r, identity))
+		if err := proto.Unmarshal(made.encoded, &got); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(allowResponse(&r, identity), &got, protocmp.Transform()); diff != "" {
 			t.Error(diff)
+		}
+		const exact = 1 << 53 // what the metadata's numbers hold
+		isText := utf8.ValidString(subject) && utf8.ValidString(email) && utf8.ValidString(name)
+		if isText && max(issuedAt, expiresAt) < exact && min(issuedAt, expiresAt) > -exact {
+			if diff := cmp.Diff(identity, made.identity()); diff != "" {
+				t.Errorf("read back: %s", diff)
+			}
 		}
 	})
 }
@@ -209,7 +220,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 				t.Fatal("left to the ordinary codec")
 			}
 			d := a.decide(context.Background(), &c.request)
-			if answer := d.response(&c.request); d.denial != nil || answer.len() == 0 {
+			if answer := d.response(&c.request); d.denial != nil || len(answer.encoded) == 0 {
 				t.Fatal(d.denial)
 			}
 			c.release()

@@ -93,14 +93,14 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // the soft limit keeps that from multiplying a large memory of tokens. docs/performance.md has the figures.
 const (
 	collectorPercent = 400       // GOGC
-	collectorRoom    = 256 << 20 // of GOMEMLIMIT, beside one and a half of what may be remembered
+	collectorRoom    = 256 << 20 // of GOMEMLIMIT, beside what may be remembered
 )
 
 // tuneCollector leaves a collector alone that GOGC or GOMEMLIMIT has set.
 func tuneCollector(getenv func(string) string, remembered int) {
 	if getenv("GOGC") == "" && getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(collectorPercent)
-		debug.SetMemoryLimit(collectorRoom + int64(max(remembered, 0))/2*3)
+		debug.SetMemoryLimit(collectorRoom + int64(max(remembered, 0)))
 	}
 }
 

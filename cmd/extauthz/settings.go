@@ -59,7 +59,7 @@ var settingTable = []setting{
 		"most connections to PostgreSQL, 1 to 100; checks that wait share queries, so few are enough",
 		readConnections},
 	{"EXTAUTHZ_REMEMBERED_TOKENS", "remembered-tokens", strconv.Itoa(extauthz.DefaultRememberedTokens), "",
-		"most verified JWTs whose signature is not verified anew each time, about 1 KiB each; 0 verifies every time",
+		"most verified JWTs whose signature is not verified anew each time, about 0.7 KiB each; 0 verifies every time",
 		func(s *settings, v string) error { return readBound(&s.config.RememberedTokens, v, 1) }},
 	{"EXTAUTHZ_REMEMBERED_MIB", "remembered-mib", strconv.Itoa(extauthz.DefaultRememberedBytes >> 20), "",
 		"most memory for them, in MiB; 0 verifies every time",

@@ -1,8 +1,11 @@
 package main
 
 import (
-	"context"
+	"bufio"
+	"bytes"
+	"encoding/binary"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -11,29 +14,14 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/mem"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/protobuf/proto"
 )
 
-// message is an encoded CheckRequest or CheckResponse: the load generator shares two cores with the
-// server that it measures, so it encodes each request once and decodes few answers.
+// message is an encoded CheckRequest: each is encoded once, since the load generator shares two cores with
+// the server that it measures.
 type message []byte
-
-// rawCodec passes messages as they are.
-type rawCodec struct{}
-
-func (rawCodec) Name() string { return "proto" }
-
-func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(*v.(*message))}, nil
-}
-
-func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	*v.(*message) = data.Materialize()
-	return nil
-}
 
 // encode is a check as Envoy sends it for a browser's call.
 func encode(token string, padding int) message {
@@ -70,61 +58,180 @@ func (r result) perSecond() float64 { return float64(r.checks) / r.seconds }
 // microseconds is the server's processor time a check.
 func (r result) microseconds() float64 { return r.cpu / float64(r.checks) * 1e6 }
 
-// drive sends so many checks, so many of them in flight at once, over four connections, and measures the
-// server with this pid.
+// connections is how many HTTP/2 connections carry the checks, as from two workers of Envoy.
+const connections = 2
+
+// drive sends so many checks, so many of them in flight at once, and measures the server with this pid.
 func drive(address string, pid, checks, inFlight int, messages []message) (result, error) {
-	const connections = 2
-	var clients [connections]*grpc.ClientConn
-	for i := range clients {
-		client, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})))
-		if err != nil {
-			return result{}, err
-		}
-		defer client.Close()
-		client.Connect()
-		clients[i] = client
-	}
 	before, err := processorTime(pid)
 	if err != nil {
 		return result{}, err
 	}
-	var next, refused atomic.Int64
-	var failed atomic.Pointer[error]
-	var work sync.WaitGroup
-	started := time.Now()
-	for i := range inFlight {
+	var (
+		next, refused atomic.Int64
+		work          sync.WaitGroup
+		failures      = make(chan error, connections)
+		started       = time.Now()
+	)
+	for i := range min(connections, inFlight) {
 		work.Go(func() {
-			client := clients[i%connections]
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-			defer cancel()
-			for failed.Load() == nil {
-				n := int(next.Add(1)) - 1
-				if n >= checks {
-					return
-				}
-				var answer message
-				if err := client.Invoke(ctx, authv3.Authorization_Check_FullMethodName, &messages[n%len(messages)], &answer); err != nil {
-					failed.Store(&err)
-					return
-				}
-				if !isAllow(answer) {
-					refused.Add(1)
-				}
+			c := &client{messages: messages, checks: checks, next: &next, refused: &refused}
+			if err := c.run(address, (inFlight+i)/min(connections, inFlight)); err != nil {
+				failures <- err
 			}
 		})
 	}
 	work.Wait()
 	seconds := time.Since(started).Seconds()
-	if err := failed.Load(); err != nil {
-		return result{}, *err
+	if len(failures) > 0 {
+		return result{}, <-failures
 	}
 	after, err := processorTime(pid)
 	return result{checks, seconds, after - before, int(refused.Load())}, err
 }
 
+// client is one connection of the load: a gRPC client (HTTP/2, RFC 9113) that does what unary calls need and
+// no more. One goroutine reads and writes, so that its own cost stays a fraction of any server's.
+type client struct {
+	messages      []message
+	checks        int
+	next, refused *atomic.Int64
+
+	framer  *http2.Framer
+	out     *bufio.Writer
+	in      *bufio.Reader
+	headers []byte // a request's header block, all in the connection's table already
+	stream  uint32 // the last one opened
+	flying  int
+	window  int64 // what the server lets us send on the connection
+	answers map[uint32][]byte
+}
+
+// perStream is the window that a server gives each stream unless it says otherwise (RFC 9113 §6.9.2).
+const perStream = 65535
+
+func (c *client) run(address string, inFlight int) error {
+	connection, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	if err := connection.SetDeadline(time.Now().Add(5 * time.Minute)); err != nil {
+		return err
+	}
+	c.out, c.in = bufio.NewWriterSize(connection, 64<<10), bufio.NewReaderSize(connection, 64<<10)
+	c.framer = http2.NewFramer(c.out, c.in)
+	c.framer.SetReuseFrames()
+	c.window, c.answers = perStream, make(map[uint32][]byte)
+	fmt.Fprint(c.out, http2.ClientPreface)
+	c.framer.WriteSettings()
+	c.framer.WriteWindowUpdate(0, 1<<30)
+	first := c.encodeHeaders() // twice: the second names what the first has put into the table
+	for wanting := true; ; {
+		for wanting && c.flying < inFlight && c.window >= perStream/2 {
+			wanting, first = c.send(first), nil
+		}
+		if c.flying == 0 && !wanting {
+			return nil
+		}
+		if c.in.Buffered() == 0 {
+			if err := c.out.Flush(); err != nil {
+				return err
+			}
+		}
+		if err := c.receive(); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *client) encodeHeaders() (first []byte) {
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for range 2 {
+		first = c.headers
+		block.Reset()
+		for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", authv3.Authorization_Check_FullMethodName},
+			{":authority", "authorizer"}, {"te", "trailers"}, {"grpc-timeout", "500m"}, {"content-type", "application/grpc"}} {
+			encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+		}
+		c.headers = bytes.Clone(block.Bytes())
+	}
+	return first
+}
+
+// send opens a stream with the next check, unless all are sent.
+func (c *client) send(first []byte) bool {
+	n := int(c.next.Add(1)) - 1
+	if n >= c.checks {
+		return false
+	}
+	headers := c.headers
+	if first != nil {
+		headers = first
+	}
+	if c.stream++; c.stream > 1 {
+		c.stream++ // a client's streams have odd numbers
+	}
+	body := c.messages[n%len(c.messages)]
+	c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: c.stream, BlockFragment: headers, EndHeaders: true})
+	prefix := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body)))
+	const most = 16 << 10 // of a frame (RFC 9113 §4.2)
+	whole := append(prefix, body...)
+	for len(whole) > most {
+		c.framer.WriteData(c.stream, false, whole[:most])
+		whole = whole[most:]
+	}
+	c.framer.WriteData(c.stream, true, whole)
+	c.window -= int64(len(prefix) + len(body))
+	c.flying++
+	return true
+}
+
+// receive reads one frame.
+func (c *client) receive() error {
+	frame, err := c.framer.ReadFrame()
+	if err != nil {
+		return err
+	}
+	id := frame.Header().StreamID
+	switch f := frame.(type) {
+	case *http2.SettingsFrame:
+		if !f.IsAck() {
+			return c.framer.WriteSettingsAck()
+		}
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			return c.framer.WritePing(true, f.Data)
+		}
+	case *http2.WindowUpdateFrame:
+		if id == 0 {
+			c.window += int64(f.Increment)
+		}
+	case *http2.DataFrame:
+		c.answers[id] = append(c.answers[id], f.Data()...)
+	case *http2.HeadersFrame:
+		if f.StreamEnded() {
+			answer := c.answers[id]
+			delete(c.answers, id)
+			c.flying--
+			if len(answer) < 5 { // no message: the call failed
+				return fmt.Errorf("a call failed with %d bytes of answer", len(answer))
+			}
+			if !isAllow(answer[5:]) {
+				c.refused.Add(1)
+			}
+		}
+	case *http2.RSTStreamFrame:
+		return fmt.Errorf("the server ended a call: %s", f.ErrCode)
+	case *http2.GoAwayFrame:
+		return fmt.Errorf("the server ends the connection: %s", f.ErrCode)
+	}
+	return nil
+}
+
 // isAllow looks for ok_response (field 3) among an answer's few top-level fields.
-func isAllow(answer message) bool {
+func isAllow(answer []byte) bool {
 	var response authv3.CheckResponse
 	if len(answer) > 0 && answer[0] == 0x0a && len(answer) > 2 && answer[1] == 0 && answer[2] == 0x1a {
 		return true // an empty status and then ok_response: what every allow looks like
