@@ -55,14 +55,17 @@ type database struct {
 	budget time.Duration // of one query: past it nobody waits any more
 	log    *slog.Logger
 
-	query   atomic.Pointer[string] // the session query, once the tables are found
-	unnamed atomic.Bool            // a pooler in between loses prepared statements, so the query is sent whole
-	ready   atomic.Bool            // it has answered once
-	failing atomic.Bool            // the last query failed; for the log
-	fault   atomic.Pointer[error]  // why the tables have not been found, while they have not
+	connections int64 // at most
+
+	query   atomic.Pointer[sessionQuery] // the session query, once the tables are found
+	unnamed atomic.Bool                  // a pooler in between loses prepared statements, so the query is sent whole
+	ready   atomic.Bool                  // it has answered once
+	failing atomic.Bool                  // the last query failed; for the log
+	fault   atomic.Pointer[error]        // why the tables have not been found, while they have not
 	waiting chan *lookup
 	turn    chan struct{} // held by a query that is under way, unless it takes longer than is usual
 	usual   atomic.Int64  // how long a query takes, in nanoseconds, smoothed
+	asking  atomic.Int64  // checks that wait for an answer, asked for or not
 	missing chan struct{} // wakes discover: the tables are not as they were
 }
 
@@ -78,7 +81,7 @@ func newDatabase(dsn string, names SchemaNames, connections int, budget time.Dur
 		return nil, errors.New("cannot be used to make a connection pool")
 	}
 	return &database{
-		pool: pool, names: names, schema: schema, budget: budget, log: log,
+		pool: pool, names: names, schema: schema, budget: budget, log: log, connections: int64(connections),
 		waiting: make(chan *lookup, maxWaiting),
 		turn:    make(chan struct{}, 1),
 		missing: make(chan struct{}, 1),
@@ -89,6 +92,8 @@ func newDatabase(dsn string, names SchemaNames, connections int, budget time.Dur
 // *Denial with status 503.
 func (d *database) session(ctx context.Context, token string) (*sessionRow, error) {
 	l := &lookup{ctx: ctx, token: token, done: make(chan struct{})}
+	d.asking.Add(1)
+	defer d.asking.Add(-1)
 	select {
 	case d.waiting <- l:
 	default:
@@ -108,7 +113,7 @@ func (d *database) session(ctx context.Context, token string) (*sessionRow, erro
 // run finds the tables and answers look-ups until the context ends.
 func (d *database) run(ctx context.Context) {
 	var workers sync.WaitGroup
-	for range d.pool.Config().MaxConns {
+	for range d.connections {
 		workers.Go(func() { d.work(ctx) })
 	}
 	d.discover(ctx)
@@ -132,16 +137,16 @@ func (d *database) work(ctx context.Context) {
 	}
 }
 
-// awaitTurn makes the number of connections follow the load. A lone look-up finds no query under way
-// and does not wait. Others wait while they would only split a batch: until the query under way is
-// answered, takes longer than queries do, or leaves a whole batch waiting. hasTurn tells the first case.
+// awaitTurn makes the batches follow the load. Few look-ups do not wait: each connection takes what is
+// there. Where there are more, they wait while they would only split a batch: until the query under way
+// is answered, takes longer than queries do, or leaves a whole batch waiting. hasTurn tells the first case.
 func (d *database) awaitTurn(ctx context.Context) (hasTurn bool) {
 	select {
 	case d.turn <- struct{}{}:
 		return true
 	default:
 	}
-	if len(d.waiting) >= maxBatch {
+	if len(d.waiting) >= maxBatch || d.asking.Load() <= d.connections {
 		return false
 	}
 	patience := time.NewTimer(min(time.Duration(d.usual.Load()), maxPatience))
@@ -225,7 +230,7 @@ func (d *database) ask(ctx context.Context, tokens []string) (map[string]*sessio
 
 // send sends the query, and a second time when the connection turned out to be dead, which a server that
 // was restarted leaves in the pool, or a pooler to have lost the prepared statement: it only reads.
-func (d *database) send(ctx context.Context, query string, tokens []string) (map[string]*sessionRow, error) {
+func (d *database) send(ctx context.Context, query sessionQuery, tokens []string) (map[string]*sessionRow, error) {
 	rows, err := d.sendOnce(ctx, query, tokens)
 	switch {
 	case err == nil || ctx.Err() != nil:
@@ -241,13 +246,17 @@ func (d *database) send(ctx context.Context, query string, tokens []string) (map
 	return rows, withoutConnectionString(err)
 }
 
-func (d *database) sendOnce(ctx context.Context, query string, tokens []string) (map[string]*sessionRow, error) {
+func (d *database) sendOnce(ctx context.Context, query sessionQuery, tokens []string) (map[string]*sessionRow, error) {
 	// Prepared, a batch costs PostgreSQL little more than half: there is nothing to parse and to plan.
 	mode := pgx.QueryExecModeCacheStatement
 	if d.unnamed.Load() {
 		mode = pgx.QueryExecModeExec
 	}
-	rows, err := d.pool.Query(ctx, query, mode, tokens)
+	text, argument := query.many, any(tokens)
+	if len(tokens) == 1 {
+		text, argument = query.one, tokens[0]
+	}
+	rows, err := d.pool.Query(ctx, text, mode, argument)
 	if err != nil {
 		return nil, err
 	}

@@ -328,10 +328,13 @@ func checkColumn(t *table, field string, found *column, fits func(*column) bool,
 	return nil
 }
 
-// query is the session query for a list of tokens. Ids are read as text, whatever their type; a
+// sessionQuery is the query for a list of tokens, and for a single one, which is planned and run quicker.
+type sessionQuery struct{ many, one string }
+
+// query makes the session query. Ids are read as text, whatever their type; a
 // timestamp without zone is UTC, which is how extract(epoch) reads it. The user is looked up session by
 // session: given a plain join, the planner reads the whole user table for every batch.
-func (s *schema) query() string {
+func (s *schema) query() sessionQuery {
 	optional := func(c *column) string {
 		if c == nil {
 			return "null::text"
@@ -343,10 +346,11 @@ func (s *schema) query() string {
 		userID = "cast(" + userID + " as " + quoteName(s.id.typ) + ")" // on this side, so that the index on the id serves
 	}
 	id := "u." + quoteName(s.id.name)
-	return fmt.Sprintf("select s.%[1]s::text, extract(epoch from s.%[2]s)::float8, v.id, v.email, v.name from %[3]s s"+
+	query := fmt.Sprintf("select s.%[1]s::text, extract(epoch from s.%[2]s)::float8, v.id, v.email, v.name from %[3]s s"+
 		" cross join lateral (select %[4]s::text as id, %[5]s as email, %[6]s as name from %[7]s u where %[4]s = %[8]s limit 1) v"+
-		" where s.%[1]s = any($1)",
+		" where s.%[1]s = ",
 		quoteName(s.token.name), quoteName(s.expiresAt.name), s.session, id, optional(s.email), optional(s.name), s.user, userID)
+	return sessionQuery{many: query + "any($1)", one: query + "$1"}
 }
 
 // missingIndex says what to create when a look-up by token would read the whole table; empty when all is well.

@@ -183,7 +183,7 @@ func TestQueryUsesTheIndex(t *testing.T) {
 	for i := range tokens {
 		tokens[i] = fmt.Sprintf("many-%d", i)
 	}
-	rows, err := a.database.pool.Query(t.Context(), "explain "+*a.database.query.Load(), tokens)
+	rows, err := a.database.pool.Query(t.Context(), "explain "+a.database.query.Load().many, tokens)
 	if err != nil {
 		t.Fatal(err)
 	}
