@@ -1,31 +1,155 @@
 package main
 
-// performancePage and performanceNotes stand before and behind the table of docs/performance.md.
-const performancePage = `# What a check costs
+import (
+	_ "embed"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"text/template"
 
-Measured by ` + "`make bench`" + `, which wrote this page: %d cores, %s, Envoy %s, everything on one machine, the load generator too. The machine
-is shared and noisy, so compare what stands within one group of rows: the ways were driven in turn, each figure is the best of four
-rounds, and the ratios are what travels. CPU is user and system time of the server's process, as Linux counts it.
+	"extauthz/envoy/parts"
+)
 
-`
+//go:embed performance.md.tmpl
+var performancePage string
 
-const performanceNotes = `
-## What stands behind the figures
+//go:embed capacity.md.tmpl
+var capacityPage string
 
-- *No-op server*: the ordinary go-control-plane server with grpc-go's defaults, which decodes each request, looks at nothing and
-  allows. 30,000 checks over two connections, 64 in flight, 1,000 tokens (sessions: 256 in flight, 100,000 sessions).
-- *One query a check*: the same server with pgxpool's defaults and a prepared query for each session token.
-- *Through Envoy*: one worker, 64 connections, 10,000 tokens, a backend that answers at once.
-- A check of a seen JWT does neither decode the message nor encode the answer, and verifies no signature; it judges times, issuer,
-  audience and key anew.
-- Sessions are asked anew for every check. Checks that wait together share one query, so the price of exactness falls with the load.
-- The garbage collector runs at GOGC=400 unless GOGC or GOMEMLIMIT say otherwise, for the heap is small. CPU a check of a seen JWT
-  with 100, 400 and 1000, in two runs: 28.7, 21.3 and 27.0 µs; 32.0, 27.3 and 24.0 µs. With a large memory of tokens set GOMEMLIMIT.
-- Eight goroutines wait for checks (NumStreamWorkers). With 8, 64 and 256, in two runs: 24.3, 24.7 and 27.3 µs; 22.3, 25.0 and 25.0 µs.
+// report writes docs/performance.md with its plots, and docs/capacity.md, which reckons with the same figures.
+func (b *bench) report() error {
+	docs := filepath.Join(b.installer.Root(), "docs")
+	for _, p := range b.plots {
+		if err := p.write(docs); err != nil {
+			return err
+		}
+	}
+	page := &pageData{
+		Cores: runtime.NumCPU(), Processor: processorName(), Go: runtime.Version(), Envoy: parts.EnvoyNewest, OPA: opaVersion,
+		Rows: b.rows, Plots: b.plots, ratios: b.ratios, costs: b.costs,
+	}
+	for name, text := range map[string]string{"performance.md": performancePage, "capacity.md": capacityPage} {
+		var out strings.Builder
+		if err := template.Must(template.New(name).Parse(text)).Execute(&out, page); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(docs, name), []byte(out.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-## Where another way is ahead
+// processorName is what Linux calls it.
+func processorName() string {
+	content, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown processor"
+	}
+	for line := range strings.Lines(string(content)) {
+		if name, found := strings.CutPrefix(line, "model name"); found {
+			return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
+		}
+	}
+	return "unknown processor"
+}
 
-Envoy's own jwt_authn filter with its cache sits inside Envoy, so that it costs no call at all; where JWTs by a JWKS are all there is, it
-is the cheaper way. It knows no session tokens and no sign-out, no shared secret beside the keys, and hands the backend claims and not
-one answer for all kinds of credential. Its cache is off by default.
-`
+// pageData is what the pages' templates are filled from.
+type pageData struct {
+	Cores                     int
+	Processor, Go, Envoy, OPA string
+	Rows                      []row
+	Plots                     []*plot
+	ratios                    map[string]float64
+	costs                     costs
+}
+
+// What, Figure and Bound are a row's columns.
+func (r row) What() string   { return r.what }
+func (r row) Figure() string { return r.figure }
+func (r row) Bound() string  { return r.bound }
+
+func (p *plot) Title() string { return p.title }
+func (p *plot) File() string  { return p.file }
+func (p *plot) Table() string { return p.table() }
+
+// Ratio is one of the ratios measured, by its key.
+func (d *pageData) Ratio(key string) (string, error) {
+	value, ok := d.ratios[key]
+	if !ok {
+		return "", fmt.Errorf("no ratio %q was measured", key)
+	}
+	if value >= 10 {
+		return fmt.Sprintf("%.0f", value), nil
+	}
+	return fmt.Sprintf("%.2f", value), nil
+}
+
+func (d *pageData) JWT() string     { return fmt.Sprintf("%.0f", d.costs.jwt.microseconds()) }
+func (d *pageData) Session() string { return fmt.Sprintf("%.0f", d.costs.session.microseconds()) }
+func (d *pageData) SessionDatabase() string {
+	return fmt.Sprintf("%.0f", d.costs.session.databaseMicroseconds())
+}
+func (d *pageData) EnvoyExtra() string { return fmt.Sprintf("%.0f", d.costs.envoy) }
+func (d *pageData) Token() string      { return thousands(float64(d.costs.token)) }
+
+// The capacity table's assumptions.
+const (
+	coresAtWork     = 0.6 // of each core, so that a burst finds room
+	coresPerReplica = 2
+	replicaSpare    = 1.5  // so that a third of the replicas may be lost
+	sessionShare    = 0.1  // in the mixed row
+	connections4    = 4    // EXTAUTHZ_DATABASE_CONNECTIONS' default
+	oneServer       = 64.0 // cores of a large PostgreSQL
+)
+
+// load is one column of the capacity table.
+type load struct {
+	rate float64
+	d    *pageData
+}
+
+func (d *pageData) Loads() []load { return []load{{1e3, d}, {1e5, d}, {1e7, d}} }
+
+func (l load) Rate() string { return thousands(l.rate) }
+
+func (l load) cores(microseconds float64) float64 { return l.rate * microseconds / 1e6 / coresAtWork }
+
+func (l load) JWT() string     { return showCores(l.cores(l.d.costs.jwt.microseconds())) }
+func (l load) Session() string { return showCores(l.cores(l.d.costs.session.microseconds())) }
+func (l load) Envoy() string   { return showCores(l.cores(l.d.costs.envoy)) }
+
+func (l load) mixed() float64 {
+	return l.cores(l.d.costs.jwt.microseconds()*(1-sessionShare) + l.d.costs.session.microseconds()*sessionShare)
+}
+
+func (l load) Mixed() string { return showCores(l.mixed()) }
+
+func (l load) replicas() float64 {
+	return max(2, math.Ceil(l.mixed()/coresPerReplica*replicaSpare))
+}
+
+func (l load) Replicas() string    { return thousands(l.replicas()) }
+func (l load) Connections() string { return thousands(l.replicas() * connections4) }
+
+func (l load) database(share float64) string {
+	cores := l.cores(l.d.costs.session.databaseMicroseconds() * share)
+	if cores > oneServer {
+		return showCores(cores) + " (more than one server)"
+	}
+	return showCores(cores)
+}
+
+func (l load) Database() string      { return l.database(sessionShare) }
+func (l load) DatabaseWhole() string { return l.database(1) }
+
+// showCores rounds up to what one would order.
+func showCores(cores float64) string {
+	if cores < 1 {
+		return fmt.Sprintf("%.2f", cores)
+	}
+	return thousands(math.Ceil(cores))
+}

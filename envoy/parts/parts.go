@@ -88,9 +88,27 @@ func (in *Installer) Postgres() (string, error) {
 
 // Backend returns the Python interpreter of the FastAPI backend's environment.
 func (in *Installer) Backend() (string, error) {
-	requirements := filepath.Join(in.root, "envoy", "demo", "backend", "requirements.txt")
-	folder, err := in.venv("backend", "FastAPI and uvicorn", "-r", requirements)
+	return in.Python("backend", "FastAPI and uvicorn", filepath.Join(in.root, "envoy", "demo", "backend", "requirements.txt"))
+}
+
+// Python returns the interpreter of an environment of this name with the packages of a requirements file.
+func (in *Installer) Python(name, title, requirements string) (string, error) {
+	folder, err := in.venv(name, title, "-r", requirements)
 	return filepath.Join(folder, "bin", "python"), err
+}
+
+// GoProgram returns the path of a program of a Go module, built from its source.
+func (in *Installer) GoProgram(name, module, version, pkg string) (string, error) {
+	folder := in.folder(name)
+	program := filepath.Join(folder, name)
+	return program, in.once(name, name+" "+version+" (compiling it takes a minute)", module+"@"+version, func() error {
+		// A module of its own, so that its dependencies are checked against the checksum database and stay out of ours.
+		description := "module peer\n\ngo 1.26\n\nrequire " + module + " " + version + "\n"
+		if err := os.WriteFile(filepath.Join(folder, "go.mod"), []byte(description), 0o644); err != nil {
+			return err
+		}
+		return in.command(folder, "go", "build", "-mod=mod", "-o", program, module+"/"+pkg)
+	})
 }
 
 // Issuer returns a folder with Better Auth's packages and a fresh copy of the issuer's program.
@@ -179,7 +197,7 @@ func (in *Installer) once(name, title, want string, install func() error) error 
 func (in *Installer) command(folder, name string, args ...string) error {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return fmt.Errorf("%s is missing; install it (Python 3 with venv, Node.js 20 with npm)", name)
+		return fmt.Errorf("%s is missing; install it (Go, Python 3 with venv, Node.js 20 with npm)", name)
 	}
 	command := exec.Command(path, args...)
 	command.Dir = folder
