@@ -275,7 +275,7 @@ func compare(rounds, checks, inFlight int, messages []message, targets ...target
 				return nil, fmt.Errorf("%s: %w", target.name, err)
 			}
 			if r.refused > 0 {
-				return nil, fmt.Errorf("%s refused %d of %d checks", target.name, r.refused, r.checks)
+				return nil, fmt.Errorf("%s refused %d of %d checks; the end of its log:\n%s", target.name, r.refused, r.checks, target.process.LogEnd())
 			}
 			if round > 0 {
 				best[i].keepBest(r)
