@@ -55,6 +55,8 @@ type database struct {
 	budget time.Duration // of one query: past it nobody waits any more
 	log    *slog.Logger
 
+	metrics     *metrics
+	state       partState
 	connections int64 // at most
 
 	query   atomic.Pointer[sessionQuery] // the session query, once the tables are found
@@ -70,7 +72,7 @@ type database struct {
 }
 
 // newDatabase makes the pool; it does not connect yet.
-func newDatabase(dsn string, names SchemaNames, connections int, budget time.Duration, log *slog.Logger) (*database, error) {
+func newDatabase(dsn string, names SchemaNames, connections int, budget time.Duration, log *slog.Logger, metrics *metrics) (*database, error) {
 	config, schema, err := parseDatabaseURL(dsn)
 	if err != nil {
 		return nil, err
@@ -81,10 +83,11 @@ func newDatabase(dsn string, names SchemaNames, connections int, budget time.Dur
 		return nil, errors.New("cannot be used to make a connection pool")
 	}
 	return &database{
-		pool: pool, names: names, schema: schema, budget: budget, log: log, connections: int64(connections),
+		pool: pool, names: names, schema: schema, budget: budget, log: log, metrics: metrics, connections: int64(connections),
 		waiting: make(chan *lookup, maxWaiting),
 		turn:    make(chan struct{}, 1),
 		missing: make(chan struct{}, 1),
+		state:   partState{since: time.Now()},
 	}, nil
 }
 
@@ -185,8 +188,10 @@ func (d *database) answer(ctx context.Context, batch []*lookup) {
 	defer cancel()
 	started := time.Now()
 	rows, err := d.ask(ctx, tokens)
+	took := time.Since(started)
+	d.metrics.countQuery(len(batch), took, err)
 	if err == nil {
-		d.usual.Store((7*d.usual.Load() + int64(time.Since(started))) / 8)
+		d.usual.Store((7*d.usual.Load() + int64(took)) / 8)
 	}
 	d.note(err)
 	for _, l := range batch {
@@ -201,7 +206,8 @@ func (d *database) note(err error) {
 	case d.query.Load() == nil:
 		return // discover tells
 	case err == nil:
-		if d.failing.Swap(false) {
+		if d.failing.Load() && d.failing.Swap(false) {
+			d.state.note(nil)
 			d.log.Info("database answers again")
 		}
 		return
@@ -213,6 +219,7 @@ func (d *database) note(err error) {
 		}
 	}
 	if !d.failing.Swap(true) {
+		d.state.note(err)
 		d.log.Warn("database query failed", "error", err)
 	}
 }
@@ -327,6 +334,7 @@ func (d *database) discover(ctx context.Context) {
 		switch {
 		case err == nil:
 			said = ""
+			d.state.note(nil)
 			select {
 			case <-ctx.Done():
 				return
@@ -338,6 +346,7 @@ func (d *database) discover(ctx context.Context) {
 		case err.Error() != said: // once, and not every second
 			said = err.Error()
 			d.fault.Store(&err)
+			d.state.note(err)
 			d.log.Warn("database not usable yet; trying again", "error", err)
 		}
 		select {

@@ -28,8 +28,12 @@ This page is made from the table in ` + "`extauthz/denial.go`" + ` by ` + "`UPDA
 }
 
 func TestReasonsPage(t *testing.T) {
-	const path = "../docs/reasons.md"
-	want := reasonsPage()
+	checkPage(t, "../docs/reasons.md", "TestReasonsPage", reasonsPage())
+}
+
+// checkPage holds a page of the docs against what the code makes of it, and writes it where UPDATE_DOCS is set.
+func checkPage(t *testing.T, path, test, want string) {
+	t.Helper()
 	if os.Getenv("UPDATE_DOCS") != "" {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -40,7 +44,7 @@ func TestReasonsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Error("docs/reasons.md is not what the reason table says; run UPDATE_DOCS=1 go test -run TestReasonsPage ./extauthz")
+		t.Errorf("%s is not what the code says; run UPDATE_DOCS=1 go test -run %s ./extauthz", path, test)
 	}
 }
 

@@ -57,7 +57,7 @@ type Config struct {
 
 	// Logger gets one record a decision; by default slog.Default().
 	Logger *slog.Logger
-	// Metrics is where the counters are registered; by default nowhere.
+	// Metrics is where the metrics of docs/metrics.md are registered; by default nowhere.
 	Metrics prometheus.Registerer
 	// Now is the clock that tokens and sessions are judged by; by default time.Now.
 	Now func() time.Time
@@ -127,13 +127,14 @@ func New(config Config) (*Authorizer, error) {
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now, log: config.Logger, metrics: newMetrics(config.Metrics),
 	}
-	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger)
+	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger, a.metrics)
 	if config.DatabaseURL != "" {
-		a.database, err = newDatabase(config.DatabaseURL, config.Schema, config.DatabaseConnections, config.budget, config.Logger)
+		a.database, err = newDatabase(config.DatabaseURL, config.Schema, config.DatabaseConnections, config.budget, config.Logger, a.metrics)
 		if err != nil {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}
 	}
+	a.metrics.watch(config.Metrics, a)
 	a.expected[KindJWT] = expectations{issuers, config.Audiences, jwksLeeway}
 	a.expected[KindHS256] = expectations{issuers, config.Audiences, 0}
 	a.verifiers = chain{
@@ -229,6 +230,64 @@ func (a *Authorizer) Missing() []string {
 	return missing
 }
 
+// Part is what the server depends on, and how it is.
+type Part struct {
+	Name  string    // "jwks" or "database"
+	OK    bool      // its last answer was good
+	Since time.Time // when that changed last
+	Fault string    // why not, in one line without a secret; empty when OK, or when there was no answer yet
+}
+
+// String is one line for an operator.
+func (p Part) String() string {
+	state := "ok"
+	switch {
+	case !p.OK && p.Fault == "":
+		state = "no answer yet"
+	case !p.OK:
+		state = "failing (" + p.Fault + ")"
+	}
+	return fmt.Sprintf("%s: %s, since %s", p.Name, state, p.Since.UTC().Format(time.RFC3339))
+}
+
+// Parts tells how the parts are now, be the server ready or not.
+func (a *Authorizer) Parts() []Part {
+	parts := []Part{a.keys.state.part("jwks")}
+	if a.database != nil {
+		parts = append(parts, a.database.state.part("database"))
+	}
+	return parts
+}
+
+// partState keeps what [Part] tells. Safe for concurrent use.
+type partState struct {
+	mu    sync.Mutex
+	ok    bool
+	since time.Time
+	fault string
+}
+
+// note takes in an answer of the part, and returns whether that changed how it is.
+func (s *partState) note(err error) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fault := ""
+	if err != nil {
+		fault = err.Error()
+	}
+	if changed = s.ok != (err == nil) || (err != nil && s.fault == ""); changed {
+		s.since = time.Now()
+	}
+	s.ok, s.fault = err == nil, fault
+	return changed
+}
+
+func (s *partState) part(name string) Part {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Part{Name: name, OK: s.ok, Since: s.since, Fault: s.fault}
+}
+
 // Check decides one request. It is the whole way, from Envoy's question to the answer; it never
 // returns an error, since Envoy would answer one by its failure mode and not by ours. A server
 // made by [ServerOptions] and [Authorizer.Register] goes the same way without the protobuf codec.
@@ -261,8 +320,9 @@ var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSe
 
 // decide judges the request, counts the decision and logs it.
 func (a *Authorizer) decide(ctx context.Context, r *request) decision {
+	started := time.Now()
 	d := a.judge(ctx, r)
-	a.metrics.count(&d)
+	a.metrics.count(&d, time.Since(started))
 	a.logDecision(ctx, r, &d)
 	return d
 }
@@ -308,13 +368,16 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 func (a *Authorizer) recall(token string, d *decision) bool {
 	proof := a.memory.find(digestOf(token))
 	if proof == nil {
+		a.metrics.misses.Inc()
 		return false
 	}
 	now := a.now()
 	if proof.key != nil && !a.keys.isCurrent(proof.key, now) {
 		a.memory.forget(proof)
+		a.metrics.misses.Inc()
 		return false
 	}
+	a.metrics.hits.Inc()
 	d.proof, d.method = proof, methodOf[proof.kind]
 	if err := a.expected[proof.kind].recheck(proof, now); err != nil {
 		d.denial = denialOf(err)

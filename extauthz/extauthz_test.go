@@ -16,8 +16,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // verifierFunc stands for a verifier with a fault that cannot be caused otherwise.
@@ -187,32 +185,6 @@ func credentialsIn(value string) []string {
 		}
 	}
 	return secrets
-}
-
-// So many checks, so many counted, each under its reason.
-func TestChecksAreCounted(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Metrics: registry})
-	good := signers()["ed"].issue(goodClaims(nil))
-	for range 30 {
-		checkToken(t, a, good)
-	}
-	for range 20 {
-		checkToken(t, a, signers()["stranger"].issue(goodClaims(nil)))
-		checkToken(t, a, "no.token")
-	}
-	want := `
-# HELP extauthz_checks_total Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).
-# TYPE extauthz_checks_total counter
-extauthz_checks_total{method="hs256",outcome="allow",reason=""} 0
-extauthz_checks_total{method="jwks",outcome="allow",reason=""} 30
-extauthz_checks_total{method="jwks",outcome="deny",reason="bad_signature"} 20
-extauthz_checks_total{method="none",outcome="deny",reason="malformed_credential"} 20
-extauthz_checks_total{method="session",outcome="allow",reason=""} 0
-`
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "extauthz_checks_total"); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestConfigFaults(t *testing.T) {

@@ -35,11 +35,13 @@ type keySet struct {
 // remoteKeySet keeps the current key set of one issuer (RFC 7517) and fetches it: every minute, and
 // when a check meets a kid that it does not know. All methods are safe for concurrent use.
 type remoteKeySet struct {
-	url    string
-	shown  string // the URL for messages, without its query, where people put keys
-	client *http.Client
-	now    func() time.Time
-	log    *slog.Logger
+	url     string
+	shown   string // the URL for messages, without its query, where people put keys
+	client  *http.Client
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *metrics
+	state   partState
 
 	current atomic.Pointer[keySet] // nil until the first fetch succeeds
 
@@ -58,9 +60,9 @@ type fetch struct {
 	err    error // why it brought no key set; valid once done is closed
 }
 
-func newRemoteKeySet(url string, client *http.Client, now func() time.Time, log *slog.Logger) *remoteKeySet {
+func newRemoteKeySet(url string, client *http.Client, now func() time.Time, log *slog.Logger, metrics *metrics) *remoteKeySet {
 	shown, _, _ := strings.Cut(url, "?")
-	return &remoteKeySet{url: url, shown: shown, client: client, now: now, log: log, waiting: newFetch(), wanted: make(chan struct{}, 1)}
+	return &remoteKeySet{state: partState{since: time.Now()}, url: url, shown: shown, client: client, now: now, log: log, metrics: metrics, waiting: newFetch(), wanted: make(chan struct{}, 1)}
 }
 
 func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
@@ -186,7 +188,9 @@ func (f *fetch) end(err error) {
 func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	current := s.take() // whoever joined before this line came before the fetch
 	began := s.now()
-	keys, err := s.get(ctx)
+	keys, result, err := s.get(ctx)
+	s.metrics.fetches.WithLabelValues(result).Inc()
+	s.state.note(err)
 	if err == nil {
 		s.logChange(keys)
 		if earlier := s.current.Load(); earlier != nil {
@@ -229,14 +233,35 @@ func (s *remoteKeySet) logChange(keys map[string]*key) {
 	}
 }
 
-// get fetches the document once. It reads no more than maxDocument bytes and follows redirects
+// age is how long ago the current key set was fetched; a negative one while there is none.
+func (s *remoteKeySet) age() time.Duration {
+	set := s.current.Load()
+	if set == nil {
+		return -time.Second
+	}
+	return s.now().Sub(set.fetched)
+}
+
+// usable is the number of keys that may verify tokens.
+func (s *remoteKeySet) usable() (count int) {
+	if set := s.current.Load(); set != nil {
+		for _, key := range set.keys {
+			if key.fault == "" {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+// get fetches the document once, and tells the result for the metrics. It reads no more than maxDocument bytes and follows redirects
 // within the origin only.
-func (s *remoteKeySet) get(ctx context.Context) (map[string]*key, error) {
+func (s *remoteKeySet) get(ctx context.Context) (keys map[string]*key, result string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
-		return nil, err
+		return nil, resultInvalid, err
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	request.Header.Set("User-Agent", "extauthz/"+Version)
@@ -245,21 +270,25 @@ func (s *remoteKeySet) get(ctx context.Context) (map[string]*key, error) {
 		if urlErr, ok := errors.AsType[*url.Error](err); ok {
 			err = urlErr.Err // the log names the URL already
 		}
-		return nil, err
+		return nil, resultUnreachable, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		s.calmAt = time.Now().Add(retryAfter(response))
-		return nil, fmt.Errorf("status %d", response.StatusCode)
+		return nil, resultStatus, fmt.Errorf("status %d", response.StatusCode)
 	}
 	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading the answer: %w", err)
+		return nil, resultUnreachable, fmt.Errorf("reading the answer: %w", err)
 	}
 	if len(document) > maxDocument {
-		return nil, fmt.Errorf("the answer is longer than %d bytes", maxDocument)
+		return nil, resultInvalid, fmt.Errorf("the answer is longer than %d bytes", maxDocument)
 	}
-	return parseKeys(document)
+	keys, err = parseKeys(document)
+	if err != nil {
+		return nil, resultInvalid, err
+	}
+	return keys, resultOK, nil
 }
 
 // retryAfter is how long a failing issuer wants to be left alone: Retry-After (RFC 9110 §10.2.3), or

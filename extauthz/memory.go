@@ -62,6 +62,8 @@ type memoryShard struct {
 	ring   []*proof
 	hand   int // the sweep's next place in ring
 	bytes  int
+	// evicted counts those that gave way.
+	evicted int
 }
 
 // newMemory returns a memory for so many tokens and bytes, or nil when it would be for none.
@@ -127,6 +129,7 @@ func (s *memoryShard) sweep(now time.Time) {
 		return
 	}
 	s.remove(candidate)
+	s.evicted++
 }
 
 // forget removes a proof whose key is no longer the issuer's.
@@ -152,16 +155,20 @@ func (s *memoryShard) remove(p *proof) {
 // size is what the proof takes, in bytes.
 func (p *proof) size() int { return proofOverhead + len(p.answer.encoded) }
 
-// count returns the number of remembered tokens.
-func (m *memory) count() int {
+// memoryStats is what the memory holds, for the metrics.
+type memoryStats struct{ tokens, bytes, evicted int }
+
+func (m *memory) stats() (total memoryStats) {
 	if m == nil {
-		return 0
+		return total
 	}
-	total := 0
 	for i := range m.shards {
-		m.shards[i].mu.RLock()
-		total += len(m.shards[i].ring)
-		m.shards[i].mu.RUnlock()
+		shard := &m.shards[i]
+		shard.mu.RLock()
+		total.tokens += len(shard.ring)
+		total.bytes += shard.bytes
+		total.evicted += shard.evicted
+		shard.mu.RUnlock()
 	}
 	return total
 }

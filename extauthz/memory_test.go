@@ -30,7 +30,7 @@ func TestRememberedTokenIsJudgedAnew(t *testing.T) {
 		expectReason(t, checkToken(t, a, shared), wantShared)
 	}
 	check(in(0), "", "")
-	if got := a.memory.count(); got != 2 {
+	if got := a.memory.stats().tokens; got != 2 {
 		t.Fatalf("%d remembered, want 2", got)
 	}
 	check(in(99), "", "")
@@ -104,7 +104,7 @@ func TestOnlyAllowedTokensAreRemembered(t *testing.T) {
 			}
 		}
 	}
-	if got := a.memory.count(); got != len(allowed) {
+	if got := a.memory.stats().tokens; got != len(allowed) {
 		t.Errorf("%d remembered, want the %d that were allowed by a signature", got, len(allowed))
 	}
 	off := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, RememberedTokens: -1})
@@ -153,7 +153,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		return m.count(), after.HeapAlloc - before.HeapAlloc
+		return m.stats().tokens, after.HeapAlloc - before.HeapAlloc
 	}
 	m := newMemory(1<<30, 1<<30)
 	count, bytes := measure(m)
@@ -230,7 +230,7 @@ func TestFloodDoesNotPushOutTheBusy(t *testing.T) {
 			m.add(proofFor(busy+round*3000+i), testNow)
 		}
 	}
-	if got := m.count(); got > memoryShards*100 {
+	if got := m.stats().tokens; got > memoryShards*100 {
 		t.Errorf("%d remembered", got)
 	}
 }

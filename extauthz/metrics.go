@@ -2,6 +2,8 @@ package extauthz
 
 import (
 	"net/http"
+	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -13,37 +15,129 @@ const (
 	outcomeUnavailable = "unavailable" // 503
 )
 
-// metrics counts decisions. All labels are bounded: they come from the tables in this package.
+// methodNone is the label of a check that had no credential to judge.
+const methodNone = "none"
+
+// The values of the label result.
+const (
+	resultOK          = "ok"
+	resultError       = "error"       // of a query
+	resultUnreachable = "unreachable" // of a JWKS fetch: no answer, or none in time
+	resultStatus      = "status"      // an answer with another status than 200
+	resultInvalid     = "invalid"     // an answer that is no key set
+)
+
+// metrics counts what is done. All labels are bounded: they come from the tables in this package. What is
+// on the way of every check is found once and kept.
 type metrics struct {
-	checks  *prometheus.CounterVec
-	allowed map[Method]prometheus.Counter // of checks, found once
+	checks   *prometheus.CounterVec
+	allowed  map[Method]prometheus.Counter // of checks
+	duration map[Method]prometheus.Observer
+	hits     prometheus.Counter // of the memory
+	misses   prometheus.Counter
+
+	fetches       *prometheus.CounterVec
+	queries       map[string]prometheus.Counter // by result
+	queryDuration prometheus.Histogram
+	batchSize     prometheus.Histogram
+}
+
+// nativeFactor is how far apart a native histogram's buckets are: 10 %.
+const nativeFactor = 1.1
+
+func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
-	m := &metrics{checks: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "extauthz_checks_total",
-		Help: "Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).",
-	}, []string{"outcome", "method", "reason"})}
-	m.allowed = make(map[Method]prometheus.Counter)
+	if registerer == nil {
+		registerer = prometheus.NewRegistry() // counted all the same, and looked at by nobody
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		registerer.MustRegister(vector)
+		return vector
+	}
+	m := &metrics{
+		checks: counters("extauthz_checks_total",
+			"Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).", "outcome", "method", "reason"),
+		fetches: counters("extauthz_jwks_fetches_total",
+			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set).", "result"),
+		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
+		queryDuration: prometheus.NewHistogram(histogram("extauthz_database_query_duration_seconds",
+			"How long a query for sessions took that was answered.", prometheus.ExponentialBuckets(0.0001, 2, 13))),
+		batchSize: prometheus.NewHistogram(histogram("extauthz_database_batch_size",
+			"How many checks shared a query.", prometheus.ExponentialBuckets(1, 2, 10))),
+	}
+	registerer.MustRegister(m.queryDuration, m.batchSize)
+	duration := prometheus.NewHistogramVec(histogram("extauthz_check_duration_seconds",
+		"How long a check took, by method (jwks, hs256, session, none).", []float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}), []string{"method"})
+	registerer.MustRegister(duration)
 	for _, method := range methodOf {
 		m.allowed[method] = m.checks.WithLabelValues(outcomeAllow, string(method), "")
+		m.duration[method] = duration.WithLabelValues(string(method))
 	}
-	if registerer != nil {
-		registerer.MustRegister(m.checks)
+	m.duration[""] = duration.WithLabelValues(methodNone)
+	lookups := counters("extauthz_remembered_lookups_total", "Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
+	m.hits, m.misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
+	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid} {
+		m.fetches.WithLabelValues(result)
+	}
+	queries := counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result")
+	for _, result := range []string{resultOK, resultError} {
+		m.queries[result] = queries.WithLabelValues(result)
 	}
 	return m
 }
 
-func (m *metrics) count(d *decision) {
+// watch registers what is read from the parts when somebody asks.
+func (m *metrics) watch(registerer prometheus.Registerer, a *Authorizer) {
+	if registerer == nil {
+		return
+	}
+	gauge := func(name, help string, value func() float64) {
+		registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("extauthz_remembered_tokens", "Verified JWTs that are remembered.", func() float64 { return float64(a.memory.stats().tokens) })
+	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.", func() float64 { return float64(a.memory.stats().bytes) })
+	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_remembered_evictions_total",
+		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.stats().evicted) }))
+	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.age().Seconds() })
+	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.usable()) })
+	if a.database != nil {
+		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", func() float64 { return float64(a.database.pool.Stat().TotalConns()) })
+		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.", func() float64 { return float64(a.database.pool.Stat().AcquiredConns()) })
+		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", func() float64 { return float64(a.database.asking.Load()) })
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_build_info", Help: "1, with the version of this server and of Go."}, []string{"version", "goversion"})
+	build.WithLabelValues(Version, runtime.Version()).Set(1)
+	registerer.MustRegister(build)
+}
+
+// count counts a decision. It costs 0.05 µs for an allow and 0.12 for a denial (BenchmarkCount).
+func (m *metrics) count(d *decision, took time.Duration) {
+	m.duration[d.method].Observe(took.Seconds())
 	if d.denial == nil {
 		m.allowed[d.method].Inc()
 		return
 	}
 	method := string(d.method)
 	if method == "" {
-		method = "none"
+		method = methodNone
 	}
 	m.checks.WithLabelValues(d.outcome(), method, string(d.denial.Reason)).Inc()
+}
+
+// countQuery counts a query for so many sessions.
+func (m *metrics) countQuery(batch int, took time.Duration, err error) {
+	m.batchSize.Observe(float64(batch))
+	if err != nil {
+		m.queries[resultError].Inc()
+		return
+	}
+	m.queries[resultOK].Inc()
+	m.queryDuration.Observe(took.Seconds())
 }
 
 func (d *decision) outcome() string {

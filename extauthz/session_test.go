@@ -77,7 +77,7 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	tokens := insertSessions(t, dsn, maxBatch)
-	d, err := newDatabase(dsn, SchemaNames{}, 1, time.Minute, slog.New(slog.DiscardHandler))
+	d, err := newDatabase(dsn, SchemaNames{}, 1, time.Minute, slog.New(slog.DiscardHandler), newMetrics(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func TestVerdictsOverTheWire(t *testing.T) {
 			}
 		}
 	}
-	if lean.memory.count() == 0 {
+	if lean.memory.stats().tokens == 0 {
 		t.Error("nothing was remembered, so that nothing was hot")
 	}
 }
