@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -138,6 +140,42 @@ type mesh struct {
 	folder   string
 }
 
+// authority signs the certificates of the tests, and their HTTP client trusts it.
+var authority = sync.OnceValues(func() (*parts.Authority, error) {
+	authority, err := parts.NewAuthority()
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority.Certificate)
+	http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
+	return authority, nil
+})
+
+// writeCertificate puts a fresh certificate for these names, its key and its authority into a folder, each file at once.
+func writeCertificate(t *testing.T, folder string, names ...string) {
+	t.Helper()
+	ca, err := authority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key, err := ca.Issue(time.Now().Add(time.Hour), names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": ca.Certificate} {
+		if err := os.WriteFile(filepath.Join(folder, name+".new"), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(folder, name+".new"), filepath.Join(folder, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // startMesh runs a sample configuration on ports that are free here; nothing else of it is changed.
 func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 	t.Helper()
@@ -158,8 +196,15 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 	m.url, m.admin = "http://"+m.address, fmt.Sprintf("127.0.0.1:%d", ports[3])
 	m.listen = fmt.Sprintf("127.0.0.1:%d", ports[1])
 	socket := filepath.Join(folder, "extauthz.sock")
-	if sample == "unix-socket.yaml" {
+	certificates := filepath.Join(folder, "tls")
+	switch sample {
+	case "unix-socket.yaml":
 		m.listen = "unix://" + socket
+	case "mtls.yaml":
+		m.url = "https://" + m.address
+		writeCertificate(t, certificates, "127.0.0.1", "envoy.example.com", "extauthz.example.com")
+		settings = append([]string{"EXTAUTHZ_TLS_CERT_FILE=" + certificates + "/tls.crt", "EXTAUTHZ_TLS_KEY_FILE=" + certificates + "/tls.key",
+			"EXTAUTHZ_TLS_CLIENT_CA_FILE=" + certificates + "/ca.crt", "EXTAUTHZ_TLS_CLIENT_NAMES=envoy.example.com"}, settings...)
 	}
 	m.settings = append([]string{
 		"EXTAUTHZ_LISTEN=" + m.listen, "BETTER_AUTH_URL=" + m.issuerURL, "BETTER_AUTH_SECRET=" + secret,
@@ -177,7 +222,7 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 		"port_value: 8000 ", fmt.Sprintf("port_value: %d ", m.backendPort),
 		"port_value: 3000 ", fmt.Sprintf("port_value: %d ", m.issuerPort),
 		"port_value: 9901 ", fmt.Sprintf("port_value: %d ", ports[2]),
-		"/run/extauthz/extauthz.sock", socket,
+		"/run/extauthz/extauthz.sock", socket, "/etc/envoy/tls", certificates,
 	).Replace(string(content))
 	config := filepath.Join(folder, "envoy.yaml")
 	if err := os.WriteFile(config, []byte(changed), 0o600); err != nil {

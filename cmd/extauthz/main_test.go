@@ -110,6 +110,12 @@ func newIssuer(t *testing.T) (*httptest.Server, func(claims map[string]any) stri
 	}
 }
 
+// checkOf is a check of a Bearer token as Envoy sends it.
+func checkOf(token string) *authv3.CheckRequest {
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+		Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Headers: map[string]string{"authorization": "Bearer " + token}}}}}
+}
+
 func closedPort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -210,9 +216,7 @@ func TestServeBecomesReady(t *testing.T) {
 	}
 	now := time.Now().Unix()
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": now + 60})
-	response, err := authv3.NewAuthorizationClient(checks).Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
-			Method: "GET", Headers: map[string]string{"authorization": "Bearer " + token}}}}})
+	response, err := authv3.NewAuthorizationClient(checks).Check(t.Context(), checkOf(token))
 	if err != nil || response.GetOkResponse() == nil {
 		t.Errorf("%v %v, want an allow", response, err)
 	}
@@ -249,7 +253,7 @@ func TestServeOnUnixSocket(t *testing.T) {
 	checks, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL, "EXTAUTHZ_LISTEN": "unix://" + path})
 	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 	eventually(t, "health", func() bool { return healthOf(t, checks, "") == healthpb.HealthCheckResponse_SERVING })
-	if _, err := listen("unix://" + path); err == nil || !strings.Contains(err.Error(), "another process listens") {
+	if _, err := (address{network: "unix", name: path}).listen(); err == nil || !strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("a second listener: %v", err)
 	}
 }

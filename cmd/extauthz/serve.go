@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
 	"extauthz/extauthz"
@@ -66,13 +66,23 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "extauthz:", configFault(err))
 		return exitFault
 	}
-	checks, err := listen(s.listen)
-	if err != nil {
-		fmt.Fprintln(stderr, "extauthz: EXTAUTHZ_LISTEN", err)
-		return exitFault
+	servers := &servers{log: log, authorizer: authorizer, registry: registry}
+	if s.tls.certificate != "" {
+		if servers.certificates, err = newCertificates(s.tls, log); err != nil {
+			fmt.Fprintln(stderr, "extauthz:", err)
+			return exitFault
+		}
 	}
-	admin, err := listen(s.adminListen)
-	if err != nil {
+	for _, address := range s.listen {
+		listener, err := address.listen()
+		if err != nil {
+			fmt.Fprintln(stderr, "extauthz: EXTAUTHZ_LISTEN", err)
+			return exitFault
+		}
+		defer listener.Close()
+		servers.checks = append(servers.checks, listener)
+	}
+	if servers.admin, err = s.adminListen.listen(); err != nil {
 		fmt.Fprintln(stderr, "extauthz: EXTAUTHZ_ADMIN_LISTEN", err)
 		return exitFault
 	}
@@ -81,7 +91,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		log.Warn("BETTER_AUTH_SECRET is shorter than 32 bytes, which HS256 asks for (RFC 7518 section 3.2)")
 	}
 
-	if err := serveUntil(ctx, s, log, authorizer, registry, checks, admin); err != nil {
+	if err := servers.serveUntil(ctx, s); err != nil {
 		fmt.Fprintln(stderr, "extauthz:", err)
 		return exitDeny
 	}
@@ -104,45 +114,93 @@ func tuneCollector(getenv func(string) string, remembered int) {
 	}
 }
 
+// Bounds of one connection. Messages are bounded by grpc-go's default, 4 MiB, which is more than Envoy's largest headers.
+const (
+	maxStreams          = 16 << 10         // checks in flight
+	maxMetadata         = 16 << 10         // bytes of gRPC's own headers; a client's are in the message
+	connectionAgeGrace  = 10 * time.Second // for checks that are in flight when a connection is too old
+	keepaliveTime       = 30 * time.Second // of silence, after which a client is asked whether it is there
+	keepaliveTimeout    = 10 * time.Second // for its answer
+	minKeepaliveOfPeers = 5 * time.Second  // how often a client may ask; Envoy's samples ask less often
+)
+
+// servers is what serves, and what for.
+type servers struct {
+	log          *slog.Logger
+	authorizer   *extauthz.Authorizer
+	registry     *prometheus.Registry
+	certificates *certificates // nil without TLS
+	checks       []net.Listener
+	admin        net.Listener
+}
+
+// newGRPC makes the server for checks.
+func (s *servers) newGRPC(maxConnectionAge time.Duration) *grpc.Server {
+	parameters := keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}
+	if maxConnectionAge > 0 {
+		parameters.MaxConnectionAge, parameters.MaxConnectionAgeGrace = maxConnectionAge, connectionAgeGrace
+	}
+	options := append(extauthz.ServerOptions(),
+		grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxMetadata), grpc.KeepaliveParams(parameters),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minKeepaliveOfPeers, PermitWithoutStream: true}))
+	if s.certificates != nil {
+		options = append(options, grpc.Creds(s.certificates.transport()))
+		s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "extauthz_tls_certificate_not_after_seconds", Help: "When the listener's certificate ends, in Unix seconds.",
+		}, func() float64 { return float64(notAfter(s.certificates.latest()).Unix()) }))
+	}
+	return grpc.NewServer(options...)
+}
+
 // serveUntil runs the servers and the background work until ctx ends or one of them fails.
-func serveUntil(ctx context.Context, s *settings, log *slog.Logger, authorizer *extauthz.Authorizer, registry *prometheus.Registry, checks, admin net.Listener) error {
+func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	var (
-		grpcServer   = grpc.NewServer(extauthz.ServerOptions()...)
+		grpcServer   = s.newGRPC(settings.maxConnectionAge)
 		healthServer = health.NewServer()
-		adminServer  = &http.Server{Handler: adminHandler(authorizer, registry), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-		failed       = make(chan error, 2)
+		adminServer  = &http.Server{Handler: s.adminHandler(ctx), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+		failed       = make(chan error, len(s.checks)+1)
+		addresses    []string
 		work         sync.WaitGroup
 	)
-	authorizer.Register(grpcServer)
+	s.authorizer.Register(grpcServer)
 	healthpb.RegisterHealthServer(grpcServer, healthServer)
-	if s.reflection {
+	if settings.reflection {
 		reflection.Register(grpcServer)
 	}
 	setHealth(healthServer, healthpb.HealthCheckResponse_NOT_SERVING)
 
 	background, stopBackground := context.WithCancel(context.Background())
-	work.Go(func() { authorizer.Run(background) })
-	work.Go(func() { followReadiness(background, log, authorizer, healthServer) })
+	work.Go(func() { s.authorizer.Run(background) })
+	work.Go(func() { followReadiness(ctx, s.log, s.authorizer, healthServer) })
+	for _, listener := range s.checks {
+		addresses = append(addresses, listener.Addr().String())
+		work.Go(func() {
+			if err := grpcServer.Serve(listener); err != nil {
+				failed <- fmt.Errorf("gRPC server: %w", err)
+			}
+		})
+	}
 	work.Go(func() {
-		if err := grpcServer.Serve(checks); err != nil {
-			failed <- fmt.Errorf("gRPC server: %w", err)
-		}
-	})
-	work.Go(func() {
-		if err := adminServer.Serve(admin); !errors.Is(err, http.ErrServerClosed) {
+		if err := adminServer.Serve(s.admin); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("admin server: %w", err)
 		}
 	})
-	log.Info("serving", "version", extauthz.Version, "checks", checks.Addr().String(), "admin", admin.Addr().String(),
-		"issuer", s.config.Issuer, "audiences", s.config.Audiences, "hs256", len(s.config.Secret) > 0, "sessions", s.config.DatabaseURL != "")
+	s.log.Info("serving", "version", extauthz.Version, "checks", addresses, "admin", s.admin.Addr().String(), "tls", s.certificates != nil,
+		"issuer", settings.config.Issuer, "audiences", settings.config.Audiences, "hs256", len(settings.config.Secret) > 0, "sessions", settings.config.DatabaseURL != "")
 
 	var err error
 	select {
 	case <-ctx.Done():
-		log.Info("stopping")
+		// First nobody new is to come, then nobody new is let in, and last those who are in are done.
+		s.log.Info("stopping", "delay", settings.shutdownDelay.String())
+		healthServer.Shutdown()
+		select {
+		case <-time.After(settings.shutdownDelay):
+		case err = <-failed:
+		}
 	case err = <-failed:
+		healthServer.Shutdown()
 	}
-	healthServer.Shutdown()
 	drained := time.AfterFunc(drainTime, grpcServer.Stop)
 	grpcServer.GracefulStop()
 	drained.Stop()
@@ -175,42 +233,28 @@ func setHealth(server *health.Server, status healthpb.HealthCheckResponse_Servin
 	server.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
 }
 
-func adminHandler(authorizer *extauthz.Authorizer, registry *prometheus.Registry) http.Handler {
+// adminHandler serves what operators ask. Once ctx ends the server is not ready any more.
+func (s *servers) adminHandler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if missing := authorizer.Missing(); len(missing) > 0 {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		missing := s.authorizer.Missing()
+		switch {
+		case ctx.Err() != nil:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "not ready: shutting down")
+		case len(missing) > 0:
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, "not ready: waiting for", strings.Join(missing, ", "))
-			return
+		default:
+			fmt.Fprintln(w, "ready")
 		}
-		fmt.Fprintln(w, "ready")
+		if r.URL.Query().Has("verbose") {
+			for _, part := range s.authorizer.Parts() {
+				fmt.Fprintln(w, part)
+			}
+		}
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	return mux
-}
-
-// listen opens host:port or unix:///path. A socket file that a crashed server left behind is
-// replaced; one that somebody listens on is not.
-func listen(address string) (net.Listener, error) {
-	path, isUnix := strings.CutPrefix(address, "unix://")
-	if !isUnix {
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			return nil, fmt.Errorf("cannot be listened on (%w); choose a free address of this machine", err)
-		}
-		return listener, nil
-	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
-		if connection, err := net.Dial("unix", path); err == nil {
-			connection.Close()
-			return nil, fmt.Errorf("names %s, where another process listens; stop it or choose another path", path)
-		}
-		os.Remove(path)
-	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot be listened on (%w); choose a path in a folder that exists and may be written", err)
-	}
-	return listener, nil
 }

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"extauthz/extauthz"
 )
@@ -18,11 +18,16 @@ import (
 // settings are everything that can be configured.
 type settings struct {
 	config      extauthz.Config
-	listen      string
-	adminListen string
+	listen      []address
+	adminListen address
+	tls         tlsFiles
 	reflection  bool
-	logFormat   string
-	logLevel    slog.Level
+
+	maxConnectionAge time.Duration // 0 for no bound
+	shutdownDelay    time.Duration
+
+	logFormat string
+	logLevel  slog.Level
 }
 
 // setting is one thing to configure: an environment variable and, unless it is a secret, a flag.
@@ -86,11 +91,35 @@ var settingTable = []setting{
 			return err
 		}},
 	{"EXTAUTHZ_LISTEN", "listen", ":9191", "",
-		"where Envoy's checks come in: gRPC on host:port or unix:///path",
-		func(s *settings, v string) error { s.listen = v; return checkListen(v, true) }},
+		"where Envoy's checks come in: gRPC on host:port or unix:///path?mode=0660&user=…&group=…, or a comma-separated list of these",
+		readListen},
+	{"EXTAUTHZ_TLS_CERT_FILE", "tls-cert-file", "", "",
+		"certificate chain, PEM; turns on TLS for TCP. Read anew when it changes",
+		func(s *settings, v string) error { s.tls.certificate = v; return nil }},
+	{"EXTAUTHZ_TLS_KEY_FILE", "tls-key-file", "", "",
+		"its private key, PEM",
+		func(s *settings, v string) error { s.tls.key = v; return nil }},
+	{"EXTAUTHZ_TLS_CLIENT_CA_FILE", "tls-client-ca-file", "", "",
+		"authorities of the clients' certificates, PEM; turns on mTLS, so that a client without one cannot connect",
+		func(s *settings, v string) error { s.tls.clientCA = v; return nil }},
+	{"EXTAUTHZ_TLS_CLIENT_NAMES", "tls-client-names", "", "",
+		"SPIFFE ids and DNS names that may connect, comma-separated; by default all that the authorities vouch for",
+		readClientNames},
+	{"EXTAUTHZ_MAX_CONNECTION_AGE", "max-connection-age", "5m", "",
+		"how long a connection lives before its client is asked to make another, so that new replicas get load; 0 for ever",
+		func(s *settings, v string) error { return readDuration(&s.maxConnectionAge, v) }},
+	{"EXTAUTHZ_SHUTDOWN_DELAY", "shutdown-delay", "0s", "",
+		"how long to go on answering after SIGTERM while already not ready, so that Envoy and Kubernetes look away first",
+		func(s *settings, v string) error { return readDuration(&s.shutdownDelay, v) }},
 	{"EXTAUTHZ_ADMIN_LISTEN", "admin-listen", "127.0.0.1:9192", "",
 		"HTTP for /healthz, /readyz and /metrics, on host:port",
-		func(s *settings, v string) error { s.adminListen = v; return checkListen(v, false) }},
+		func(s *settings, v string) (err error) {
+			if strings.HasPrefix(v, "unix:") {
+				return fmt.Errorf("is %q; write host:port, as in 127.0.0.1:9192", v)
+			}
+			s.adminListen, err = parseAddress(v)
+			return err
+		}},
 	{"EXTAUTHZ_REFLECTION", "reflection", "false", "",
 		"true turns on gRPC reflection, for grpcurl",
 		func(s *settings, v string) (err error) {
@@ -185,25 +214,30 @@ func readCookieName(s *settings, value string) error {
 	return nil
 }
 
-func checkListen(value string, allowUnix bool) error {
-	if path, isUnix := strings.CutPrefix(value, "unix://"); isUnix && allowUnix {
-		if !strings.HasPrefix(path, "/") {
-			return fmt.Errorf("is %q; write an absolute path, as in unix:///run/extauthz.sock", value)
+func readListen(s *settings, value string) error {
+	for one := range strings.SplitSeq(value, ",") {
+		a, err := parseAddress(strings.TrimSpace(one))
+		if err != nil {
+			return err
 		}
-		return nil
+		s.listen = append(s.listen, a)
 	}
-	_, port, err := net.SplitHostPort(value)
-	if err == nil {
-		if number, bad := strconv.ParseUint(port, 10, 16); bad != nil {
-			err = fmt.Errorf("port %d", number)
+	return nil
+}
+
+func readClientNames(s *settings, value string) error {
+	for name := range strings.SplitSeq(value, ",") {
+		if name = strings.TrimSpace(name); name == "" || strings.Contains(name, "*") {
+			return fmt.Errorf("is %q; write whole names, as in spiffe://cluster.local/ns/istio-system/sa/ingress or envoy.example.com", value)
 		}
+		s.tls.clientNames = append(s.tls.clientNames, name)
 	}
-	if err != nil {
-		forms := "host:port, as in 127.0.0.1:9191 or :9191"
-		if allowUnix {
-			forms += ", or unix:///path"
-		}
-		return fmt.Errorf("is %q; write %s", value, forms)
+	return nil
+}
+
+func readDuration(into *time.Duration, value string) (err error) {
+	if *into, err = time.ParseDuration(value); err != nil || *into < 0 {
+		return fmt.Errorf("is %q; write a duration, as in 30s or 5m", value)
 	}
 	return nil
 }
@@ -259,6 +293,9 @@ func loadSettings(command string, args []string, getenv func(string) string, mor
 		if err := setting.read(s, value); err != nil {
 			return nil, nil, fmt.Errorf("%s %w", name, err)
 		}
+	}
+	if err := s.tls.check(); err != nil {
+		return nil, nil, err
 	}
 	return s, rest, nil
 }
