@@ -120,7 +120,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)), credential.jwt.algorithm, a.keys.shown)
 		case credential.Kind == KindSession && credential.Signature == "":
 			return "none needed for a raw token"
-		case !a.hasSecret:
+		case !a.secrets.isConfigured():
 			return "no secret is configured, so the signature does not count"
 		}
 		return "the shared secret"
@@ -128,7 +128,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 		if credential.Kind == KindSession && credential.Signature == "" {
 			return "none, and none needed in a Bearer credential"
 		}
-		if credential.Kind == KindSession && !a.hasSecret {
+		if credential.Kind == KindSession && !a.secrets.isConfigured() {
 			return "not checked"
 		}
 		return "fits"

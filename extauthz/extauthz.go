@@ -40,6 +40,13 @@ type Config struct {
 	// Secret is Better Auth's secret. It turns on HS256, and the check of a session token's
 	// signature; without it, session cookies are refused.
 	Secret []byte
+	// FormerSecrets are those before a rotation. Better Auth itself verifies nothing by them, so they count
+	// for nothing unless one of the next two says so.
+	FormerSecrets [][]byte
+	// FormerForHS256 lets a former secret verify HS256 tokens, for services that have not moved yet.
+	FormerForHS256 bool
+	// FormerForSessions lets a former secret verify the signature of a session token or cookie, whose row still decides.
+	FormerForSessions bool
 	// DatabaseURL is a PostgreSQL connection string. It turns on session tokens.
 	DatabaseURL string
 	// DatabaseConnections bounds the connections to PostgreSQL; by default 4.
@@ -93,7 +100,7 @@ type Authorizer struct {
 	authv3.UnimplementedAuthorizationServer
 
 	cookie    string
-	hasSecret bool
+	secrets   *sharedSecrets
 	verifiers chain
 	keys      *remoteKeySet
 	memory    *memory   // nil when turned off
@@ -123,7 +130,7 @@ func New(config Config) (*Authorizer, error) {
 	config.setDefaults()
 
 	a := &Authorizer{
-		cookie: config.SessionCookie, hasSecret: len(config.Secret) > 0,
+		cookie: config.SessionCookie,
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now, log: config.Logger, metrics: newMetrics(config.Metrics),
 	}
@@ -135,12 +142,14 @@ func New(config Config) (*Authorizer, error) {
 		}
 	}
 	a.metrics.watch(config.Metrics, a)
+	a.secrets = &sharedSecrets{formerForHS256: config.FormerForHS256, formerForSessions: config.FormerForSessions, metrics: a.metrics}
+	a.SetSecrets(config.Secret, config.FormerSecrets)
 	a.expected[KindJWT] = expectations{issuers, config.Audiences, jwksLeeway}
 	a.expected[KindHS256] = expectations{issuers, config.Audiences, 0}
 	a.verifiers = chain{
 		KindJWT:     &jwksVerifier{a.keys, a.memory, a.expected[KindJWT], config.Now},
-		KindHS256:   &secretVerifier{config.Secret, a.memory, a.expected[KindHS256], config.Now},
-		KindSession: &sessionVerifier{config.Secret, a.database, config.Now},
+		KindHS256:   &secretVerifier{a.secrets, a.memory, a.expected[KindHS256], config.Now},
+		KindSession: &sessionVerifier{a.secrets, a.database, config.Now},
 	}
 	return a, nil
 }
@@ -229,6 +238,13 @@ func (a *Authorizer) Missing() []string {
 	}
 	return missing
 }
+
+// SetSecrets puts other secrets in force, from the next check on: tokens by one that is no longer there are refused,
+// remembered or not. A rotation first makes the new secret current and the old one former, and leaves that out at its end.
+func (a *Authorizer) SetSecrets(current []byte, former [][]byte) { a.secrets.replace(current, former) }
+
+// Refresh fetches the JWKS now, within the bound of four fetches a second, so that withdrawn keys stop. It does not wait.
+func (a *Authorizer) Refresh() { a.keys.refresh() }
 
 // Part is what the server depends on, and how it is.
 type Part struct {
@@ -363,7 +379,7 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 }
 
 // recall judges a JWT whose signature was verified before: everything but the signature anew. It
-// returns false when the token is not remembered, or its key is no longer the issuer's; then it is
+// returns false when the token is not remembered, or its key or secret is no longer in force; then it is
 // judged like a new one.
 func (a *Authorizer) recall(token string, d *decision) bool {
 	proof := a.memory.find(digestOf(token))
@@ -372,7 +388,7 @@ func (a *Authorizer) recall(token string, d *decision) bool {
 		return false
 	}
 	now := a.now()
-	if proof.key != nil && !a.keys.isCurrent(proof.key, now) {
+	if proof.key != nil && !a.keys.isCurrent(proof.key, now) || proof.secret != nil && !a.secrets.isInForce(proof.secret) {
 		a.memory.forget(proof)
 		a.metrics.misses.Inc()
 		return false

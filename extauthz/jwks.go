@@ -23,7 +23,7 @@ func (v *jwksVerifier) Verify(ctx context.Context, credential Credential) (Ident
 	if err != nil {
 		return Identity{}, err
 	}
-	return judgeClaims(&credential, key, v.memory, &v.expected, v.now())
+	return judgeClaims(&credential, signedBy{key: key}, v.memory, &v.expected, v.now())
 }
 
 // verifySignature finds the key by its kid. The key's own algorithm decides: a header that names
@@ -48,10 +48,9 @@ func (v *jwksVerifier) verifySignature(ctx context.Context, token *jwt) (*key, e
 	return key, nil
 }
 
-// judgeClaims is what is left once a signature is verified, by the issuer's key or, with a nil key, by
-// the shared secret. With a denial it returns the subject, which is proven by then. What is allowed
-// is remembered.
-func judgeClaims(credential *Credential, key *key, memory *memory, expected *expectations, now time.Time) (Identity, error) {
+// judgeClaims is what is left once a signature is verified; signer is what it is by. With
+// a denial it returns the subject, which is proven by then. What is allowed is remembered.
+func judgeClaims(credential *Credential, signer signedBy, memory *memory, expected *expectations, now time.Time) (Identity, error) {
 	method := methodOf[credential.Kind]
 	claims, err := parseClaims(credential.jwt.payload)
 	if err != nil {
@@ -62,10 +61,7 @@ func judgeClaims(credential *Credential, key *key, memory *memory, expected *exp
 		return identity, err
 	}
 	if memory != nil {
-		proof := claims.proof(expected)
-		proof.kind, proof.key, proof.digest = credential.Kind, key, digestOf(credential.Token)
-		proof.answer.set(encodeAllow(&request{}, identity))
-		memory.add(proof, now)
+		memory.add(claims.proof(expected, credential, signer, identity), now)
 	}
 	return identity, nil
 }

@@ -323,14 +323,18 @@ func (c *claims) identity(method Method) Identity {
 }
 
 // proof is what is remembered of claims that passed the expectations, with no text that those have already.
-func (c *claims) proof(expected *expectations) *proof {
-	p := &proof{times: c.times, issuer: expected.issuers[slices.Index(expected.issuers, c.issuer)]}
+func (c *claims) proof(expected *expectations, credential *Credential, signer signedBy, identity Identity) *proof {
+	p := &proof{
+		kind: credential.Kind, signedBy: signer, digest: digestOf(credential.Token), times: c.times,
+		issuer: expected.issuers[slices.Index(expected.issuers, c.issuer)],
+	}
 	for i, audience := range expected.audiences {
 		if slices.Contains(c.audience, audience) {
 			p.audience = expected.audiences[i : i+1]
 			break
 		}
 	}
+	p.answer.set(encodeAllow(&request{}, identity))
 	return p
 }
 

@@ -110,6 +110,17 @@ func (s *remoteKeySet) await(ctx context.Context) error {
 	}
 }
 
+// refresh has a fetch begin soon.
+func (s *remoteKeySet) refresh() {
+	s.mu.Lock()
+	s.waiting.joined = true
+	s.mu.Unlock()
+	select {
+	case s.wanted <- struct{}{}:
+	default: // run is woken already
+	}
+}
+
 // run fetches until the context ends. It alone fetches, one at a time and under its own context, so
 // that no client's impatience or flood reaches the issuer.
 func (s *remoteKeySet) run(ctx context.Context) {

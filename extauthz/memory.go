@@ -13,8 +13,8 @@ import (
 // claims say. Whether that is enough now is judged at every use. There may be millions of them, so it
 // holds nothing twice: the identity is read back from the answer when it is wanted.
 type proof struct {
-	answer   answer   // the allow, for a request that brings no identity headers
-	key      *key     // of the issuer's key set; nil for the shared secret
+	answer answer // the allow, for a request that brings no identity headers
+	signedBy
 	issuer   string   // shared with the configuration, like audience
 	audience []string // those of the token's that are ours
 	times    times
@@ -22,6 +22,12 @@ type proof struct {
 	slot     uint32      // in its shard's ring
 	used     atomic.Bool // since the sweep last came by
 	kind     Kind
+}
+
+// signedBy is what a signature was verified with: a key of the issuer's key set, or a shared secret.
+type signedBy struct {
+	key    *key
+	secret *sharedSecret
 }
 
 // digest is SHA-256 of the whole token: two tokens that differ anywhere are two entries
@@ -43,7 +49,7 @@ const (
 	sweepSteps = 16
 	// proofOverhead is what an entry takes besides its answer, in bytes: the struct, its places in map
 	// and ring, and allocation's own rounding. TestMemoryIsBounded holds it against what is measured.
-	proofOverhead = 272
+	proofOverhead = 288
 )
 
 // memory remembers JWTs whose signature was verified, and never one whose was not. It is bounded by

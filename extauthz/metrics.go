@@ -36,6 +36,7 @@ type metrics struct {
 	hits     prometheus.Counter // of the memory
 	misses   prometheus.Counter
 
+	formerSecrets [kinds]prometheus.Counter // uses; none for KindJWT
 	fetches       *prometheus.CounterVec
 	queries       map[string]prometheus.Counter // by result
 	queryDuration prometheus.Histogram
@@ -81,6 +82,8 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	m.duration[""] = duration.WithLabelValues(methodNone)
 	lookups := counters("extauthz_remembered_lookups_total", "Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
 	m.hits, m.misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
+	former := counters("extauthz_former_secret_uses_total", "Credentials that a former secret verified, by what they are: hs256, session.", "use")
+	m.formerSecrets[KindHS256], m.formerSecrets[KindSession] = former.WithLabelValues(string(MethodHS256)), former.WithLabelValues(string(MethodSession))
 	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid} {
 		m.fetches.WithLabelValues(result)
 	}

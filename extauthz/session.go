@@ -8,7 +8,7 @@ import (
 
 // sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.
 type sessionVerifier struct {
-	secret   secret
+	secrets  *sharedSecrets
 	database *database // nil when not configured
 	now      func() time.Time
 }
@@ -43,8 +43,8 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 // a cookie always does.
 func (v *sessionVerifier) verifySignature(credential *Credential) error {
 	switch {
-	case len(v.secret) > 0 && credential.Signature != "":
-		return v.secret.verifySession(credential)
+	case credential.Signature != "" && v.secrets.isConfigured():
+		return v.secrets.verifySession(credential)
 	case credential.Cookie:
 		return deny(ReasonSecretNotConfigured)
 	}

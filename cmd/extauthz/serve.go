@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -10,9 +11,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -91,6 +95,10 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		log.Warn("BETTER_AUTH_SECRET is shorter than 32 bytes, which HS256 asks for (RFC 7518 section 3.2)")
 	}
 
+	servers.reload = func() (*settings, error) {
+		s, _, err := loadSettings("serve", args, os.Getenv, nil)
+		return s, err
+	}
 	if err := servers.serveUntil(ctx, s); err != nil {
 		fmt.Fprintln(stderr, "extauthz:", err)
 		return exitDeny
@@ -132,6 +140,7 @@ type servers struct {
 	certificates *certificates // nil without TLS
 	checks       []net.Listener
 	admin        net.Listener
+	reload       func() (*settings, error) // reads the settings anew
 }
 
 // newGRPC makes the server for checks.
@@ -172,6 +181,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	background, stopBackground := context.WithCancel(context.Background())
 	work.Go(func() { s.authorizer.Run(background) })
 	work.Go(func() { followReadiness(ctx, s.log, s.authorizer, healthServer) })
+	work.Go(func() { s.followSecrets(ctx, settings) })
 	for _, listener := range s.checks {
 		addresses = append(addresses, listener.Addr().String())
 		work.Go(func() {
@@ -208,6 +218,53 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	stopBackground()
 	work.Wait()
 	return err
+}
+
+// secretsInterval is how often files of secrets are looked at. In Kubernetes a Secret reaches its pods within a
+// minute or so, by a symlink that is moved.
+const secretsInterval = 2 * time.Second
+
+// followSecrets puts other secrets in force when their files change or on SIGHUP, which also fetches the JWKS. What
+// cannot be used is logged once, and the earlier secrets stay.
+func (s *servers) followSecrets(ctx context.Context, inForce *settings) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	var look <-chan time.Time // never, without files
+	if inForce.hasFiles {
+		ticker := time.NewTicker(secretsInterval)
+		defer ticker.Stop()
+		look = ticker.C
+	}
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look:
+		case <-hangup:
+			s.log.Info("SIGHUP: reading secrets and fetching the JWKS")
+			s.authorizer.Refresh()
+			said = ""
+		}
+		fresh, err := s.reload()
+		switch {
+		case err != nil && err.Error() != said:
+			said = err.Error()
+			s.log.Warn("the changed secrets cannot be used; going on with the earlier ones", "error", err)
+		case err == nil:
+			said = ""
+			if !sameSecrets(&fresh.config, &inForce.config) {
+				inForce = fresh
+				s.authorizer.SetSecrets(fresh.config.Secret, fresh.config.FormerSecrets)
+				s.log.Info("secrets changed", "former", len(fresh.config.FormerSecrets))
+			}
+		}
+	}
+}
+
+func sameSecrets(a, b *extauthz.Config) bool {
+	return bytes.Equal(a.Secret, b.Secret) && slices.EqualFunc(a.FormerSecrets, b.FormerSecrets, bytes.Equal)
 }
 
 // followReadiness turns gRPC health to serving once every part has answered.

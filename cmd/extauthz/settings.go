@@ -23,6 +23,8 @@ type settings struct {
 	tls         tlsFiles
 	reflection  bool
 
+	secrets          []string      // of BETTER_AUTH_SECRETS, the current one first
+	hasFiles         bool          // a secret stands in a file, which may change
 	maxConnectionAge time.Duration // 0 for no bound
 	shutdownDelay    time.Duration
 
@@ -56,7 +58,16 @@ var settingTable = []setting{
 		func(s *settings, v string) error { return s.setSecret(v) }},
 	{"BETTER_AUTH_SECRET_FILE", "better-auth-secret-file", "", "Secret",
 		"file that holds the secret, in place of BETTER_AUTH_SECRET",
-		readSecretFile},
+		func(s *settings, v string) error { return s.readSecretFile(v, (*settings).setSecret) }},
+	{"BETTER_AUTH_SECRETS", "", "", "Secret",
+		"current and former secrets as Better Auth has them, newest first: 2:current,1:former; goes before BETTER_AUTH_SECRET, which then is a former one",
+		func(s *settings, v string) error { return s.setSecrets(v) }},
+	{"BETTER_AUTH_SECRETS_FILE", "better-auth-secrets-file", "", "Secret",
+		"file that holds them, in place of BETTER_AUTH_SECRETS",
+		func(s *settings, v string) error { return s.readSecretFile(v, (*settings).setSecrets) }},
+	{"EXTAUTHZ_FORMER_SECRETS", "former-secrets", "none", "",
+		"what a former secret may still verify during a rotation: none, hs256 (tokens of services that have not moved yet), sessions, or hs256,sessions",
+		readFormerSecrets},
 	{"DATABASE_URL", "", "", "DatabaseURL",
 		"Better Auth's PostgreSQL database; turns on session tokens. postgresql+asyncpg://…?ssl=require works too",
 		func(s *settings, v string) error { s.config.DatabaseURL = v; return nil }},
@@ -166,7 +177,23 @@ func (s *settings) setSecret(value string) error {
 	return nil
 }
 
-func readSecretFile(s *settings, path string) error {
+// setSecrets reads version:secret,version:secret, the newest first.
+func (s *settings) setSecrets(value string) error {
+	if len(s.secrets) > 0 {
+		return errors.New("and BETTER_AUTH_SECRETS are both set; keep one of them")
+	}
+	for entry := range strings.SplitSeq(value, ",") {
+		version, one, found := strings.Cut(strings.TrimSpace(entry), ":")
+		if _, err := strconv.ParseUint(version, 10, 31); !found || err != nil || one == "" || strings.TrimSpace(one) != one {
+			return errors.New("is not version:secret,version:secret with the newest first, as Better Auth writes it: 2:current,1:former")
+		}
+		s.secrets = append(s.secrets, one)
+	}
+	return nil
+}
+
+// readSecretFile hands a file's content to set.
+func (s *settings) readSecretFile(path string, set func(*settings, string) error) error {
 	info, err := os.Stat(path)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > 64<<10) {
 		return fmt.Errorf("names %q, which is not a file of at most 64 KiB; name the file that holds the secret", path)
@@ -178,7 +205,23 @@ func readSecretFile(s *settings, path string) error {
 	if err != nil {
 		return fmt.Errorf("names a file that cannot be read (%v); check its path and rights", err)
 	}
-	return s.setSecret(string(bytes.TrimRight(content, "\r\n")))
+	s.hasFiles = true
+	return set(s, string(bytes.TrimRight(content, "\r\n")))
+}
+
+func readFormerSecrets(s *settings, value string) error {
+	for use := range strings.SplitSeq(value, ",") {
+		switch strings.TrimSpace(use) {
+		case "none":
+		case "hs256":
+			s.config.FormerForHS256 = true
+		case "sessions":
+			s.config.FormerForSessions = true
+		default:
+			return fmt.Errorf("is %q; write none, hs256, sessions or hs256,sessions", value)
+		}
+	}
+	return nil
 }
 
 func readConnections(s *settings, value string) error {
@@ -292,6 +335,15 @@ func loadSettings(command string, args []string, getenv func(string) string, mor
 		}
 		if err := setting.read(s, value); err != nil {
 			return nil, nil, fmt.Errorf("%s %w", name, err)
+		}
+	}
+	if len(s.secrets) > 0 {
+		if s.config.Secret != nil {
+			s.secrets = append(s.secrets, string(s.config.Secret))
+		}
+		s.config.Secret = []byte(s.secrets[0])
+		for _, former := range s.secrets[1:] {
+			s.config.FormerSecrets = append(s.config.FormerSecrets, []byte(former))
 		}
 	}
 	if err := s.tls.check(); err != nil {

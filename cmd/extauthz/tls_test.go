@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net"
@@ -13,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -294,4 +299,66 @@ func connectionsTo(t *testing.T, address string) (clients []string) {
 		}
 	}
 	return clients
+}
+
+// Files of secrets are taken up when they change, one that cannot be used changes nothing, and SIGHUP does it at once.
+func TestSecretFilesChange(t *testing.T) {
+	jwks, _ := newIssuer(t)
+	path := filepath.Join(t.TempDir(), "secrets")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const first, second = "first-secret-of-more-than-32-characters!", "second-secret-of-more-than-32-characters"
+	write("1:" + first)
+	connection, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL,
+		"BETTER_AUTH_SECRETS_FILE": path, "EXTAUTHZ_FORMER_SECRETS": "hs256"})
+	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	allows := func(secret string) bool {
+		response, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), checkOf(serviceToken(t, secret)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.GetOkResponse() != nil
+	}
+	if !allows(first) || allows(second) {
+		t.Fatal("the first secret does not decide")
+	}
+	write("2:" + second + ",1:" + first + "\n")
+	eventually(t, "the second secret", func() bool { return allows(second) })
+	if !allows(first) {
+		t.Error("the former secret does not count")
+	}
+	write("no secrets")
+	time.Sleep(secretsInterval + 500*time.Millisecond)
+	if !allows(second) || !allows(first) {
+		t.Error("a file that cannot be used changed the secrets")
+	}
+	write("2:" + second)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first secret to be gone", func() bool { return !allows(first) })
+	if !allows(second) {
+		t.Error("the second secret does not count any more")
+	}
+}
+
+// serviceToken is signed with the shared secret.
+func serviceToken(t *testing.T, secret string) string {
+	t.Helper()
+	claims, err := json.Marshal(map[string]any{"iss": issuer, "aud": audience, "sub": "billing", "exp": time.Now().Unix() + 600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	signed := encode([]byte(`{"alg":"HS256"}`)) + "." + encode(claims)
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(signed))
+	return signed + "." + encode(mac.Sum(nil))
 }

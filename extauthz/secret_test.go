@@ -1,0 +1,119 @@
+package extauthz
+
+import (
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// A secret is rotated under load: no credential that is in force fails at any moment, what only a former secret
+// signed counts where that was asked for and nowhere else, each such use is counted, and none after the secret has gone.
+func TestSecretsRotate(t *testing.T) {
+	const oldSecret, newSecret = "the-old-secret-of-more-than-32-characters", "the-new-secret-of-more-than-32-characters"
+	dsn := sessionsDatabase(t)
+	tokenBy := func(secret string) string {
+		return jwtOf(object(member("alg", "HS256")), goodClaims(nil), hmacOf(secret))
+	}
+	type verdicts struct{ oldToken, newToken, oldSession, newSession, oldCookie Reason }
+	for _, row := range []struct {
+		title           string
+		hs256, sessions bool
+		during          verdicts
+	}{
+		{"for nothing", false, false, verdicts{oldToken: ReasonBadSignature, oldSession: ReasonBadSignature, oldCookie: ReasonBadSignature}},
+		{"for HS256", true, false, verdicts{oldSession: ReasonBadSignature, oldCookie: ReasonBadSignature}},
+		{"for sessions", false, true, verdicts{oldToken: ReasonBadSignature}},
+		{"for both", true, true, verdicts{}},
+	} {
+		t.Run(row.title, func(t *testing.T) {
+			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn,
+				Secret: []byte(oldSecret), FormerForHS256: row.hs256, FormerForSessions: row.sessions})
+			checkCookie := func(value string) Reason {
+				response, err := a.Check(t.Context(), wire["headers"]("GET", cookie(url.QueryEscape(value))))
+				if err != nil {
+					t.Error(err)
+				}
+				return Reason(response.GetDynamicMetadata().GetFields()["reason"].GetStringValue())
+			}
+			expect := func(when string, want verdicts) {
+				t.Helper()
+				for range 2 { // new, and remembered
+					got := verdicts{
+						checkToken(t, a, tokenBy(oldSecret)), checkToken(t, a, tokenBy(newSecret)),
+						checkToken(t, a, signedSession(liveToken, oldSecret)), checkToken(t, a, signedSession(liveToken, newSecret)),
+						checkCookie(signedSession(liveToken, oldSecret)),
+					}
+					if got != want {
+						t.Errorf("%s: %+v, want %+v", when, got, want)
+					}
+				}
+			}
+			uses := func() float64 {
+				return testutil.ToFloat64(a.metrics.formerSecrets[KindHS256]) + testutil.ToFloat64(a.metrics.formerSecrets[KindSession])
+			}
+			expect("before", verdicts{newToken: ReasonBadSignature, newSession: ReasonBadSignature})
+			if uses() != 0 {
+				t.Errorf("%v uses of a former secret before there is one", uses())
+			}
+			a.SetSecrets([]byte(newSecret), [][]byte{[]byte(oldSecret)})
+			expect("during", row.during)
+			wantUses := 0.0
+			for _, reason := range []Reason{row.during.oldToken, row.during.oldSession, row.during.oldCookie} {
+				if reason == "" {
+					wantUses += 2
+				}
+			}
+			if uses() != wantUses {
+				t.Errorf("%v uses of the former secret, want %v", uses(), wantUses)
+			}
+			a.SetSecrets([]byte(newSecret), nil)
+			expect("after", verdicts{oldToken: ReasonBadSignature, oldSession: ReasonBadSignature, oldCookie: ReasonBadSignature})
+			a.SetSecrets(nil, nil)
+			if reason := checkToken(t, a, tokenBy(newSecret)); reason != ReasonSecretNotConfigured {
+				t.Errorf("without any secret: %q", reason)
+			}
+		})
+	}
+	t.Run("under load", func(t *testing.T) {
+		a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(oldSecret), FormerForHS256: true})
+		var load sync.WaitGroup
+		var stop atomic.Bool
+		for range 4 {
+			load.Go(func() {
+				for !stop.Load() {
+					if reason := checkToken(t, a, tokenBy(oldSecret)); reason != "" {
+						t.Errorf("refused as %s while the secret is current or former", reason)
+						return
+					}
+				}
+			})
+		}
+		for range 100 {
+			a.SetSecrets([]byte(newSecret), [][]byte{[]byte(oldSecret)})
+			time.Sleep(time.Millisecond)
+			a.SetSecrets([]byte(oldSecret), [][]byte{[]byte(newSecret)})
+		}
+		stop.Store(true)
+		load.Wait()
+	})
+}
+
+// A fetch that somebody asks for comes at once, and takes a withdrawn key away.
+func TestRefreshWithdrawsKeysNow(t *testing.T) {
+	ed := signers()["ed"]
+	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
+	withIssuer(t, issuer, func(t *testing.T, a *Authorizer) {
+		token := ed.issue(goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}))
+		expectReason(t, checkToken(t, a, token), "")
+		time.Sleep(time.Second)
+		issuer.set(signers()["es256"].jwk(nil))
+		expectReason(t, checkToken(t, a, token), "")
+		a.Refresh()
+		time.Sleep(fetchSpacing)
+		expectReason(t, checkToken(t, a, token), ReasonUnknownKey)
+	})
+}
