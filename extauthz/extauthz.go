@@ -58,6 +58,8 @@ type Config struct {
 	RememberedTokens int
 	// RememberedBytes bounds what they take; by default 128 MiB.
 	RememberedBytes int
+	// Shadow lets everything pass, for a roll-out; by default off.
+	Shadow Shadow
 	// SessionCookie is the cookie's name; by default "better-auth.session_token". The same name with
 	// __Secure- in front is always accepted too.
 	SessionCookie string
@@ -99,6 +101,7 @@ func (e *ConfigError) Error() string { return e.Field + " " + e.Fault }
 type Authorizer struct {
 	authv3.UnimplementedAuthorizationServer
 
+	shadow    Shadow
 	cookie    string
 	secrets   *sharedSecrets
 	verifiers chain
@@ -130,7 +133,7 @@ func New(config Config) (*Authorizer, error) {
 	config.setDefaults()
 
 	a := &Authorizer{
-		cookie: config.SessionCookie,
+		shadow: config.Shadow, cookie: config.SessionCookie,
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now, log: config.Logger, metrics: newMetrics(config.Metrics),
 	}
@@ -220,6 +223,9 @@ func checkURL(field, value string) error {
 func (a *Authorizer) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { a.keys.run(ctx) })
+	if a.shadow != ShadowOff {
+		work.Go(func() { a.remindOfShadow(ctx) })
+	}
 	if a.database != nil {
 		work.Go(func() { a.database.run(ctx) })
 	}
@@ -310,7 +316,10 @@ func (s *partState) part(name string) Part {
 func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	r := readRequest(in)
 	d := a.decide(ctx, &r)
-	if d.denial != nil {
+	switch {
+	case a.shadow != ShadowOff:
+		return a.shadowResponse(&r, &d), nil
+	case d.denial != nil:
 		return denyResponse(d.denial), nil
 	}
 	return allowResponse(&r, d.who()), nil

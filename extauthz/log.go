@@ -16,6 +16,9 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 	case outcomeUnavailable:
 		level, message = slog.LevelWarn, "not checked"
 	}
+	if a.shadow != ShadowOff && d.denial != nil {
+		message = "would be " + message + ", but shadow mode allows everything"
+	}
 	if !a.log.Enabled(ctx, level) {
 		return
 	}

@@ -102,6 +102,12 @@ func (m *metrics) watch(registerer prometheus.Registerer, a *Authorizer) {
 	gauge := func(name, help string, value func() float64) {
 		registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
+	gauge("extauthz_shadow", "1 in shadow mode, where every request is allowed and the outcomes are what they would be; else 0.", func() float64 {
+		if a.shadow != ShadowOff {
+			return 1
+		}
+		return 0
+	})
 	gauge("extauthz_remembered_tokens", "Verified JWTs that are remembered.", func() float64 { return float64(a.memory.stats().tokens) })
 	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.", func() float64 { return float64(a.memory.stats().bytes) })
 	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_remembered_evictions_total",

@@ -37,6 +37,7 @@ const (
 	metadataMethod    = "auth_method"
 	metadataIssuedAt  = "issued_at"
 	metadataExpiresAt = "expires_at"
+	metadataReason    = "reason" // of a denial
 )
 
 // allowedFact is one thing that an allow tells of the user, as a header and as dynamic metadata.
@@ -140,7 +141,7 @@ func denyResponse(denial *Denial) *authv3.CheckResponse {
 		Status:       &statuspb.Status{Code: int32(code), Message: denial.Detail},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
 		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-			"reason": structpb.NewStringValue(string(denial.Reason)),
+			metadataReason: structpb.NewStringValue(string(denial.Reason)),
 		}},
 	}
 }

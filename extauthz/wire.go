@@ -86,6 +86,9 @@ func handleCheck(server any, ctx context.Context, decode func(any) error, interc
 		return nil, err
 	}
 	d := a.decide(ctx, &c.request)
+	if a.shadow != ShadowOff {
+		return a.shadowResponse(&c.request, &d), nil
+	}
 	return d.response(&c.request), nil
 }
 

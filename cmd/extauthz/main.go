@@ -29,6 +29,7 @@ usage:
   extauthz check [flags] TOKEN      judge one credential, step by step; TOKEN may be - for standard input
   extauthz check --cookie [flags] VALUE
                                     the same for the session cookie's value
+  extauthz config [flags]           print the settings in force and where each came from
   extauthz version                  print the version
 
 'extauthz serve --help' lists every setting, 'extauthz check --help' how to read its answer.
@@ -50,6 +51,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	switch command {
 	case "serve":
 		return serve(ctx, args, stdout, stderr)
+	case "config":
+		return configCommand(args, stdout, stderr)
 	case "check":
 		return check(ctx, args, stdin, stdout, stderr)
 	case "version", "--version", "-version":
@@ -59,7 +62,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "extauthz: there is no command %q; the commands are serve, check, version and help\n", command)
+	fmt.Fprintf(stderr, "extauthz: there is no command %q; the commands are serve, check, config, version and help\n", command)
 	return exitFault
 }
 

@@ -38,6 +38,7 @@ It starts while its JWKS and database are down, is ready (/readyz, and gRPC heal
 that is configured has answered, and recovers by itself.
 
 usage: extauthz serve [flags]
+       extauthz serve --dry-run [flags]    read the configuration and its files, say whether they can be used, and end
 
 `
 
@@ -45,7 +46,9 @@ usage: extauthz serve [flags]
 const drainTime = 5 * time.Second
 
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	s, rest, err := loadSettings("serve", args, os.Getenv, nil)
+	dryRun := false
+	more := func(flags *flag.FlagSet) { flags.BoolVar(&dryRun, "dry-run", false, "") }
+	s, rest, err := loadSettings("serve", args, os.Getenv, more)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, serveHelp)
@@ -70,12 +73,16 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "extauthz:", configFault(err))
 		return exitFault
 	}
-	servers := &servers{log: log, authorizer: authorizer, registry: registry}
+	servers := &servers{log: log, authorizer: authorizer, registry: registry, shadow: s.config.Shadow != extauthz.ShadowOff}
 	if s.tls.certificate != "" {
 		if servers.certificates, err = newCertificates(s.tls, log); err != nil {
 			fmt.Fprintln(stderr, "extauthz:", err)
 			return exitFault
 		}
+	}
+	if dryRun {
+		fmt.Fprintln(stdout, "the configuration is usable; nothing was reached for and nothing is served")
+		return exitOK
 	}
 	for _, address := range s.listen {
 		listener, err := address.listen()
@@ -140,6 +147,7 @@ type servers struct {
 	certificates *certificates // nil without TLS
 	checks       []net.Listener
 	admin        net.Listener
+	shadow       bool
 	reload       func() (*settings, error) // reads the settings anew
 }
 
@@ -304,7 +312,7 @@ func (s *servers) adminHandler(ctx context.Context) http.Handler {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, "not ready: waiting for", strings.Join(missing, ", "))
 		default:
-			fmt.Fprintln(w, "ready")
+			fmt.Fprintln(w, "ready"+map[bool]string{true: ", in shadow mode: every request is allowed"}[s.shadow])
 		}
 		if r.URL.Query().Has("verbose") {
 			for _, part := range s.authorizer.Parts() {

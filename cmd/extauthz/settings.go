@@ -23,6 +23,7 @@ type settings struct {
 	tls         tlsFiles
 	reflection  bool
 
+	origins          []origin      // where each value came from, in the table's order
 	secrets          []string      // of BETTER_AUTH_SECRETS, the current one first
 	hasFiles         bool          // a secret stands in a file, which may change
 	maxConnectionAge time.Duration // 0 for no bound
@@ -30,6 +31,12 @@ type settings struct {
 
 	logFormat string
 	logLevel  slog.Level
+}
+
+// origin is a value in force and where it came from.
+type origin struct {
+	*setting
+	value, from string
 }
 
 // setting is one thing to configure: an environment variable and, unless it is a secret, a flag.
@@ -80,6 +87,9 @@ var settingTable = []setting{
 	{"EXTAUTHZ_REMEMBERED_MIB", "remembered-mib", strconv.Itoa(extauthz.DefaultRememberedBytes >> 20), "",
 		"most memory for them, in MiB; 0 verifies every time",
 		func(s *settings, v string) error { return readBound(&s.config.RememberedBytes, v, 1<<20) }},
+	{"EXTAUTHZ_SHADOW", "shadow", "off", "",
+		"for a roll-out: report decides, logs and counts, and allows everything unchanged; headers does so with the identity headers set and the client's own removed",
+		readShadow},
 	{"EXTAUTHZ_SESSION_COOKIE", "session-cookie", extauthz.DefaultSessionCookie, "",
 		"the session cookie's name (Better Auth's cookiePrefix + .session_token), without __Secure-",
 		readCookieName},
@@ -224,6 +234,16 @@ func readFormerSecrets(s *settings, value string) error {
 	return nil
 }
 
+func readShadow(s *settings, value string) error {
+	modes := map[string]extauthz.Shadow{"off": extauthz.ShadowOff, "report": extauthz.ShadowReport, "headers": extauthz.ShadowHeaders}
+	mode, known := modes[value]
+	if !known {
+		return fmt.Errorf("is %q; write off, report or headers", value)
+	}
+	s.config.Shadow = mode
+	return nil
+}
+
 func readConnections(s *settings, value string) error {
 	connections, err := strconv.Atoi(value)
 	if err != nil || connections < 1 || connections > 100 {
@@ -324,12 +344,13 @@ func loadSettings(command string, args []string, getenv func(string) string, mor
 
 	s = &settings{}
 	for i, setting := range settingTable {
-		name, value := setting.variable, getenv(setting.variable)
+		name, value, from := setting.variable, getenv(setting.variable), "environment"
 		if setting.flag != "" && given[setting.flag] {
-			name, value = "--"+setting.flag, *values[i]
+			name, value, from = "--"+setting.flag, *values[i], "flag"
 		} else if value == "" {
-			value = setting.fallback // an empty variable counts as unset
+			value, from = setting.fallback, "default" // an empty variable counts as unset
 		}
+		s.origins = append(s.origins, origin{&settingTable[i], value, from})
 		if value == "" && name == setting.variable {
 			continue
 		}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+)
+
+// configCommand prints what is in force and where it came from; no secret. What serve would not start with is told as serve
+// does.
+func configCommand(args []string, stdout, stderr io.Writer) int {
+	s, rest, err := loadSettings("config", args, os.Getenv, nil)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, configHelp)
+		return exitOK
+	case err == nil && len(rest) > 0:
+		err = fmt.Errorf("config takes flags only, not %q", rest[0])
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "extauthz:", err)
+		return exitFault
+	}
+	for _, o := range s.origins {
+		shown := o.value
+		switch {
+		case shown == "":
+			shown = "unset"
+		case o.flag == "":
+			shown = "(hidden)"
+		}
+		from := o.from
+		if from == "flag" {
+			from = "flag --" + o.flag
+		}
+		fmt.Fprintf(stdout, "%-31s %-40s %s\n", o.variable, shown, from)
+	}
+	return exitOK
+}
+
+const configHelp = `extauthz config prints the settings that serve would run with, and where each came from: a flag goes before the
+environment, and that before the default. Secrets are hidden.
+
+usage: extauthz config [flags]    with the flags of 'extauthz serve'
+`

@@ -1,0 +1,77 @@
+package extauthz
+
+import (
+	"bytes"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/testing/protocmp"
+)
+
+// In shadow mode every row of the verdict table is allowed, over both ways, and told in the metadata as what it would
+// have been; headers change only where that was chosen, and then as they would in force.
+func TestShadowAllowsEverything(t *testing.T) {
+	config := Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)}
+	inForce := startAuthorizer(t, config)
+	for name, mode := range map[string]Shadow{"report": ShadowReport, "headers": ShadowHeaders} {
+		config := config
+		var log bytes.Buffer
+		registry := prometheus.NewRegistry()
+		config.Shadow, config.Metrics = mode, registry
+		config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		a := startAuthorizer(t, config)
+		client := dialAuthorizer(t, a)
+		for _, row := range verdictTable() {
+			headers := append(slices.Clone(row.headers), header{"x-user-id", "admin"})
+			in := wire["headers"](row.method, headers)
+			want, err := inForce.Check(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := a.Check(t.Context(), in)
+			if err != nil || got.GetOkResponse() == nil {
+				t.Fatalf("%s/%s/%s: %v %v, want an allow", name, row.reason, row.title, got, err)
+			}
+			overWire, err := client.Check(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(got, overWire, protocmp.Transform(), protocmp.SortRepeated(func(a, b string) bool { return a < b })); diff != "" {
+				t.Errorf("%s/%s/%s: over the wire\n%s", name, row.reason, row.title, diff)
+			}
+			ok := got.GetOkResponse()
+			switch {
+			case mode == ShadowReport && (len(ok.GetHeaders()) > 0 || len(ok.GetHeadersToRemove()) > 0):
+				t.Errorf("%s/%s: headers are changed: %v", row.reason, row.title, ok)
+			case mode == ShadowHeaders && row.reason == "":
+				if diff := cmp.Diff(want.GetOkResponse(), ok, protocmp.Transform()); diff != "" {
+					t.Errorf("%s: %s", row.title, diff)
+				}
+			case mode == ShadowHeaders && (len(ok.GetHeaders()) > 0 || !slices.Contains(ok.GetHeadersToRemove(), "x-user-id")):
+				t.Errorf("%s/%s: the client's own x-user-id would reach the backend: %v", row.reason, row.title, ok)
+			}
+			metadata := got.GetDynamicMetadata().GetFields()
+			wantOutcome := outcomeAllow
+			if row.reason != "" {
+				wantOutcome = outcomeDeny
+			}
+			if metadata[metadataReason].GetStringValue() != string(row.reason) || metadata[metadataShadow].GetStringValue() != wantOutcome {
+				t.Errorf("%s/%s: metadata %v", row.reason, row.title, metadata)
+			}
+		}
+		if value := valueOfMetric(gather(t, registry), "extauthz_shadow", ""); value != 1 {
+			t.Errorf("extauthz_shadow is %v", value)
+		}
+	}
+	var log bytes.Buffer
+	inForce.log = slog.New(slog.NewTextHandler(&log, nil))
+	inForce.shadow = ShadowReport
+	expectReason(t, checkToken(t, inForce, "no.token"), ReasonMalformedCredential)
+	if !strings.Contains(log.String(), "would be denied, but shadow mode allows everything") {
+		t.Errorf("the log: %s", log.String())
+	}
+}
