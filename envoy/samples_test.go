@@ -410,6 +410,27 @@ func TestPublicRoutes(t *testing.T) {
 					}
 				}
 			})
+			t.Run("rules of a route's own", func(t *testing.T) {
+				spoofed := map[string]string{"X-User-Id": "admin"}
+				if got := received(t, m.get(t, "/api/headers/optional", spoofed)); got["x-user-id"] != "" {
+					t.Errorf("without a credential the backend got %v", got)
+				}
+				if got := received(t, m.get(t, "/api/headers/optional", bearer(person.jwt))); got["x-user-id"] != person.id {
+					t.Errorf("with a JWT the backend got %v", got)
+				}
+				if a := m.get(t, "/api/headers/optional", bearer(person.jwt+"A")); a.status != 401 {
+					t.Errorf("with a forged JWT: %d %s, want 401", a.status, a.body)
+				}
+				for title, header := range map[string]map[string]string{"a JWT of an unverified address": bearer(person.jwt), "a session token": bearer(person.raw)} {
+					if a := m.get(t, "/api/headers/verified", header); a.status != 403 || a.body != `{"detail":"Forbidden"}` {
+						t.Errorf("%s: %d %s, want 403", title, a.status, a.body)
+					}
+				}
+				m.execute(t, `update "user" set "emailVerified" = true where id = $1`, person.id)
+				if got := received(t, m.get(t, "/api/headers/verified", bearer(m.freshJWT(t, person)))); got["x-user-id"] != person.id {
+					t.Errorf("a JWT of a verified address: the backend got %v", got)
+				}
+			})
 			t.Run("CORS", func(t *testing.T) {
 				preflight := map[string]string{"Origin": frontEnd, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
 				a := m.send(t, "OPTIONS", "/api/notes", preflight, "")

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"extauthz/envoy/parts"
 )
 
@@ -340,13 +342,32 @@ func (s *stack) signUp(t *testing.T, name string) person {
 			}
 		}
 	}
-	answer = send(t, "GET", s.issuerURL+"/api/auth/token", map[string]string{"Cookie": p.cookie}, "")
+	p.jwt = s.freshJWT(t, p)
+	return p
+}
+
+// freshJWT has Better Auth issue another JWT for the person's session.
+func (s *stack) freshJWT(t *testing.T, p person) string {
+	t.Helper()
+	answer := send(t, "GET", s.issuerURL+"/api/auth/token", map[string]string{"Cookie": p.cookie}, "")
 	var token struct{ Token string }
 	if err := json.Unmarshal([]byte(answer.body), &token); err != nil || token.Token == "" {
 		t.Fatalf("token: %d %s", answer.status, answer.body)
 	}
-	p.jwt = token.Token
-	return p
+	return token.Token
+}
+
+// execute changes Better Auth's database.
+func (s *stack) execute(t *testing.T, statement string, arguments ...any) {
+	t.Helper()
+	connection, err := pgx.Connect(t.Context(), s.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close(t.Context())
+	if _, err := connection.Exec(t.Context(), statement, arguments...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // signOut ends the person's session at Better Auth.

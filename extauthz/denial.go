@@ -40,6 +40,9 @@ const (
 	ReasonDatabaseUnavailable   Reason = "database_unavailable"
 	ReasonTimeBudgetSpent       Reason = "time_budget_spent"
 	ReasonInternalError         Reason = "internal_error"
+	ReasonBadRouteSettings      Reason = "bad_route_settings"
+	ReasonMethodRefused         Reason = "method_refused"
+	ReasonClaimRequired         Reason = "claim_required"
 )
 
 // The details are the bodies that clients of the Python verifier already know.
@@ -49,6 +52,7 @@ const (
 	detailExpired     = "Token has expired"
 	detailNoSubject   = "Invalid token: missing user ID"
 	detailCrossSite   = "Cross-site request refused"
+	detailForbidden   = "Forbidden"
 	detailUnavailable = "Authentication service unavailable"
 )
 
@@ -136,6 +140,15 @@ var facts = []Fact{
 	{ReasonCrossSite, http.StatusForbidden, detailCrossSite, StepSite,
 		"An unsafe method, or a WebSocket, authenticated by the cookie and sent from another site.",
 		"Call from the same site, or send the token as `Authorization: Bearer …`."},
+	{ReasonMethodRefused, http.StatusForbidden, detailForbidden, StepRoute,
+		"The route's `methods` (context_extensions) do not list how this user was authenticated.",
+		"Send the kind of credential that the route asks for."},
+	{ReasonClaimRequired, http.StatusForbidden, detailForbidden, StepRoute,
+		"The route asks for a claim (`claim.NAME` in its context_extensions) that the token does not have with this value; session tokens have none.",
+		"Issue the claim (`definePayload` in Better Auth's jwt plugin), or give the user the role."},
+	{ReasonBadRouteSettings, http.StatusServiceUnavailable, detailUnavailable, StepRoute,
+		"The route's context_extensions hold a name or a value that is not known.",
+		"Correct Envoy's configuration: `audience`, `methods`, `optional` and `claim.NAME` are known, and only narrow the server's settings."},
 	{ReasonJWKSUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepKey,
 		"The JWKS was never fetched, is older than a day, or lacks this `kid` and cannot be fetched now.",
 		"See that this server reaches `<BETTER_AUTH_URL>/api/auth/jwks`, or set `JWKS_URL`; the error says how the fetch failed."},

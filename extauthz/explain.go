@@ -20,6 +20,7 @@ const (
 	StepAudience   = "audience"
 	StepRow        = "row"     // the session's row in PostgreSQL
 	StepSubject    = "subject" // the user's id
+	StepRoute      = "route"   // what the route's context_extensions ask for
 	StepSite       = "site"    // where a cookie's request comes from
 )
 

@@ -102,6 +102,7 @@ type Authorizer struct {
 	authv3.UnimplementedAuthorizationServer
 
 	shadow    Shadow
+	audiences []string
 	cookie    string
 	secrets   *sharedSecrets
 	verifiers chain
@@ -133,7 +134,7 @@ func New(config Config) (*Authorizer, error) {
 	config.setDefaults()
 
 	a := &Authorizer{
-		shadow: config.Shadow, cookie: config.SessionCookie,
+		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie,
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now, log: config.Logger, metrics: newMetrics(config.Metrics),
 	}
@@ -352,8 +353,8 @@ func (a *Authorizer) decide(ctx context.Context, r *request) decision {
 	return d
 }
 
-// judge finds the credential, has it judged, and last asks whether a cookie may do this. A panic
-// anywhere on the way is a denial.
+// judge finds the credential, has it judged, and last asks what the route wants of it. A panic anywhere on the way is a
+// denial.
 func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -361,18 +362,39 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 			d.denial = unavailable(ReasonInternalError, errors.New("panic"))
 		}
 	}()
+	var wanted route
+	if len(r.route) > 0 {
+		var err error
+		if wanted, err = readRoute(r.route, a.audiences); err != nil {
+			d.denial = denialOf(err)
+			return d
+		}
+	}
 	found, err := findCredential(r, a.cookie)
+	switch {
+	case err == nil:
+		a.judgeCredential(ctx, r, found, &d)
+		if d.denial == nil && len(r.route) > 0 {
+			err = wanted.check(d.method, found.text)
+		}
+	case wanted.optional && denialOf(err).Reason == ReasonMissingCredential:
+		return d // passes, and brings nobody's identity
+	}
 	if err != nil {
 		d.denial = denialOf(err)
-		return d
 	}
-	if a.memory != nil && found.isMemorable() && a.recall(found.text, &d) {
-		return d
+	return d
+}
+
+// judgeCredential has the credential judged, by what is remembered or anew.
+func (a *Authorizer) judgeCredential(ctx context.Context, r *request, found presented, d *decision) {
+	if a.memory != nil && found.isMemorable() && a.recall(found.text, d) {
+		return
 	}
 	credential, err := found.read()
 	if err != nil {
 		d.denial = denialOf(err)
-		return d
+		return
 	}
 	ctx, cancel := withTimeBudget(ctx, a.budget)
 	defer cancel()
@@ -384,7 +406,6 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 	if err != nil {
 		d.denial = denialOf(err)
 	}
-	return d
 }
 
 // recall judges a JWT whose signature was verified before: everything but the signature anew. It

@@ -79,6 +79,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		m.allowed[method] = m.checks.WithLabelValues(outcomeAllow, string(method), "")
 		m.duration[method] = duration.WithLabelValues(string(method))
 	}
+	m.allowed[""] = m.checks.WithLabelValues(outcomeAllow, methodNone, "") // where a route lets requests without a credential pass
 	m.duration[""] = duration.WithLabelValues(methodNone)
 	lookups := counters("extauthz_remembered_lookups_total", "Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
 	m.hits, m.misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")

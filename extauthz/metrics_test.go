@@ -38,6 +38,7 @@ func TestChecksAreCounted(t *testing.T) {
 extauthz_checks_total{method="hs256",outcome="allow",reason=""} 0
 extauthz_checks_total{method="jwks",outcome="allow",reason=""} 300
 extauthz_checks_total{method="jwks",outcome="deny",reason="bad_signature"} 100
+extauthz_checks_total{method="none",outcome="allow",reason=""} 0
 extauthz_checks_total{method="none",outcome="deny",reason="malformed_credential"} 100
 extauthz_checks_total{method="session",outcome="allow",reason=""} 0
 `

@@ -25,6 +25,8 @@ type request struct {
 	hostHeader    string
 	websocket     bool // the request asks to become a WebSocket
 
+	route []routeSetting // the route's own settings: Envoy's context_extensions
+
 	// identityNames are the names of the client's own headers that a backend could take for ours,
 	// as they came. They never reach the backend.
 	identityNames []string
@@ -48,6 +50,10 @@ func readRequest(in *authv3.CheckRequest) request {
 	}
 	for _, header := range http.GetHeaderMap().GetHeaders() {
 		r.readHeader(header.GetKey(), headerValue(header))
+	}
+	extensions := attributes.GetContextExtensions()
+	for _, name := range slices.Sorted(maps.Keys(extensions)) {
+		r.route = append(r.route, routeSetting{name, extensions[name]})
 	}
 	r.finish()
 	return r

@@ -63,7 +63,7 @@ func (c *call) release() {
 	r := &c.request
 	*r = request{
 		authorization: r.authorization[:0], cookies: r.cookies[:0], secFetchSite: r.secFetchSite[:0],
-		origin: r.origin[:0], identityNames: r.identityNames[:0],
+		origin: r.origin[:0], identityNames: r.identityNames[:0], route: r.route[:0],
 	}
 	calls.Put(c)
 }
@@ -241,7 +241,9 @@ func (c codec) Unmarshal(data mem.BufferSlice, message any) error {
 func scanRequest(message []byte, r *request) bool {
 	var attributes, source, address, kind, outer, http field
 	ok := scan(message, func(f field) bool { return f.take(1, &attributes) }) &&
-		scan(attributes.value, func(f field) bool { return f.take(1, &source) && f.take(4, &outer) }) &&
+		scan(attributes.value, func(f field) bool {
+			return f.take(1, &source) && f.take(4, &outer) && (f.number != 10 || scanExtension(f, r))
+		}) &&
 		scan(source.value, func(f field) bool { return f.take(1, &address) }) &&
 		// An address is one of three kinds; the first has an IP address.
 		scan(address.value, func(f field) bool { return f.take(1, &kind) && f.take(2, &kind) && f.take(3, &kind) }) &&
@@ -269,6 +271,21 @@ func scanRequest(message []byte, r *request) bool {
 	})
 	r.finish()
 	return ok
+}
+
+// scanExtension reads one of the map context_extensions. A name that stands twice is for the ordinary codec to settle.
+func scanExtension(f field, r *request) bool {
+	var s routeSetting
+	if f.kind != protowire.BytesType || !scan(f.value, func(f field) bool { return f.takeText(1, &s.name) && f.takeText(2, &s.value) }) {
+		return false
+	}
+	for _, earlier := range r.route {
+		if earlier.name == s.name {
+			return false
+		}
+	}
+	r.route = append(r.route, s)
+	return true
 }
 
 // rawValue is the number of HeaderValue's raw_value, which goes before its value.

@@ -1,0 +1,134 @@
+package extauthz
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// routeSetting is one entry of Envoy's context_extensions, which a route or a virtual host sets for its requests and no
+// client can.
+type routeSetting struct{ name, value string }
+
+// The names of the settings that a route may have. Each only narrows what this server allows.
+const (
+	routeAudience = "audience" // a JWT must be for one of these
+	routeMethods  = "methods"  // jwks, hs256, session: how the user must have been authenticated
+	routeOptional = "optional" // true: a request without a credential passes, without identity headers
+	routeClaim    = "claim."   // and the claim's name: it must be, or hold, exactly this value
+)
+
+// route is what the request's route wants beyond the server's own settings.
+type route struct {
+	audiences []string
+	methods   []string
+	optional  bool
+	claims    []routeSetting // name without its prefix
+}
+
+// readRoute reads a route's settings. What it does not know it does not pass over: a misspelt restriction would be none.
+func readRoute(settings []routeSetting, ours []string) (wanted route, err error) {
+	for _, s := range settings {
+		list := strings.Split(s.value, ",")
+		for i := range list {
+			list[i] = strings.TrimSpace(list[i])
+		}
+		within := func(known ...string) bool {
+			return !slices.ContainsFunc(list, func(one string) bool { return !slices.Contains(known, one) })
+		}
+		claim, isClaim := strings.CutPrefix(s.name, routeClaim)
+		switch {
+		case s.name == routeAudience && within(ours...):
+			wanted.audiences = list
+		case s.name == routeMethods && within(string(MethodJWKS), string(MethodHS256), string(MethodSession)):
+			wanted.methods = list
+		case s.name == routeOptional && (s.value == "true" || s.value == "false"):
+			wanted.optional = s.value == "true"
+		case isClaim && claim != "" && s.value != "":
+			wanted.claims = append(wanted.claims, routeSetting{claim, s.value})
+		default:
+			return route{}, denyDiffering(ReasonBadRouteSettings, "context_extensions "+strconv.QuoteToASCII(clip(s.name))+": "+strconv.QuoteToASCII(clip(s.value)),
+				"audience (of API_AUDIENCE), methods (of jwks, hs256, session), optional (true or false) or claim.NAME")
+		}
+	}
+	return wanted, nil
+}
+
+// check judges a credential that the server itself allows. The claims are read from the token anew: its signature is
+// verified by now, and few routes ask.
+func (r *route) check(method Method, token string) error {
+	if len(r.methods) > 0 && !slices.Contains(r.methods, string(method)) {
+		return denyDiffering(ReasonMethodRefused, string(method), strings.Join(r.methods, " or "))
+	}
+	if method == MethodSession {
+		if len(r.claims) > 0 {
+			return denyDiffering(ReasonClaimRequired, "a session token, which has no claims", r.claims[0].show())
+		}
+		return nil // an audience is a JWT's
+	}
+	if len(r.audiences) == 0 && len(r.claims) == 0 {
+		return nil
+	}
+	parsed, err := parseJWT(token)
+	if err != nil {
+		return err
+	}
+	if len(r.audiences) > 0 {
+		claims, err := parseClaims(parsed.payload)
+		if err != nil {
+			return err
+		}
+		if err := (&expectations{audiences: r.audiences}).checkAudience(claims.audience); err != nil {
+			return err
+		}
+	}
+	return r.checkClaims(parsed.payload)
+}
+
+func (r *route) checkClaims(payload []byte) error {
+	missing := slices.Clone(r.claims)
+	err := readObject(payload, func(name string, value *jsontext.Decoder) error {
+		raw, err := value.ReadValue()
+		missing = slices.DeleteFunc(missing, func(wanted routeSetting) bool { return wanted.name == name && holds(raw, wanted.value) })
+		return err
+	})
+	if err != nil {
+		return deny(ReasonMalformedClaims)
+	}
+	if len(missing) > 0 {
+		return denyDiffering(ReasonClaimRequired, "claims without it", missing[0].show())
+	}
+	return nil
+}
+
+// holds tells whether a claim is exactly this text, number or truth value, or an array in which one is.
+func holds(raw jsontext.Value, wanted string) bool {
+	switch raw.Kind() {
+	case '"':
+		text, err := jsontext.AppendUnquote(nil, raw)
+		return err == nil && string(text) == wanted
+	case '0', 't', 'f':
+		return string(raw) == wanted
+	case '[':
+		decoder := jsontext.NewDecoder(strings.NewReader(string(raw)))
+		if _, err := decoder.ReadToken(); err != nil {
+			return false
+		}
+		for decoder.PeekKind() != ']' {
+			one, err := decoder.ReadValue()
+			if err != nil {
+				return false
+			}
+			if one.Kind() != '[' && holds(one, wanted) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s routeSetting) show() string {
+	return "the claim " + strconv.QuoteToASCII(clip(s.name)) + " with " + strconv.QuoteToASCII(clip(s.value))
+}
