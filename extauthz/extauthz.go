@@ -66,6 +66,11 @@ type Config struct {
 
 	// Logger gets one record a decision; by default slog.Default().
 	Logger *slog.Logger
+	// Audit gets a record of every denial, and of allows by AuditAllowRate. It is called by the check itself, so it must
+	// not wait for anything; by default nobody is called.
+	Audit func(AuditRecord)
+	// AuditAllowRate is the share of allows that are recorded, more than 0 and up to 1; the zero value is 1, and a negative one none.
+	AuditAllowRate float64
 	// Metrics is where the metrics of docs/metrics.md are registered; by default nowhere.
 	Metrics prometheus.Registerer
 	// Now is the clock that tokens and sessions are judged by; by default time.Now.
@@ -113,6 +118,7 @@ type Authorizer struct {
 	budget    time.Duration
 	now       func() time.Time
 	log       *slog.Logger
+	audit     auditing
 	metrics   *metrics
 }
 
@@ -136,7 +142,7 @@ func New(config Config) (*Authorizer, error) {
 	a := &Authorizer{
 		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie,
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
-		budget: config.budget, now: config.Now, log: config.Logger, metrics: newMetrics(config.Metrics),
+		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: newMetrics(config.Metrics),
 	}
 	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger, a.metrics)
 	if config.DatabaseURL != "" {
@@ -167,6 +173,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.RememberedBytes == 0 {
 		c.RememberedBytes = DefaultRememberedBytes
+	}
+	if c.AuditAllowRate == 0 {
+		c.AuditAllowRate = 1
 	}
 	if c.SessionCookie == "" {
 		c.SessionCookie = DefaultSessionCookie
@@ -348,7 +357,9 @@ var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSe
 func (a *Authorizer) decide(ctx context.Context, r *request) decision {
 	started := time.Now()
 	d := a.judge(ctx, r)
-	a.metrics.count(&d, time.Since(started))
+	took := time.Since(started)
+	a.metrics.count(&d, took)
+	a.audit.write(r, &d, took, a.shadow)
 	a.logDecision(ctx, r, &d)
 	return d
 }

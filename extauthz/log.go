@@ -22,8 +22,6 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 	if !a.log.Enabled(ctx, level) {
 		return
 	}
-	path, _, _ := strings.Cut(r.path, "?")
-	path, _, _ = strings.Cut(path, "#")
 	attributes := make([]slog.Attr, 0, 10)
 	add := func(name, value string) {
 		if value != "" {
@@ -39,7 +37,7 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 	add("subject", d.who().Subject)
 	add("method", r.method)
 	add("host", r.host)
-	add("path", path)
+	add("path", withoutQuery(r.path))
 	add("request_id", r.requestID)
 	add("client", r.client)
 	if d.denial != nil {

@@ -68,12 +68,24 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.config.Logger, s.config.Metrics = log, registry
+	var audit *auditLog
+	if s.auditLog != "" && !dryRun {
+		path := s.auditLog
+		if path == "stdout" {
+			path = ""
+		}
+		if audit, err = newAuditLog(path, stdout, log, registry); err != nil {
+			fmt.Fprintln(stderr, "extauthz:", err)
+			return exitFault
+		}
+		s.config.Audit = audit.record
+	}
 	authorizer, err := extauthz.New(s.config)
 	if err != nil {
 		fmt.Fprintln(stderr, "extauthz:", configFault(err))
 		return exitFault
 	}
-	servers := &servers{log: log, authorizer: authorizer, registry: registry, shadow: s.config.Shadow != extauthz.ShadowOff}
+	servers := &servers{log: log, authorizer: authorizer, registry: registry, audit: audit, shadow: s.config.Shadow != extauthz.ShadowOff}
 	if s.tls.certificate != "" {
 		if servers.certificates, err = newCertificates(s.tls, log); err != nil {
 			fmt.Fprintln(stderr, "extauthz:", err)
@@ -147,6 +159,7 @@ type servers struct {
 	certificates *certificates // nil without TLS
 	checks       []net.Listener
 	admin        net.Listener
+	audit        *auditLog // nil without one
 	shadow       bool
 	reload       func() (*settings, error) // reads the settings anew
 }
@@ -190,6 +203,15 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	work.Go(func() { s.authorizer.Run(background) })
 	work.Go(func() { followReadiness(ctx, s.log, s.authorizer, healthServer) })
 	work.Go(func() { s.followSecrets(ctx, settings) })
+	auditCtx, stopAudit := context.WithCancel(context.Background())
+	defer stopAudit()
+	audited := make(chan struct{})
+	go func() {
+		defer close(audited)
+		if s.audit != nil {
+			s.audit.run(auditCtx)
+		}
+	}()
 	for _, listener := range s.checks {
 		addresses = append(addresses, listener.Addr().String())
 		work.Go(func() {
@@ -225,6 +247,12 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	adminServer.Close()
 	stopBackground()
 	work.Wait()
+	stopAudit() // no check is left that could add to it
+	select {
+	case <-audited:
+	case <-time.After(auditEnd):
+		s.log.Warn("the audit log's disk is too slow; what waits for it is lost", "records", len(s.audit.waiting))
+	}
 	return err
 }
 
@@ -251,8 +279,14 @@ func (s *servers) followSecrets(ctx context.Context, inForce *settings) {
 			return
 		case <-look:
 		case <-hangup:
-			s.log.Info("SIGHUP: reading secrets and fetching the JWKS")
+			s.log.Info("SIGHUP: reading secrets, fetching the JWKS, opening the audit log anew")
 			s.authorizer.Refresh()
+			if s.audit != nil {
+				select {
+				case s.audit.reopen <- struct{}{}:
+				default: // about to
+				}
+			}
 			said = ""
 		}
 		fresh, err := s.reload()

@@ -23,6 +23,7 @@ type settings struct {
 	tls         tlsFiles
 	reflection  bool
 
+	auditLog         string
 	origins          []origin      // where each value came from, in the table's order
 	secrets          []string      // of BETTER_AUTH_SECRETS, the current one first
 	hasFiles         bool          // a secret stands in a file, which may change
@@ -149,6 +150,12 @@ var settingTable = []setting{
 			}
 			return nil
 		}},
+	{"EXTAUTHZ_AUDIT_LOG", "audit-log", "", "",
+		"a JSON line a decision, to stdout or to a file of this path, which SIGHUP opens anew; by default none",
+		func(s *settings, v string) error { s.auditLog = v; return nil }},
+	{"EXTAUTHZ_AUDIT_ALLOW_RATE", "audit-allow-rate", "1", "",
+		"the share of allowed requests in the audit log, from 0 to 1; refused ones are all there",
+		readAuditRate},
 	{"EXTAUTHZ_LOG_FORMAT", "log-format", "json", "",
 		"json or text, on standard error",
 		func(s *settings, v string) error {
@@ -230,6 +237,17 @@ func readFormerSecrets(s *settings, value string) error {
 		default:
 			return fmt.Errorf("is %q; write none, hs256, sessions or hs256,sessions", value)
 		}
+	}
+	return nil
+}
+
+func readAuditRate(s *settings, value string) error {
+	rate, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(rate >= 0 && rate <= 1) {
+		return fmt.Errorf("is %q; write a number from 0 to 1, as in 0.01", value)
+	}
+	if s.config.AuditAllowRate = rate; rate == 0 {
+		s.config.AuditAllowRate = -1
 	}
 	return nil
 }

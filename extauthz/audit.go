@@ -1,0 +1,70 @@
+package extauthz
+
+import (
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// AuditVersion is the version of [AuditRecord]'s form. It grows when a field changes its meaning or goes; a new field does
+// not change it.
+const AuditVersion = 1
+
+// AuditRecord is one decision, for who must tell later who was let in and who was not. It holds no credential, and of the
+// path no query.
+type AuditRecord struct {
+	Version   int       `json:"version"`
+	Time      time.Time `json:"time"`                 // when it was decided, UTC
+	Outcome   string    `json:"outcome"`              // allow, deny or unavailable
+	Status    int       `json:"status"`               // of the answer; 200 when allowed
+	Reason    Reason    `json:"reason,omitzero"`      // of a denial
+	Shadow    bool      `json:"shadow,omitzero"`      // decided so, but allowed
+	AuthBy    Method    `json:"auth_method,omitzero"` // how the credential was judged
+	Subject   string    `json:"subject,omitzero"`     // the user's id, as far as it was proven
+	Method    string    `json:"method,omitzero"`      // of the request
+	Host      string    `json:"host,omitzero"`
+	Path      string    `json:"path,omitzero"`
+	RequestID string    `json:"request_id,omitzero"`
+	Client    string    `json:"client,omitzero"` // the downstream's address
+	Duration  int64     `json:"duration_us"`     // microseconds
+	Rate      float64   `json:"rate"`            // the share of such decisions that are recorded: 1, or that of allows
+}
+
+// auditing hands decisions over.
+type auditing struct {
+	record    func(AuditRecord) // nil when nobody wants them
+	allowRate float64
+}
+
+// write hands over a denial always, an allow by the rate.
+func (a *auditing) write(r *request, d *decision, took time.Duration, shadow Shadow) {
+	if a.record == nil {
+		return
+	}
+	record := AuditRecord{Version: AuditVersion, Status: 200, Rate: 1}
+	if d.denial == nil {
+		if a.allowRate < 1 && rand.Float64() >= a.allowRate {
+			return
+		}
+		record.Rate = a.allowRate
+	} else {
+		record.Status, record.Reason = d.denial.Status, d.denial.Reason
+	}
+	record.Time, record.Outcome, record.AuthBy = time.Now().UTC(), d.outcome(), d.method
+	record.Shadow = shadow != ShadowOff && d.denial != nil
+	record.Duration = took.Microseconds()
+	// The record outlives the check, whose texts are gone then.
+	record.Subject = strings.Clone(d.who().Subject)
+	record.Method, record.Host, record.Path = keep(r.method), keep(r.host), keep(withoutQuery(r.path))
+	record.RequestID, record.Client = keep(r.requestID), keep(r.client)
+	a.record(record)
+}
+
+func keep(value string) string { return strings.Clone(clip(value)) }
+
+// withoutQuery leaves out of a path what people put secrets in.
+func withoutQuery(path string) string {
+	path, _, _ = strings.Cut(path, "?")
+	path, _, _ = strings.Cut(path, "#")
+	return path
+}
