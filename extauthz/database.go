@@ -3,6 +3,7 @@ package extauthz
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"slices"
@@ -72,12 +73,15 @@ type database struct {
 }
 
 // newDatabase makes the pool; it does not connect yet.
-func newDatabase(dsn string, names SchemaNames, connections int, budget time.Duration, log *slog.Logger, metrics *metrics) (*database, error) {
+func newDatabase(dsn string, read func() (string, error), names SchemaNames, connections int, budget time.Duration, log *slog.Logger, metrics *metrics) (*database, error) {
 	config, schema, err := parseDatabaseURL(dsn)
 	if err != nil {
 		return nil, err
 	}
 	config.MaxConns = int32(connections)
+	if read != nil {
+		config.BeforeConnect = func(_ context.Context, connection *pgx.ConnConfig) error { return readAnew(read, connection) }
+	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, errors.New("cannot be used to make a connection pool")
@@ -89,6 +93,23 @@ func newDatabase(dsn string, names SchemaNames, connections int, budget time.Dur
 		missing: make(chan struct{}, 1),
 		state:   partState{since: time.Now()},
 	}, nil
+}
+
+// readAnew puts in where and as whom to connect now.
+func readAnew(read func() (string, error), connection *pgx.ConnConfig) error {
+	dsn, err := read()
+	if err != nil {
+		return fmt.Errorf("reading the connection string anew: %w", err)
+	}
+	config, _, err := parseDatabaseURL(dsn)
+	if err != nil {
+		return fmt.Errorf("the connection string that was read anew %w", err)
+	}
+	fresh := config.ConnConfig
+	connection.Host, connection.Port, connection.Database = fresh.Host, fresh.Port, fresh.Database
+	connection.User, connection.Password = fresh.User, fresh.Password
+	connection.TLSConfig, connection.Fallbacks = fresh.TLSConfig, fresh.Fallbacks
+	return nil
 }
 
 // session returns the row of the session with this token, nil when there is none. The error is a

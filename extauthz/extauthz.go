@@ -49,6 +49,9 @@ type Config struct {
 	FormerForSessions bool
 	// DatabaseURL is a PostgreSQL connection string. It turns on session tokens.
 	DatabaseURL string
+	// ReadDatabaseURL, if set, is asked before each new connection for the connection string that counts by then, so that
+	// a password can change without a restart; its options other than where and as whom to connect stay those of DatabaseURL.
+	ReadDatabaseURL func() (string, error)
 	// DatabaseConnections bounds the connections to PostgreSQL; by default 4.
 	DatabaseConnections int
 	// Schema overrides what is found in the database's catalogue.
@@ -146,7 +149,7 @@ func New(config Config) (*Authorizer, error) {
 	}
 	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger, a.metrics)
 	if config.DatabaseURL != "" {
-		a.database, err = newDatabase(config.DatabaseURL, config.Schema, config.DatabaseConnections, config.budget, config.Logger, a.metrics)
+		a.database, err = newDatabase(config.DatabaseURL, config.ReadDatabaseURL, config.Schema, config.DatabaseConnections, config.budget, config.Logger, a.metrics)
 		if err != nil {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}

@@ -2,12 +2,14 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -77,7 +79,7 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	tokens := insertSessions(t, dsn, maxBatch)
-	d, err := newDatabase(dsn, SchemaNames{}, 1, time.Minute, slog.New(slog.DiscardHandler), newMetrics(nil))
+	d, err := newDatabase(dsn, nil, SchemaNames{}, 1, time.Minute, slog.New(slog.DiscardHandler), newMetrics(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,6 +357,49 @@ func TestPoolerLosesPreparedStatements(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Each new connection is made by the connection string as it is then; one that cannot be read fails it and what is open stays.
+func TestDatabaseURLChanges(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	role := fmt.Sprintf("changed_%d", time.Now().UnixNano())
+	execute(t, dsn, `create role `+role+` login password 'x' superuser`)
+	changed, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed.User = url.UserPassword(role, "x")
+	var current atomic.Pointer[string]
+	current.Store(&dsn)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1, ReadDatabaseURL: func() (string, error) {
+		if text := *current.Load(); text != "" {
+			return text, nil
+		}
+		return "", errors.New("no such file")
+	}})
+	user := func() (name string) {
+		t.Helper()
+		if err := a.database.pool.QueryRow(t.Context(), `select current_user`).Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	fresh, none := changed.String(), ""
+	current.Store(&fresh)
+	if got := user(); got == role {
+		t.Errorf("the open connection is by %s", got)
+	}
+	a.database.pool.Reset()
+	expectReason(t, checkToken(t, a, liveToken), "")
+	if got := user(); got != role {
+		t.Errorf("the new connection is by %s, want %s", got, role)
+	}
+	current.Store(&none)
+	expectReason(t, checkToken(t, a, liveToken), "")
+	a.database.pool.Reset()
+	expectReason(t, checkToken(t, a, liveToken), ReasonDatabaseUnavailable)
+	current.Store(&dsn)
+	eventually(t, "sessions to be allowed again", func() bool { return checkToken(t, a, liveToken) == "" })
 }
 
 // A lone check asks one question of PostgreSQL and nothing beside it.

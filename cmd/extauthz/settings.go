@@ -79,6 +79,9 @@ var settingTable = []setting{
 	{"DATABASE_URL", "", "", "DatabaseURL",
 		"Better Auth's PostgreSQL database; turns on session tokens. postgresql+asyncpg://…?ssl=require works too",
 		func(s *settings, v string) error { s.config.DatabaseURL = v; return nil }},
+	{"DATABASE_URL_FILE", "database-url-file", "", "DatabaseURL",
+		"file that holds it, in place of DATABASE_URL; read anew for each new connection, so that a password can change",
+		readDatabaseURLFile},
 	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(extauthz.DefaultDatabaseConnections), "",
 		"most connections to PostgreSQL, 1 to 100; checks that wait share queries, so few are enough",
 		readConnections},
@@ -209,21 +212,48 @@ func (s *settings) setSecrets(value string) error {
 	return nil
 }
 
-// readSecretFile hands a file's content to set.
-func (s *settings) readSecretFile(path string, set func(*settings, string) error) error {
+func readSmallFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > 64<<10) {
-		return fmt.Errorf("names %q, which is not a file of at most 64 KiB; name the file that holds the secret", path)
+		return nil, fmt.Errorf("names %q, which is not a file of at most 64 KiB; name the file that holds the secret", path)
 	}
 	var content []byte
 	if err == nil {
 		content, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return fmt.Errorf("names a file that cannot be read (%v); check its path and rights", err)
+		return nil, fmt.Errorf("names a file that cannot be read (%v); check its path and rights", err)
+	}
+	return content, nil
+}
+
+// readSecretFile hands a file's content to set.
+func (s *settings) readSecretFile(path string, set func(*settings, string) error) error {
+	content, err := readSmallFile(path)
+	if err != nil {
+		return err
 	}
 	s.hasFiles = true
 	return set(s, string(bytes.TrimRight(content, "\r\n")))
+}
+
+func readDatabaseURLFile(s *settings, path string) error {
+	if s.config.DatabaseURL != "" {
+		return errors.New("and DATABASE_URL are both set; keep one of them")
+	}
+	read := func() (string, error) {
+		content, err := readSmallFile(path)
+		return string(bytes.TrimSpace(content)), err
+	}
+	var err error
+	if s.config.DatabaseURL, err = read(); err != nil {
+		return err
+	}
+	if s.config.DatabaseURL == "" {
+		return fmt.Errorf("names %q, which is empty; write the connection string into it", path)
+	}
+	s.config.ReadDatabaseURL = read
+	return nil
 }
 
 func readFormerSecrets(s *settings, value string) error {
