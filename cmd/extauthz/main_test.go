@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,11 +19,14 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rogpeppe/go-internal/testscript"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+
+	"extauthz/extauthz"
 )
 
 func TestMain(m *testing.M) {
@@ -232,6 +236,40 @@ func TestServeBecomesReady(t *testing.T) {
 	}
 	if code := stop(); code != exitOK {
 		t.Errorf("exit status %d after it was told to stop", code)
+	}
+}
+
+// When one of its servers fails, it ends with the fault, and does not hang half alive.
+func TestServeEndsWhenAServerFails(t *testing.T) {
+	jwks, _ := newIssuer(t)
+	for _, failing := range []string{"gRPC server", "admin server"} {
+		authorizer, err := extauthz.New(extauthz.Config{Issuer: issuer, Audiences: []string{audience}, JWKSURL: jwks.URL, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener := func(name string) net.Listener {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == failing {
+				l.Close()
+			}
+			return l
+		}
+		s := &servers{log: slog.New(slog.DiscardHandler), authorizer: authorizer, registry: prometheus.NewRegistry(),
+			checks: []net.Listener{listener("gRPC server"), listener("another")}, admin: listener("admin server"),
+			reload: func() (*settings, error) { return &settings{}, nil }}
+		ended := make(chan error)
+		go func() { ended <- s.serveUntil(t.Context(), &settings{}) }()
+		select {
+		case err := <-ended:
+			if err == nil || !strings.HasPrefix(err.Error(), failing) {
+				t.Errorf("%v, want the fault of the %s", err, failing)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("it hangs after the %s has failed", failing)
+		}
 	}
 }
 

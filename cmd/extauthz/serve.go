@@ -115,7 +115,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 
 	servers.reload = func() (*settings, error) {
-		s, _, err := loadSettings("serve", args, os.Getenv, nil)
+		s, _, err := loadSettings("serve", args, os.Getenv, more)
 		return s, err
 	}
 	if err := servers.serveUntil(ctx, s); err != nil {
@@ -184,6 +184,8 @@ func (s *servers) newGRPC(maxConnectionAge time.Duration) *grpc.Server {
 
 // serveUntil runs the servers and the background work until ctx ends or one of them fails.
 func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var (
 		grpcServer   = s.newGRPC(settings.maxConnectionAge)
 		healthServer = health.NewServer()
@@ -240,6 +242,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 		}
 	case err = <-failed:
 		healthServer.Shutdown()
+		stop()
 	}
 	drained := time.AfterFunc(drainTime, grpcServer.Stop)
 	grpcServer.GracefulStop()
