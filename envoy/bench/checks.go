@@ -75,28 +75,35 @@ func (b *bench) startPostgres() error {
 	return err
 }
 
-// startDatabase makes a database with the sessions that most measurements ask for.
+// newDatabase makes a database with empty tables. The connection is for the caller to close.
+func (b *bench) newDatabase(name string) (url string, connection *pgx.Conn, err error) {
+	if err := b.startPostgres(); err != nil {
+		return "", nil, err
+	}
+	if url, err = b.postgres.CreateDatabase(b.ctx, name); err != nil {
+		return "", nil, err
+	}
+	if connection, err = pgx.Connect(b.ctx, url); err != nil {
+		return "", nil, err
+	}
+	for _, statement := range benchTables {
+		if _, err := connection.Exec(b.ctx, statement); err != nil {
+			return "", nil, errors.Join(err, connection.Close(b.ctx))
+		}
+	}
+	return url, connection, nil
+}
+
+// startDatabase makes the database with the sessions that most measurements ask for.
 func (b *bench) startDatabase() error {
 	if b.database != "" {
 		return nil
 	}
-	if err := b.startPostgres(); err != nil {
-		return err
-	}
-	url, err := b.postgres.CreateDatabase(b.ctx, "app")
-	if err != nil {
-		return err
-	}
-	connection, err := pgx.Connect(b.ctx, url)
+	url, connection, err := b.newDatabase("app")
 	if err != nil {
 		return err
 	}
 	defer connection.Close(b.ctx)
-	for _, statement := range benchTables {
-		if _, err := connection.Exec(b.ctx, statement); err != nil {
-			return err
-		}
-	}
 	b.database = url
 	return storeSessions(b.ctx, connection, 0, benchSessions)
 }

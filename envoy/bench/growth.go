@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"strconv"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // How the cost of a check grows. Each point is the better of two rounds after one that warms up.
@@ -144,23 +142,11 @@ func (b *bench) keysInTheSet() error {
 
 // sessionsStored is a session check in a table that grows to ten million rows.
 func (b *bench) sessionsStored() error {
-	if err := b.startPostgres(); err != nil {
-		return err
-	}
-	database, err := b.postgres.CreateDatabase(b.ctx, "growing")
-	if err != nil {
-		return err
-	}
-	connection, err := pgx.Connect(b.ctx, database)
+	database, connection, err := b.newDatabase("growing")
 	if err != nil {
 		return err
 	}
 	defer connection.Close(b.ctx)
-	for _, statement := range benchTables {
-		if _, err := connection.Exec(b.ctx, statement); err != nil {
-			return err
-		}
-	}
 	product, err := b.startExtauthz("extauthz-growing", "DATABASE_URL="+database)
 	if err != nil {
 		return err
