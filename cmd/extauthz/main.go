@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"extauthz/extauthz"
@@ -62,7 +63,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "extauthz: there is no command %q; the commands are serve, check, config, version and help\n", command)
+	commands := []string{"serve", "check", "config", "version", "help"}
+	fmt.Fprintf(stderr, "extauthz: there is no command %q%s; the commands are %s\n", command, didYouMean(command, commands), strings.Join(commands, ", "))
 	return exitFault
 }
 

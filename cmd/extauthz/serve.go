@@ -66,6 +66,9 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		log      = newLogger(s, stderr)
 		registry = prometheus.NewRegistry()
 	)
+	for _, line := range misspelt(os.Environ()) {
+		log.Warn(line)
+	}
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.config.Logger, s.config.Metrics = log, registry
 	var audit *auditLog

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// configFile is the settings that a YAML file holds: one mapping of flags' names to scalars, or to lists of
+// scalars where a setting takes several. Nothing else that YAML can do is understood.
+type configFile struct {
+	path  string
+	lines map[string]fileLine // by the flag's name
+}
+
+// fileLine is one setting's value, a list joined as the environment has it, and where it stands.
+type fileLine struct {
+	value  string
+	number int
+}
+
+// readConfigFile reads the file that --config or EXTAUTHZ_CONFIG names, if any.
+func readConfigFile(given map[string]bool, values []*string, getenv func(string) string) (file configFile, err error) {
+	i := slices.IndexFunc(settingTable, func(s setting) bool { return s.flag == configFlag })
+	name, path := settingTable[i].variable, getenv(settingTable[i].variable)
+	if given[configFlag] {
+		name, path = "--"+configFlag, *values[i]
+	} else if path == "" {
+		return file, nil
+	}
+	content, err := readSmallFile(path)
+	if err != nil {
+		return file, fmt.Errorf("%s %w", name, err)
+	}
+	file = configFile{path, map[string]fileLine{}}
+	if err := file.parse(content); err != nil {
+		return file, fmt.Errorf("%s %w", path, err)
+	}
+	return file, nil
+}
+
+const configFlag = "config"
+
+// parse is strict: what it does not know is an error, and never a setting that silently does not count.
+func (f *configFile) parse(content []byte) error {
+	var document yaml.Node
+	decoder := yaml.NewDecoder(strings.NewReader(string(content)))
+	if err := decoder.Decode(&document); err != nil {
+		if strings.TrimSpace(string(content)) == "" || err.Error() == "EOF" {
+			return errors.New("is empty; write settings into it, as in better-auth-url: https://app.example.com, or leave the file out")
+		}
+		return fmt.Errorf("is not YAML (%s)", strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if err := decoder.Decode(new(yaml.Node)); err == nil || err.Error() != "EOF" {
+		return errors.New("holds more than one document; keep one")
+	}
+	mapping := document.Content[0]
+	if mapping.Kind != yaml.MappingNode {
+		return fmt.Errorf("line %d: is no mapping; write settings as in better-auth-url: https://app.example.com", mapping.Line)
+	}
+	for i := 0; i < len(mapping.Content); i += 2 {
+		key, value := mapping.Content[i], mapping.Content[i+1]
+		if err := f.take(key, value); err != nil {
+			return fmt.Errorf("line %d: %w", key.Line, err)
+		}
+	}
+	return nil
+}
+
+func (f *configFile) take(key, value *yaml.Node) error {
+	if earlier, twice := f.lines[key.Value]; twice {
+		return fmt.Errorf("%s stands in line %d already; keep one of them", key.Value, earlier.number)
+	}
+	setting, err := settingOfKey(key)
+	if err != nil {
+		return err
+	}
+	var parts []string
+	switch {
+	case isScalar(value):
+		parts = []string{value.Value}
+	case value.Kind == yaml.SequenceNode && setting.shape.isList() && len(value.Content) > 0:
+		for _, item := range value.Content {
+			if !isScalar(item) || strings.Contains(item.Value, ",") {
+				return fmt.Errorf("%s holds a list in which not each is one plain value; write one value a line, without a comma", key.Value)
+			}
+			parts = append(parts, item.Value)
+		}
+	case setting.shape.isList():
+		return fmt.Errorf("%s is neither a value nor a list of values; write one of these, or leave it out", key.Value)
+	default:
+		return fmt.Errorf("%s is no single value; write one, or leave it out", key.Value)
+	}
+	f.lines[key.Value] = fileLine{strings.Join(parts, ","), key.Line}
+	return nil
+}
+
+// isScalar tells whether a node is a value as it is written: no null, no alias, no tag of somebody's own.
+func isScalar(node *yaml.Node) bool {
+	return node.Kind == yaml.ScalarNode && slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool"}, node.Tag) && node.Value != ""
+}
+
+// settingOfKey finds the setting, or says which one may be meant. Secrets have no place in a file that is meant to
+// be read: they have files of their own.
+func settingOfKey(key *yaml.Node) (*setting, error) {
+	name := key.Value
+	var names []string
+	for i := range settingTable {
+		setting := &settingTable[i]
+		switch asKey := strings.ToLower(strings.ReplaceAll(setting.variable, "_", "-")); {
+		case setting.flag == configFlag:
+		case key.Kind == yaml.ScalarNode && setting.flag == name && name != "":
+			return setting, nil
+		case setting.flag == "" && (name == asKey || name == setting.variable):
+			return nil, fmt.Errorf("%s is a secret, which does not belong into this file; set %s in the environment, or name its own file by %s-file", name, setting.variable, asKey)
+		case name == setting.variable:
+			return nil, fmt.Errorf("%s is written %s in this file", name, setting.flag)
+		case setting.flag != "":
+			names = append(names, setting.flag)
+		}
+	}
+	return nil, fmt.Errorf("%q is no setting%s; 'extauthz serve --help' lists them all", name, didYouMean(name, names))
+}
+
+// didYouMean names the nearest of the names when it is near, by its letters or as a part of it.
+func didYouMean(name string, names []string) string {
+	nearest, least := "", len(name)/3+2
+	for _, candidate := range names {
+		distance := editDistance(strings.ToLower(name), candidate)
+		if len(name) > 3 && strings.Contains(candidate, strings.ToLower(name)) {
+			distance = 1
+		}
+		if distance < least {
+			nearest, least = candidate, distance
+		}
+	}
+	if nearest == "" {
+		return ""
+	}
+	return "; did you mean " + nearest + "?"
+}
+
+// editDistance is how many bytes must be changed, added or left out to make b of a (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+)
+
+// shape is what a setting's value looks like in the file: a JSON Schema (2020-12) of one value.
+type shape map[string]any
+
+var (
+	text     = shape{"type": "string", "minLength": 1}
+	boolean  = shape{"type": "boolean"}
+	duration = shape{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`}
+	fraction = shape{"type": "number", "minimum": 0, "maximum": 1}
+	// listOfTexts is a list, or one value, which may also be several with commas between.
+	listOfTexts = shape{"anyOf": []shape{text, {"type": "array", "minItems": 1, "items": shape{"type": "string", "pattern": "^[^,]+$"}}}}
+)
+
+func oneOf(values ...string) shape { return shape{"enum": values} }
+
+func listOf(values ...string) shape {
+	return shape{"anyOf": []shape{oneOf(values...), {"type": "array", "minItems": 1, "items": oneOf(values...)}}}
+}
+
+func between(least, most int) shape {
+	return shape{"type": "integer", "minimum": least, "maximum": most}
+}
+
+func (s shape) isList() bool { return s["anyOf"] != nil }
+
+// writeSchema writes the JSON Schema of the file, for editors.
+func writeSchema(w io.Writer) error {
+	properties := map[string]shape{}
+	for _, setting := range settingTable {
+		if setting.flag == "" || setting.flag == configFlag {
+			continue
+		}
+		property := shape{"description": setting.variable + ": " + setting.help}
+		for name, value := range setting.shape {
+			property[name] = value
+		}
+		if setting.fallback != "" && setting.shape["type"] == "string" {
+			property["default"] = setting.fallback
+		}
+		properties[setting.flag] = property
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(shape{
+		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "The configuration file of extauthz",
+		"type": "object", "additionalProperties": false, "properties": properties,
+	})
+}

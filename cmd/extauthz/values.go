@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"extauthz/extauthz"
+)
+
+func readAudiences(s *settings, value string) error {
+	for audience := range strings.SplitSeq(value, ",") {
+		if audience = strings.TrimSpace(audience); audience != "" {
+			s.config.Audiences = append(s.config.Audiences, audience)
+		}
+	}
+	if len(s.config.Audiences) == 0 {
+		return fmt.Errorf("is %q, which names no audience; write the API's URL as it stands in the tokens' aud", value)
+	}
+	return nil
+}
+
+func (s *settings) setSecret(value string) error {
+	switch {
+	case len(s.config.Secret) > 0:
+		return errors.New("and BETTER_AUTH_SECRET are both set; keep one of them")
+	case strings.TrimSpace(value) == "":
+		return errors.New("holds nothing but white space; set Better Auth's secret, or nothing")
+	case strings.TrimSpace(value) != value:
+		return errors.New("begins or ends with white space, which Better Auth's secret hardly does; remove it")
+	}
+	s.config.Secret = []byte(value)
+	return nil
+}
+
+// setSecrets reads version:secret,version:secret, the newest first.
+func (s *settings) setSecrets(value string) error {
+	if len(s.secrets) > 0 {
+		return errors.New("and BETTER_AUTH_SECRETS are both set; keep one of them")
+	}
+	for entry := range strings.SplitSeq(value, ",") {
+		version, one, found := strings.Cut(strings.TrimSpace(entry), ":")
+		if _, err := strconv.ParseUint(version, 10, 31); !found || err != nil || one == "" || strings.TrimSpace(one) != one {
+			return errors.New("is not version:secret,version:secret with the newest first, as Better Auth writes it: 2:current,1:former")
+		}
+		s.secrets = append(s.secrets, one)
+	}
+	return nil
+}
+
+func readSmallFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > 64<<10) {
+		return nil, fmt.Errorf("names %q, which is not a file of at most 64 KiB; name the file that holds the secret", path)
+	}
+	var content []byte
+	if err == nil {
+		content, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("names a file that cannot be read (%v); check its path and rights", err)
+	}
+	return content, nil
+}
+
+// readSecretFile hands a file's content to set.
+func (s *settings) readSecretFile(path string, set func(*settings, string) error) error {
+	content, err := readSmallFile(path)
+	if err != nil {
+		return err
+	}
+	s.hasFiles = true
+	return set(s, string(bytes.TrimRight(content, "\r\n")))
+}
+
+func readDatabaseURLFile(s *settings, path string) error {
+	if s.config.DatabaseURL != "" {
+		return errors.New("and DATABASE_URL are both set; keep one of them")
+	}
+	read := func() (string, error) {
+		content, err := readSmallFile(path)
+		return string(bytes.TrimSpace(content)), err
+	}
+	var err error
+	if s.config.DatabaseURL, err = read(); err != nil {
+		return err
+	}
+	if s.config.DatabaseURL == "" {
+		return fmt.Errorf("names %q, which is empty; write the connection string into it", path)
+	}
+	s.config.ReadDatabaseURL = read
+	return nil
+}
+
+func readFormerSecrets(s *settings, value string) error {
+	for use := range strings.SplitSeq(value, ",") {
+		switch strings.TrimSpace(use) {
+		case "none":
+		case "hs256":
+			s.config.FormerForHS256 = true
+		case "sessions":
+			s.config.FormerForSessions = true
+		default:
+			return fmt.Errorf("is %q; write none, hs256, sessions or hs256,sessions", value)
+		}
+	}
+	return nil
+}
+
+func readAuditRate(s *settings, value string) error {
+	rate, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(rate >= 0 && rate <= 1) {
+		return fmt.Errorf("is %q; write a number from 0 to 1, as in 0.01", value)
+	}
+	if s.config.AuditAllowRate = rate; rate == 0 {
+		s.config.AuditAllowRate = -1
+	}
+	return nil
+}
+
+func readShadow(s *settings, value string) error {
+	modes := map[string]extauthz.Shadow{"off": extauthz.ShadowOff, "report": extauthz.ShadowReport, "headers": extauthz.ShadowHeaders}
+	mode, known := modes[value]
+	if !known {
+		return fmt.Errorf("is %q; write off, report or headers", value)
+	}
+	s.config.Shadow = mode
+	return nil
+}
+
+func readConnections(s *settings, value string) error {
+	connections, err := strconv.Atoi(value)
+	if err != nil || connections < 1 || connections > 100 {
+		return fmt.Errorf("is %q; write a number from 1 to 100", value)
+	}
+	s.config.DatabaseConnections = connections
+	return nil
+}
+
+// maxBound is the most of what readBound reads.
+const maxBound = 1 << 30
+
+// readBound reads a number of units; 0 becomes -1, which turns off what it bounds.
+func readBound(into *int, value string, unit int) error {
+	number, err := strconv.Atoi(value)
+	if err != nil || number < 0 || number > maxBound/unit {
+		return fmt.Errorf("is %q; write a number from 0 to %d", value, maxBound/unit)
+	}
+	if *into = number * unit; number == 0 {
+		*into = -1
+	}
+	return nil
+}
+
+func readCookieName(s *settings, value string) error {
+	if strings.HasPrefix(value, "__Secure-") {
+		return fmt.Errorf("is %q; leave out __Secure-, which is accepted by itself", value)
+	}
+	if strings.ContainsAny(value, "=;, \t\"") {
+		return fmt.Errorf("is %q, which is not a cookie's name; write one like myapp.session_token", value)
+	}
+	s.config.SessionCookie = value
+	return nil
+}
+
+func readListen(s *settings, value string) error {
+	for one := range strings.SplitSeq(value, ",") {
+		a, err := parseAddress(strings.TrimSpace(one))
+		if err != nil {
+			return err
+		}
+		s.listen = append(s.listen, a)
+	}
+	return nil
+}
+
+func readClientNames(s *settings, value string) error {
+	for name := range strings.SplitSeq(value, ",") {
+		if name = strings.TrimSpace(name); name == "" || strings.Contains(name, "*") {
+			return fmt.Errorf("is %q; write whole names, as in spiffe://cluster.local/ns/istio-system/sa/ingress or envoy.example.com", value)
+		}
+		s.tls.clientNames = append(s.tls.clientNames, name)
+	}
+	return nil
+}
+
+func readDuration(into *time.Duration, value string) (err error) {
+	if *into, err = time.ParseDuration(value); err != nil || *into < 0 {
+		return fmt.Errorf("is %q; write a duration, as in 30s or 5m", value)
+	}
+	return nil
+}
+
+func readLogLevel(s *settings, value string) error {
+	switch value {
+	case "debug", "info", "warn", "error":
+		return s.logLevel.UnmarshalText([]byte(value))
+	}
+	return fmt.Errorf("is %q; write debug, info, warn or error", value)
+}
