@@ -27,6 +27,9 @@ func auditLines(t *testing.T, path string) (records []extauthz.AuditRecord) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(content)) {
+		if !strings.HasSuffix(line, "\n") {
+			break // it is being written
+		}
 		var record extauthz.AuditRecord
 		if err := json.Unmarshal([]byte(line), &record); err != nil {
 			t.Fatalf("%v: %q", err, line)
