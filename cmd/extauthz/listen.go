@@ -13,14 +13,14 @@ import (
 	"syscall"
 )
 
-// address is where a server listens: TCP, or a Unix socket with the rights of its file.
+// address is where a server listens: TCP, a Unix socket with the rights of its file, or what systemd opened.
 type address struct {
 	network, name string
 	mode          fs.FileMode // of the socket; 0 leaves what the umask gives
 	owner, group  string      // names or numbers; empty leaves those of the process
 }
 
-// parseAddress reads host:port, or unix:///path?mode=0660&user=…&group=….
+// parseAddress reads host:port, unix:///path?mode=0660&user=…&group=…, or systemd:name.
 func parseAddress(value string) (a address, err error) {
 	if rest, isUnix := strings.CutPrefix(value, "unix://"); isUnix {
 		path, rawQuery, _ := strings.Cut(rest, "?")
@@ -50,25 +50,34 @@ func parseAddress(value string) (a address, err error) {
 		}
 		return a, nil
 	}
+	if name, isSystemd := strings.CutPrefix(value, "systemd:"); isSystemd {
+		if name == "" {
+			return a, fmt.Errorf("is %q; write the socket's FileDescriptorName behind it, as in systemd:checks", value)
+		}
+		return address{network: "systemd", name: name}, nil
+	}
 	_, port, err := net.SplitHostPort(value)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return a, fmt.Errorf("is %q; write host:port, as in 127.0.0.1:9191 or :9191, or unix:///path", value)
+		return a, fmt.Errorf("is %q; write host:port, as in 127.0.0.1:9191 or :9191, unix:///path or systemd:name", value)
 	}
 	return address{network: "tcp", name: value}, nil
 }
 
 // listen opens the address. A socket file that a crashed server left behind is replaced; one that
 // somebody listens on is not.
-func (a address) listen() (net.Listener, error) {
-	if a.network == "tcp" {
+func (a address) listen() ([]net.Listener, error) {
+	switch a.network {
+	case "systemd":
+		return listenersOf(a.name)
+	case "tcp":
 		listener, err := net.Listen("tcp", a.name)
 		if err != nil {
 			return nil, fmt.Errorf("cannot be listened on (%w); choose a free address of this machine", err)
 		}
-		return listener, nil
+		return []net.Listener{listener}, nil
 	}
 	if info, err := os.Lstat(a.name); err == nil && info.Mode().Type() == fs.ModeSocket {
 		if connection, err := net.Dial("unix", a.name); err == nil {
@@ -89,7 +98,7 @@ func (a address) listen() (net.Listener, error) {
 		listener.Close()
 		return nil, err
 	}
-	return listener, nil
+	return []net.Listener{listener}, nil
 }
 
 // setRights gives the socket's file its owner and mode.

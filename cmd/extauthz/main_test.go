@@ -258,7 +258,7 @@ func TestServeEndsWhenAServerFails(t *testing.T) {
 			return l
 		}
 		s := &servers{log: slog.New(slog.DiscardHandler), authorizer: authorizer, registry: prometheus.NewRegistry(),
-			checks: []net.Listener{listener("gRPC server"), listener("another")}, admin: listener("admin server"),
+			checks: []net.Listener{listener("gRPC server"), listener("another")}, admins: []net.Listener{listener("admin server")},
 			reload: func() (*settings, error) { return &settings{}, nil }}
 		ended := make(chan error)
 		go func() { ended <- s.serveUntil(t.Context(), &settings{}) }()

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -100,15 +101,14 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	for _, address := range s.listen {
-		listener, err := address.listen()
+		listeners, err := address.listen()
 		if err != nil {
 			fmt.Fprintln(stderr, "extauthz: EXTAUTHZ_LISTEN", err)
 			return exitFault
 		}
-		defer listener.Close()
-		servers.checks = append(servers.checks, listener)
+		servers.checks = append(servers.checks, listeners...)
 	}
-	if servers.admin, err = s.adminListen.listen(); err != nil {
+	if servers.admins, err = s.adminListen.listen(); err != nil {
 		fmt.Fprintln(stderr, "extauthz: EXTAUTHZ_ADMIN_LISTEN", err)
 		return exitFault
 	}
@@ -161,7 +161,7 @@ type servers struct {
 	registry     *prometheus.Registry
 	certificates *certificates // nil without TLS
 	checks       []net.Listener
-	admin        net.Listener
+	admins       []net.Listener // one, unless systemd passed several
 	audit        *auditLog // nil without one
 	shadow       bool
 	reload       func() (*settings, error) // reads the settings anew
@@ -193,7 +193,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 		grpcServer   = s.newGRPC(settings.maxConnectionAge)
 		healthServer = health.NewServer()
 		adminServer  = &http.Server{Handler: s.adminHandler(ctx), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-		failed       = make(chan error, len(s.checks)+1)
+		failed       = make(chan error, len(s.checks)+len(s.admins))
 		addresses    []string
 		work         sync.WaitGroup
 	)
@@ -206,7 +206,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 
 	background, stopBackground := context.WithCancel(context.Background())
 	work.Go(func() { s.authorizer.Run(background) })
-	work.Go(func() { followReadiness(ctx, s.log, s.authorizer, healthServer) })
+	work.Go(func() { s.followReadiness(ctx, healthServer) })
 	work.Go(func() { s.followSecrets(ctx, settings) })
 	auditCtx, stopAudit := context.WithCancel(context.Background())
 	defer stopAudit()
@@ -225,18 +225,22 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 			}
 		})
 	}
-	work.Go(func() {
-		if err := adminServer.Serve(s.admin); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("admin server: %w", err)
-		}
-	})
-	s.log.Info("serving", "version", extauthz.Version, "checks", addresses, "admin", s.admin.Addr().String(), "tls", s.certificates != nil,
+	for _, listener := range s.admins {
+		work.Go(func() {
+			if err := adminServer.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("admin server: %w", err)
+			}
+		})
+	}
+	s.notify(daemon.SdNotifyReady)
+	s.log.Info("serving", "version", extauthz.Version, "checks", addresses, "admin", s.admins[0].Addr().String(), "tls", s.certificates != nil,
 		"issuer", settings.config.Issuer, "audiences", settings.config.Audiences, "hs256", len(settings.config.Secret) > 0, "sessions", settings.config.DatabaseURL != "")
 
 	var err error
 	select {
 	case <-ctx.Done():
 		// First nobody new is to come, then nobody new is let in, and last those who are in are done.
+		s.notify(daemon.SdNotifyStopping)
 		s.log.Info("stopping", "delay", settings.shutdownDelay.String())
 		healthServer.Shutdown()
 		select {
@@ -280,11 +284,14 @@ func (s *servers) followSecrets(ctx context.Context, inForce *settings) {
 	}
 	said := ""
 	for {
+		reloading := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-look:
 		case <-hangup:
+			reloading = true
+			s.notifyReloading()
 			s.log.Info("SIGHUP: reading secrets, fetching the JWKS, opening the audit log anew")
 			s.authorizer.Refresh()
 			if s.audit != nil {
@@ -308,6 +315,9 @@ func (s *servers) followSecrets(ctx context.Context, inForce *settings) {
 				s.log.Info("secrets changed", "former", len(fresh.config.FormerSecrets))
 			}
 		}
+		if reloading {
+			s.notify(daemon.SdNotifyReady)
+		}
 	}
 }
 
@@ -315,15 +325,23 @@ func sameSecrets(a, b *extauthz.Config) bool {
 	return bytes.Equal(a.Secret, b.Secret) && slices.EqualFunc(a.FormerSecrets, b.FormerSecrets, bytes.Equal)
 }
 
-// followReadiness turns gRPC health to serving once every part has answered.
-func followReadiness(ctx context.Context, log *slog.Logger, authorizer *extauthz.Authorizer, server *health.Server) {
+// followReadiness turns gRPC health to serving once every part has answered. systemd counts the service as started
+// before: it starts while its parts are down, and what waits for it need not.
+func (s *servers) followReadiness(ctx context.Context, server *health.Server) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
+	said := ""
 	for {
-		if len(authorizer.Missing()) == 0 {
+		missing := strings.Join(s.authorizer.Missing(), ", ")
+		if missing == "" {
 			setHealth(server, healthpb.HealthCheckResponse_SERVING)
-			log.Info("ready")
+			s.notify("STATUS=ready")
+			s.log.Info("ready")
 			return
+		}
+		if missing != said {
+			said = missing
+			s.notify("STATUS=waiting for " + missing)
 		}
 		select {
 		case <-ctx.Done():

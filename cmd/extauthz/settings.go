@@ -116,7 +116,7 @@ var settingTable = []setting{
 			return err
 		}},
 	{"EXTAUTHZ_LISTEN", "listen", ":9191", "", listOfTexts,
-		"where Envoy's checks come in: gRPC on host:port or unix:///path?mode=0660&user=…&group=…, or a comma-separated list of these",
+		"where Envoy's checks come in: gRPC on host:port, unix:///path?mode=0660&user=…&group=…, or systemd:name for a socket that systemd opened; or a comma-separated list of these",
 		readListen},
 	{"EXTAUTHZ_TLS_CERT_FILE", "tls-cert-file", "", "", text,
 		"certificate chain, PEM; turns on TLS for TCP. Read anew when it changes",
@@ -137,7 +137,7 @@ var settingTable = []setting{
 		"how long to go on answering after SIGTERM while already not ready, so that Envoy and Kubernetes look away first",
 		func(s *settings, v string) error { return readDuration(&s.shutdownDelay, v) }},
 	{"EXTAUTHZ_ADMIN_LISTEN", "admin-listen", "127.0.0.1:9192", "", text,
-		"HTTP for /healthz, /readyz and /metrics, on host:port",
+		"HTTP for /healthz, /readyz and /metrics, on host:port or systemd:name",
 		func(s *settings, v string) (err error) {
 			if strings.HasPrefix(v, "unix:") {
 				return fmt.Errorf("is %q; write host:port, as in 127.0.0.1:9192", v)
