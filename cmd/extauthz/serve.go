@@ -162,7 +162,7 @@ type servers struct {
 	certificates *certificates // nil without TLS
 	checks       []net.Listener
 	admins       []net.Listener // one, unless systemd passed several
-	audit        *auditLog // nil without one
+	audit        *auditLog      // nil without one
 	shadow       bool
 	reload       func() (*settings, error) // reads the settings anew
 }
