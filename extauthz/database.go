@@ -44,6 +44,9 @@ type lookup struct {
 	done chan struct{}
 	row  *sessionRow // nil when there is no such session; valid once done is closed
 	err  error       // valid once done is closed
+
+	began, ended time.Time // of its query, for traces; valid once done is closed
+	batch        int       // how many shared it
 }
 
 // database answers for sessions from PostgreSQL. Every answer comes from a query that was sent after
@@ -57,6 +60,7 @@ type database struct {
 	log    *slog.Logger
 
 	metrics     *metrics
+	tracing     *tracing
 	state       partState
 	connections int64 // at most
 
@@ -73,7 +77,7 @@ type database struct {
 }
 
 // newDatabase makes the pool; it does not connect yet.
-func newDatabase(dsn string, read func() (string, error), names SchemaNames, connections int, budget time.Duration, log *slog.Logger, metrics *metrics) (*database, error) {
+func newDatabase(dsn string, read func() (string, error), names SchemaNames, connections int, budget time.Duration, log *slog.Logger, metrics *metrics, tracing *tracing) (*database, error) {
 	config, schema, err := parseDatabaseURL(dsn)
 	if err != nil {
 		return nil, err
@@ -87,7 +91,7 @@ func newDatabase(dsn string, read func() (string, error), names SchemaNames, con
 		return nil, errors.New("cannot be used to make a connection pool")
 	}
 	return &database{
-		pool: pool, names: names, schema: schema, budget: budget, log: log, metrics: metrics, connections: int64(connections),
+		pool: pool, names: names, schema: schema, budget: budget, log: log, metrics: metrics, tracing: tracing, connections: int64(connections),
 		waiting: make(chan *lookup, maxWaiting),
 		turn:    make(chan struct{}, 1),
 		missing: make(chan struct{}, 1),
@@ -116,6 +120,7 @@ func readAnew(read func() (string, error), connection *pgx.ConnConfig) error {
 // *Denial with status 503.
 func (d *database) session(ctx context.Context, token string) (*sessionRow, error) {
 	l := &lookup{ctx: ctx, token: token, done: make(chan struct{})}
+	asked := d.tracing.now()
 	d.asking.Add(1)
 	defer d.asking.Add(-1)
 	select {
@@ -125,11 +130,13 @@ func (d *database) session(ctx context.Context, token string) (*sessionRow, erro
 	}
 	select {
 	case <-l.done:
+		d.tracing.queried(ctx, l.began, l.ended, l.batch, l.err)
 		if l.err != nil {
 			return nil, unavailable(ReasonDatabaseUnavailable, l.err)
 		}
 		return l.row, nil
 	case <-ctx.Done():
+		d.tracing.queried(ctx, asked, d.tracing.now(), 0, ctx.Err())
 		return nil, unavailable(ReasonTimeBudgetSpent, errors.New("waiting for the database"))
 	}
 }
@@ -217,6 +224,7 @@ func (d *database) answer(ctx context.Context, batch []*lookup) {
 	d.note(err)
 	for _, l := range batch {
 		l.row, l.err = rows[l.token], err
+		l.began, l.ended, l.batch = started, started.Add(took), len(batch)
 		close(l.done)
 	}
 }

@@ -11,6 +11,7 @@ import (
 type Reason string
 
 const (
+	ReasonTooManyHeaders        Reason = "too_many_headers"
 	ReasonMissingCredential     Reason = "missing_credential"
 	ReasonRepeatedAuthorization Reason = "repeated_authorization"
 	ReasonMalformedCredential   Reason = "malformed_credential"
@@ -47,6 +48,7 @@ const (
 
 // The details are the bodies that clients of the Python verifier already know.
 const (
+	detailTooMany     = "Too many header fields"
 	detailMissing     = "Not authenticated: Missing Authorization header"
 	detailInvalid     = "Invalid token"
 	detailExpired     = "Token has expired"
@@ -68,6 +70,9 @@ type Fact struct {
 
 // facts is the reason table, in the order of the steps.
 var facts = []Fact{
+	{ReasonTooManyHeaders, http.StatusRequestHeaderFieldsTooLarge, detailTooMany, StepCredential,
+		"The request has more than 1,000 header fields.",
+		"Send fewer; Envoy's own bound is `max_headers_count`, 100 by default."},
 	{ReasonMissingCredential, http.StatusUnauthorized, detailMissing, StepCredential,
 		"No Authorization header with the scheme Bearer, and no session cookie.",
 		"Send `Authorization: Bearer …` or the session cookie. With Envoy's `allowed_headers`, list `authorization` and `cookie`."},

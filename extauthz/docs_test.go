@@ -56,7 +56,7 @@ func TestFactsAreWhole(t *testing.T) {
 			t.Errorf("%+v", fact)
 		}
 		seen[fact.Reason] = true
-		if fact.Status != 401 && fact.Status != 403 && fact.Status != 503 {
+		if fact.Status != 401 && fact.Status != 403 && fact.Status != 431 && fact.Status != 503 {
 			t.Errorf("%s: status %d", fact.Reason, fact.Status)
 		}
 		if strings.Contains(fact.Meaning+fact.Mend, "|") {

@@ -24,6 +24,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -76,6 +77,9 @@ type Config struct {
 	AuditAllowRate float64
 	// Metrics is where the metrics of docs/metrics.md are registered; by default nowhere.
 	Metrics prometheus.Registerer
+	// TracerProvider makes a span for each check, and for what it waits for; by default none. Spans join the trace
+	// of Envoy's call, or of the request (W3C Trace Context), and hold no credential and no user.
+	TracerProvider trace.TracerProvider
 	// Now is the clock that tokens and sessions are judged by; by default time.Now.
 	Now func() time.Time
 	// Client fetches the JWKS; by default one that knows no proxy and stays within the origin.
@@ -123,6 +127,7 @@ type Authorizer struct {
 	log       *slog.Logger
 	audit     auditing
 	metrics   *metrics
+	tracing   *tracing // nil when turned off
 }
 
 // New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the
@@ -146,10 +151,11 @@ func New(config Config) (*Authorizer, error) {
 		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie,
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: newMetrics(config.Metrics),
+		tracing: newTracing(config.TracerProvider),
 	}
-	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger, a.metrics)
+	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger, a.metrics, a.tracing)
 	if config.DatabaseURL != "" {
-		a.database, err = newDatabase(config.DatabaseURL, config.ReadDatabaseURL, config.Schema, config.DatabaseConnections, config.budget, config.Logger, a.metrics)
+		a.database, err = newDatabase(config.DatabaseURL, config.ReadDatabaseURL, config.Schema, config.DatabaseConnections, config.budget, config.Logger, a.metrics, a.tracing)
 		if err != nil {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}
@@ -359,8 +365,10 @@ var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSe
 // decide judges the request, counts the decision and logs it.
 func (a *Authorizer) decide(ctx context.Context, r *request) decision {
 	started := time.Now()
+	ctx, span := a.tracing.begin(ctx, r)
 	d := a.judge(ctx, r)
 	took := time.Since(started)
+	a.tracing.end(span, &d)
 	a.metrics.count(&d, took)
 	a.audit.write(r, &d, took, a.shadow)
 	a.logDecision(ctx, r, &d)
@@ -376,6 +384,10 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 			d.denial = unavailable(ReasonInternalError, errors.New("panic"))
 		}
 	}()
+	if r.tooMany {
+		d.denial = deny(ReasonTooManyHeaders)
+		return d
+	}
 	var wanted route
 	if len(r.route) > 0 {
 		var err error

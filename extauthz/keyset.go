@@ -41,6 +41,7 @@ type remoteKeySet struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	tracing *tracing
 	state   partState
 
 	current atomic.Pointer[keySet] // nil until the first fetch succeeds
@@ -57,12 +58,14 @@ type remoteKeySet struct {
 type fetch struct {
 	joined bool // somebody waits for it; guarded by remoteKeySet.mu
 	done   chan struct{}
-	err    error // why it brought no key set; valid once done is closed
+	err    error     // why it brought no key set; valid once done is closed
+	began  time.Time // and ended, for traces; valid once done is closed, and zero when it never began
+	ended  time.Time
 }
 
-func newRemoteKeySet(url string, client *http.Client, now func() time.Time, log *slog.Logger, metrics *metrics) *remoteKeySet {
+func newRemoteKeySet(url string, client *http.Client, now func() time.Time, log *slog.Logger, metrics *metrics, tracing *tracing) *remoteKeySet {
 	shown, _, _ := strings.Cut(url, "?")
-	return &remoteKeySet{state: partState{since: time.Now()}, url: url, shown: shown, client: client, now: now, log: log, metrics: metrics, waiting: newFetch(), wanted: make(chan struct{}, 1)}
+	return &remoteKeySet{state: partState{since: time.Now()}, url: url, shown: shown, client: client, now: now, log: log, metrics: metrics, tracing: tracing, waiting: newFetch(), wanted: make(chan struct{}, 1)}
 }
 
 func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
@@ -91,6 +94,7 @@ func (s *remoteKeySet) isCurrent(k *key, now time.Time) bool {
 
 // await joins the next fetch and waits for its end.
 func (s *remoteKeySet) await(ctx context.Context) error {
+	asked := s.tracing.now()
 	s.mu.Lock()
 	next := s.waiting
 	next.joined = true
@@ -101,11 +105,13 @@ func (s *remoteKeySet) await(ctx context.Context) error {
 	}
 	select {
 	case <-next.done:
+		s.tracing.fetched(ctx, next.began, next.ended, s.shown, next.err)
 		if next.err != nil {
 			return unavailable(ReasonJWKSUnavailable, fmt.Errorf("fetching %s: %w", s.shown, next.err))
 		}
 		return nil
 	case <-ctx.Done():
+		s.tracing.fetched(ctx, asked, s.tracing.now(), s.shown, ctx.Err())
 		return unavailable(ReasonTimeBudgetSpent, errors.New("waiting for the JWKS"))
 	}
 }
@@ -199,6 +205,7 @@ func (f *fetch) end(err error) {
 func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	current := s.take() // whoever joined before this line came before the fetch
 	began := s.now()
+	current.began = time.Now()
 	keys, result, err := s.get(ctx)
 	s.metrics.fetches.WithLabelValues(result).Inc()
 	s.state.note(err)
@@ -212,6 +219,7 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 		s.log.Warn("JWKS fetch failed; trying again", "url", s.shown, "error", err)
 	}
 	s.failed = err != nil
+	current.ended = time.Now()
 	current.end(err)
 }
 

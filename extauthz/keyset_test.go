@@ -360,7 +360,7 @@ func TestRedirectsStayWithinTheOrigin(t *testing.T) {
 		mux.Handle("/loop", http.RedirectHandler("/loop", http.StatusFound))
 		server := httptest.NewServer(mux)
 		t.Cleanup(server.Close)
-		keys, _, err := newRemoteKeySet(server.URL+path, newJWKSClient(), time.Now, slog.New(slog.DiscardHandler), newMetrics(nil)).get(t.Context())
+		keys, _, err := newRemoteKeySet(server.URL+path, newJWKSClient(), time.Now, slog.New(slog.DiscardHandler), newMetrics(nil), nil).get(t.Context())
 		switch {
 		case wantErr == "" && (err != nil || keys["ed"] == nil):
 			t.Errorf("%s: %v, want the keys", path, err)

@@ -24,6 +24,11 @@ type request struct {
 	requestID     string
 	hostHeader    string
 	websocket     bool // the request asks to become a WebSocket
+	traceparent   string
+	tracestate    string
+
+	headers int // how many fields there were, until finish
+	tooMany bool
 
 	route []routeSetting // the route's own settings: Envoy's context_extensions
 
@@ -69,6 +74,7 @@ func headerValue(header *corev3.HeaderValue) string {
 // readHeader files one header. Names are compared without regard to case (RFC 9110 §5.1), though
 // Envoy sends them in lower case; the length goes first, since most names are none of these.
 func (r *request) readHeader(name, value string) {
+	r.headers++
 	switch len(name) {
 	case len("host"):
 		if strings.EqualFold(name, "host") {
@@ -84,9 +90,15 @@ func (r *request) readHeader(name, value string) {
 		if strings.EqualFold(name, "upgrade") {
 			r.websocket = r.websocket || strings.Contains(strings.ToLower(value), "websocket")
 		}
-	case len(":authority"):
+	case len(":authority"): // and of tracestate
 		if name == ":authority" {
 			r.hostHeader = value
+		} else if strings.EqualFold(name, headerTracestate) {
+			r.tracestate = value
+		}
+	case len(headerTraceparent):
+		if strings.EqualFold(name, headerTraceparent) {
+			r.traceparent = value
 		}
 	case len("x-request-id"):
 		if strings.EqualFold(name, "x-request-id") {
@@ -106,8 +118,12 @@ func (r *request) readHeader(name, value string) {
 	}
 }
 
+// maxHeaders is how many fields a request may have; Envoy's own default is 100.
+const maxHeaders = 1000
+
 // finish settles what all headers together decide.
 func (r *request) finish() {
+	r.tooMany, r.headers = r.headers > maxHeaders, 0
 	if r.host == "" {
 		r.host = r.hostHeader
 	}

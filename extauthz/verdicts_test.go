@@ -52,7 +52,19 @@ func verdictTable() []verdict {
 	payload := func(text string) []header { return bearer(ed.issue(text)) }
 	parts := strings.Split(good, ".")
 
+	withMany := func(count int, headers []header) []header {
+		for len(headers) < count {
+			headers = append(headers, header{"x-" + strings.Repeat("a", len(headers)), ""})
+		}
+		return headers
+	}
+
 	rows := []verdict{
+		// A request has a bounded number of header fields.
+		allowed("990 header fields", byJWKS, withMany(990, bearer(good))), // some tests add a few
+		refused(ReasonTooManyHeaders, "1,001 header fields", withMany(maxHeaders+1, bearer(good))),
+		refused(ReasonTooManyHeaders, "1,001 header fields and no credential", withMany(maxHeaders+1, nil)),
+
 		// A credential is there, once.
 		refused(ReasonMissingCredential, "nothing", nil),
 		refused(ReasonMissingCredential, "an empty Authorization", []header{{"authorization", ""}}),

@@ -270,7 +270,7 @@ func scanRequest(message []byte, r *request) bool {
 		return f.number != 1 || f.kind == protowire.BytesType && scanHeader(f.value, rawValue, r)
 	})
 	r.finish()
-	return ok
+	return ok && !r.tooMany // a name that stands twice there would count twice here
 }
 
 // scanExtension reads one of the map context_extensions. A name that stands twice is for the ordinary codec to settle.

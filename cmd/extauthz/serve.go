@@ -84,6 +84,15 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		s.config.Audit = audit.record
 	}
+	traces, err := newTraces(ctx, log)
+	if err != nil {
+		fmt.Fprintln(stderr, "extauthz:", err)
+		return exitFault
+	}
+	if traces != nil {
+		s.config.TracerProvider = traces
+		defer endTraces(traces, log)
+	}
 	authorizer, err := extauthz.New(s.config)
 	if err != nil {
 		fmt.Fprintln(stderr, "extauthz:", configFault(err))
@@ -233,7 +242,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 		})
 	}
 	s.notify(daemon.SdNotifyReady)
-	s.log.Info("serving", "version", extauthz.Version, "checks", addresses, "admin", s.admins[0].Addr().String(), "tls", s.certificates != nil,
+	s.log.Info("serving", "version", extauthz.Version, "checks", addresses, "admin", s.admins[0].Addr().String(), "tls", s.certificates != nil, "traces", settings.config.TracerProvider != nil,
 		"issuer", settings.config.Issuer, "audiences", settings.config.Audiences, "hs256", len(settings.config.Secret) > 0, "sessions", settings.config.DatabaseURL != "")
 
 	var err error

@@ -1,0 +1,112 @@
+package extauthz
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/metadata"
+)
+
+// tracing makes OpenTelemetry spans: one a check, and below it one for a JWKS fetch or a query that it waited
+// for. A nil tracing makes none, at no cost.
+type tracing struct{ tracer trace.Tracer }
+
+func newTracing(provider trace.TracerProvider) *tracing {
+	if provider == nil {
+		return nil
+	}
+	return &tracing{provider.Tracer("extauthz", trace.WithInstrumentationVersion(Version))}
+}
+
+// Headers of W3C Trace Context.
+const (
+	headerTraceparent = "traceparent"
+	headerTracestate  = "tracestate"
+)
+
+// begin starts a check's span below Envoy's own, which comes with the gRPC call, or, when Envoy traces nothing, below that
+// of the request itself.
+func (t *tracing) begin(ctx context.Context, r *request) (context.Context, trace.Span) {
+	if t == nil {
+		return ctx, nil
+	}
+	carrier := propagation.MapCarrier{headerTraceparent: strings.Clone(r.traceparent), headerTracestate: strings.Clone(r.tracestate)}
+	if values := metadata.ValueFromIncomingContext(ctx, headerTraceparent); len(values) == 1 {
+		carrier[headerTraceparent] = values[0]
+		carrier[headerTracestate] = strings.Join(metadata.ValueFromIncomingContext(ctx, headerTracestate), ",")
+	}
+	ctx = propagation.TraceContext{}.Extract(ctx, carrier)
+	return t.tracer.Start(ctx, "check", trace.WithSpanKind(trace.SpanKindServer))
+}
+
+// end ends a check's span with what it came to. It holds no credential, no path and nobody's name.
+func (t *tracing) end(span trace.Span, d *decision) {
+	if t == nil {
+		return
+	}
+	defer span.End()
+	if !span.IsRecording() {
+		return
+	}
+	method, status := string(d.method), http.StatusOK
+	if method == "" {
+		method = methodNone
+	}
+	span.SetAttributes(attribute.String("extauthz.outcome", d.outcome()), attribute.String("extauthz.method", method),
+		attribute.Bool("extauthz.remembered", d.proof != nil))
+	if d.denial != nil {
+		status = d.denial.Status
+		span.SetAttributes(attribute.String("extauthz.reason", string(d.denial.Reason)))
+		if status == http.StatusServiceUnavailable { // a refusal is a check that went well
+			span.SetStatus(codes.Error, string(d.denial.Reason))
+		}
+	}
+	span.SetAttributes(attribute.Int("http.response.status_code", status))
+}
+
+// now is the time where it is wanted for a span.
+func (t *tracing) now() (now time.Time) {
+	if t != nil {
+		now = time.Now()
+	}
+	return now
+}
+
+// queried records the query that a check waited for; batch is how many checks it was for, where that is known.
+func (t *tracing) queried(ctx context.Context, began, ended time.Time, batch int, err error) {
+	if t == nil {
+		return
+	}
+	attributes := []attribute.KeyValue{attribute.String("db.system.name", "postgresql")}
+	if batch > 0 {
+		attributes = append(attributes, attribute.Int("db.operation.batch.size", batch))
+	}
+	t.waited(ctx, "SELECT session", began, ended, err, attributes)
+}
+
+// fetched records the JWKS fetch that a check waited for.
+func (t *tracing) fetched(ctx context.Context, began, ended time.Time, url string, err error) {
+	if t == nil {
+		return
+	}
+	t.waited(ctx, "GET JWKS", began, ended, err, []attribute.KeyValue{attribute.String("http.request.method", "GET"), attribute.String("url.full", url)})
+}
+
+// waited records what a check waited for, once that is over: it is shared with other checks, so no one check's span
+// can be above it while it runs.
+func (t *tracing) waited(ctx context.Context, name string, began, ended time.Time, err error, attributes []attribute.KeyValue) {
+	if began.IsZero() || !trace.SpanFromContext(ctx).IsRecording() {
+		return
+	}
+	_, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(began), trace.WithAttributes(attributes...))
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End(trace.WithTimestamp(ended))
+}
