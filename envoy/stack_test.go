@@ -140,6 +140,8 @@ type mesh struct {
 	settings []string // extauthz's environment
 	admin    string
 	folder   string
+
+	collector *collector // of tracing.yaml
 }
 
 // authority signs the certificates of the tests, and their HTTP client trusts it.
@@ -202,6 +204,10 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 	switch sample {
 	case "unix-socket.yaml":
 		m.listen = "unix://" + socket
+	case "tracing.yaml":
+		collector := startCollector(t)
+		m.collector = collector
+		settings = append([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + collector.address, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_BSP_SCHEDULE_DELAY=50"}, settings...)
 	case "mtls.yaml":
 		m.url = "https://" + m.address
 		writeCertificate(t, certificates, "127.0.0.1", "envoy.example.com", "extauthz.example.com")
@@ -218,7 +224,12 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 	if err != nil {
 		t.Fatal(err)
 	}
+	collector := "port_value: 4317 "
+	if m.collector != nil {
+		collector = fmt.Sprintf("port_value: %d ", m.collector.port)
+	}
 	changed := strings.NewReplacer(
+		"port_value: 4317 ", collector,
 		"port_value: 8080 ", fmt.Sprintf("port_value: %d ", ports[0]),
 		"port_value: 9191 ", fmt.Sprintf("port_value: %d ", ports[1]),
 		"port_value: 8000 ", fmt.Sprintf("port_value: %d ", m.backendPort),
