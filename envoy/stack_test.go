@@ -139,7 +139,9 @@ type mesh struct {
 	listen   string   // where extauthz takes checks
 	settings []string // extauthz's environment
 	admin    string
-	folder   string
+
+	envoyAdmin string
+	folder     string
 
 	collector *collector // of tracing.yaml
 }
@@ -199,6 +201,7 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 	m.address = fmt.Sprintf("127.0.0.1:%d", ports[0])
 	m.url, m.admin = "http://"+m.address, fmt.Sprintf("127.0.0.1:%d", ports[3])
 	m.listen = fmt.Sprintf("127.0.0.1:%d", ports[1])
+	m.envoyAdmin = fmt.Sprintf("127.0.0.1:%d", ports[2])
 	socket := filepath.Join(folder, "extauthz.sock")
 	certificates := filepath.Join(folder, "tls")
 	switch sample {

@@ -30,10 +30,12 @@ usage:
   extauthz check [flags] TOKEN      judge one credential, step by step; TOKEN may be - for standard input
   extauthz check --cookie [flags] VALUE
                                     the same for the session cookie's value
+  extauthz doctor [flags]           try the whole deployment from here, and say what to do
   extauthz config [flags]           print the settings in force and where each came from
   extauthz version                  print the version
 
-'extauthz serve --help' lists every setting, 'extauthz check --help' how to read its answer.
+'extauthz serve --help' lists every setting, 'extauthz check --help' how to read its answer,
+'extauthz doctor --help' what it can look at.
 `
 
 func main() {
@@ -54,6 +56,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return serve(ctx, args, stdout, stderr)
 	case "config":
 		return configCommand(args, stdout, stderr)
+	case "doctor":
+		return doctor(ctx, args, stdin, stdout, stderr)
 	case "check":
 		return check(ctx, args, stdin, stdout, stderr)
 	case "version", "--version", "-version":
@@ -63,7 +67,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	}
-	commands := []string{"serve", "check", "config", "version", "help"}
+	commands := []string{"serve", "check", "doctor", "config", "version", "help"}
 	fmt.Fprintf(stderr, "extauthz: there is no command %q%s; the commands are %s\n", command, didYouMean(command, commands), strings.Join(commands, ", "))
 	return exitFault
 }

@@ -220,7 +220,7 @@ It stays up; Ctrl-C ends all of it. %s is signed in again. To try by hand:
   curl -s %s/api/headers -H "Authorization: Bearer $SESSION" -H 'x-user-id: admin'
   curl -s http://%s/metrics | grep extauthz
   %s \
-    .parts/bin/extauthz check $SESSION
+    .parts/bin/extauthz doctor --token $SESSION --envoy http://127.0.0.1:9901 --url http://localhost:8080/api/me
 
 logs: %s/*.log
 `, user.email, user.jwt, user.raw, publicURL, publicURL, publicURL, adminAddress, strings.Join(exports, " "), d.folder)

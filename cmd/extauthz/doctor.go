@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"extauthz/extauthz"
+)
+
+const doctorHelp = `extauthz doctor tries the whole deployment from where it runs, with the settings that serve would use: settings, JWKS,
+database, and what it is given of the rest. A line for each: what was tried, what came, and what to do.
+
+usage: extauthz doctor [flags]
+
+  --token TOKEN    judge a JWT or a session token of yours: issuer, audience, signature, row
+  --cookie VALUE   judge the session cookie's value: proves that the secret is the one that Better Auth uses
+  --envoy WHERE    look at Envoy's configuration: its file, or its admin address as http://127.0.0.1:9901
+  --url URL        ask a protected URL through Envoy: it must refuse who has no credential
+  --origin ORIGIN  with --url: send the CORS preflight that a browser at this origin would
+  --json           print findings as a JSON array
+
+TOKEN and VALUE may be - to read them from standard input, where no other user of the machine sees them.
+
+exit status: 0 all is well, 1 there are warnings, 2 something fails
+
+`
+
+// The parts of findings that are not the library's.
+const (
+	partSettings   = "settings"
+	partCredential = "credential"
+	partEnvoy      = "envoy"
+	partRequest    = "request"
+)
+
+// doctorPatience bounds all that doctor does.
+const doctorPatience = 30 * time.Second
+
+// doctorArguments are what doctor is asked to look at beside the settings.
+type doctorArguments struct {
+	token, cookie, envoy, url, origin string
+	json                              bool
+}
+
+func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var given doctorArguments
+	s, rest, err := loadSettings("doctor", args, os.Getenv, func(flags *flag.FlagSet) {
+		flags.StringVar(&given.token, "token", "", "")
+		flags.StringVar(&given.cookie, "cookie", "", "")
+		flags.StringVar(&given.envoy, "envoy", "", "")
+		flags.StringVar(&given.url, "url", "", "")
+		flags.StringVar(&given.origin, "origin", "", "")
+		flags.BoolVar(&given.json, "json", false, "")
+	})
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, doctorHelp)
+		printSettings(stdout)
+		return exitOK
+	case err == nil && len(rest) > 0:
+		err = fmt.Errorf("doctor takes flags only, not %q", rest[0])
+	case err == nil && given.token == "-" && given.cookie == "-":
+		err = errors.New("only one of --token and --cookie can be read from standard input")
+	case err == nil && given.origin != "" && given.url == "":
+		err = errors.New("--origin wants --url, the address that a browser there would call")
+	}
+	var authorizer *extauthz.Authorizer
+	if err == nil {
+		s.config.Logger = slog.New(slog.DiscardHandler) // the findings tell it all
+		if authorizer, err = extauthz.New(s.config); err != nil {
+			err = configFault(err)
+		}
+	}
+	if err == nil && s.tls.certificate != "" {
+		_, err = newCertificates(s.tls, s.config.Logger)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "extauthz:", err)
+		return exitFault
+	}
+	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
+	defer cancel()
+	found := diagnoseSettings(s, os.Environ())
+	found = append(found, authorizer.Diagnose(ctx)...)
+	go authorizer.Run(ctx)
+	for _, credential := range []struct {
+		name, text string
+		parse      func(string) (extauthz.Credential, error)
+	}{{"--token", given.token, extauthz.ParseBearer}, {"--cookie", given.cookie, extauthz.ParseCookie}} {
+		if credential.text == "" {
+			continue
+		}
+		text, err := credentialText(credential.text, stdin)
+		if err != nil {
+			fmt.Fprintln(stderr, "extauthz:", credential.name, err)
+			return exitFault
+		}
+		found = append(found, diagnoseCredential(ctx, authorizer, text, credential.parse)...)
+		if credential.name == "--token" {
+			given.token = text
+		}
+	}
+	if given.envoy != "" {
+		found = append(found, diagnoseEnvoy(ctx, given.envoy)...)
+	}
+	if given.url != "" {
+		found = append(found, diagnoseRequest(ctx, &given)...)
+	}
+	if given.json {
+		encoder := json.NewEncoder(stdout)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		if err := encoder.Encode(found); err != nil {
+			fmt.Fprintln(stderr, "extauthz:", err)
+			return exitFault
+		}
+	} else {
+		printFindings(stdout, found)
+	}
+	return worst(found)
+}
+
+func worst(found []extauthz.Finding) int {
+	status := exitOK
+	for _, f := range found {
+		switch f.Level {
+		case extauthz.LevelFailure:
+			return exitFault
+		case extauthz.LevelWarning:
+			status = exitDeny
+		}
+	}
+	return status
+}
+
+func printFindings(w io.Writer, found []extauthz.Finding) {
+	words := map[extauthz.Level]string{extauthz.LevelOK: "ok", extauthz.LevelWarning: "warn", extauthz.LevelFailure: "FAIL"}
+	counts := map[extauthz.Level]int{}
+	for _, f := range found {
+		counts[f.Level]++
+		fmt.Fprintf(w, "%-4s  %-10s  %s: %s\n", words[f.Level], f.Part, f.Tried, f.Found)
+		if f.Mend != "" {
+			fmt.Fprintf(w, "%18smend: %s\n", "", f.Mend)
+		}
+	}
+	fmt.Fprintf(w, "\n%d ok, %d to look at, %d failing\n", counts[extauthz.LevelOK], counts[extauthz.LevelWarning], counts[extauthz.LevelFailure])
+}
+
+// diagnoseSettings says what settings that are valid leave to be desired.
+func diagnoseSettings(s *settings, environment []string) (found []extauthz.Finding) {
+	add := func(level extauthz.Level, tried, what, mend string) {
+		found = append(found, extauthz.Finding{Part: partSettings, Tried: tried, Level: level, Found: what, Mend: mend})
+	}
+	add(extauthz.LevelOK, "issuer", s.config.Issuer, "")
+	add(extauthz.LevelOK, "audience", strings.Join(s.config.Audiences, ", "), "")
+	switch length := len(s.config.Secret); {
+	case length == 0:
+		add(extauthz.LevelWarning, "secret", "none: HS256 tokens and session cookies are refused", "Set BETTER_AUTH_SECRET_FILE, unless only JWTs by the JWKS and Bearer session tokens are to pass.")
+	case length < 32:
+		add(extauthz.LevelWarning, "secret", fmt.Sprintf("%d bytes", length), "HS256 wants 32 or more (RFC 7518 §3.2): make one by openssl rand -base64 32, here and in Better Auth.")
+	default:
+		add(extauthz.LevelOK, "secret", fmt.Sprintf("%d bytes; --cookie tells whether it is Better Auth's", length), "")
+	}
+	if s.config.DatabaseURL == "" {
+		add(extauthz.LevelWarning, "sessions", "off: session tokens and cookies are refused", "Set DATABASE_URL, unless only JWTs are to pass.")
+	}
+	if s.config.Shadow != extauthz.ShadowOff {
+		add(extauthz.LevelWarning, "shadow", "on: every request is allowed", "Unset EXTAUTHZ_SHADOW at the end of the roll-out.")
+	}
+	if s.config.FormerForHS256 || s.config.FormerForSessions {
+		add(extauthz.LevelWarning, "former secrets", "still verify", "Unset EXTAUTHZ_FORMER_SECRETS once extauthz_former_secret_uses_total stands still.")
+	}
+	for _, line := range misspelt(environment) {
+		add(extauthz.LevelWarning, "environment", line, "Correct its name; it counts for nothing.")
+	}
+	return found
+}
+
+// diagnoseCredential judges a credential step by step.
+func diagnoseCredential(ctx context.Context, authorizer *extauthz.Authorizer, text string, parse func(string) (extauthz.Credential, error)) (found []extauthz.Finding) {
+	add := func(level extauthz.Level, tried, what, mend string) {
+		found = append(found, extauthz.Finding{Part: partCredential, Tried: tried, Level: level, Found: what, Mend: mend})
+	}
+	credential, err := parse(text)
+	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
+		add(extauthz.LevelFailure, denial.Step, denial.Error(), denial.Mend)
+		return found
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	await(ctx, authorizer, credential.Kind)
+	for _, step := range authorizer.Explain(ctx, credential).Steps {
+		switch {
+		case step.Denial != nil:
+			add(extauthz.LevelFailure, step.Name, step.Denial.Error(), step.Denial.Mend)
+		case step.Reached:
+			add(extauthz.LevelOK, step.Name, step.Found, "")
+		}
+	}
+	return found
+}
+
+// diagnoseRequest asks a protected URL as clients do, through Envoy.
+func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extauthz.Finding) {
+	add := func(level extauthz.Level, tried, what, mend string) {
+		found = append(found, extauthz.Finding{Part: partRequest, Tried: tried, Level: level, Found: what, Mend: mend})
+	}
+	client := &http.Client{Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	ask := func(method string, header map[string]string) (*http.Response, error) {
+		request, err := http.NewRequestWithContext(ctx, method, given.url, nil)
+		if err != nil {
+			return nil, err
+		}
+		for name, value := range header {
+			request.Header.Set(name, value)
+		}
+		response, err := client.Do(request)
+		if err == nil {
+			response.Body.Close()
+		}
+		return response, err
+	}
+	const noCredential = "GET without a credential"
+	response, err := ask(http.MethodGet, nil)
+	switch {
+	case err != nil:
+		add(extauthz.LevelFailure, noCredential, err.Error(), "See that --url is Envoy's address and reachable from here.")
+		return found
+	case response.StatusCode == http.StatusUnauthorized && strings.HasPrefix(response.Header.Get("Www-Authenticate"), "Bearer"):
+		add(extauthz.LevelOK, noCredential, "401, by extauthz", "")
+	case response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusForbidden:
+		add(extauthz.LevelFailure, noCredential, response.Status, "Envoy's filter gets no answer: look at the cluster of extauthz in Envoy's /clusters, and its health.")
+	default:
+		add(extauthz.LevelFailure, noCredential, response.Status+", where 401 by extauthz is wanted", "The request was not checked: see that the filter is on for this route, and that --url is a protected one.")
+	}
+	if given.token != "" {
+		const withToken = "GET with --token"
+		response, err := ask(http.MethodGet, map[string]string{"Authorization": "Bearer " + given.token})
+		switch {
+		case err != nil:
+			add(extauthz.LevelFailure, withToken, err.Error(), "See that --url is reachable from here.")
+		case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusServiceUnavailable:
+			add(extauthz.LevelFailure, withToken, response.Status, "If the credential is good above, the running server has other settings than these: compare 'extauthz config' there.")
+		default:
+			add(extauthz.LevelOK, withToken, response.Status, "")
+		}
+	}
+	if given.origin != "" {
+		const preflight = "CORS preflight"
+		response, err := ask(http.MethodOptions, map[string]string{"Origin": given.origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"})
+		switch {
+		case err != nil:
+			add(extauthz.LevelFailure, preflight, err.Error(), "See that --url is reachable from here.")
+		case response.StatusCode == http.StatusUnauthorized:
+			add(extauthz.LevelFailure, preflight, "401", "Preflights carry no credential: put Envoy's CORS filter before ext_authz (envoy/public-routes.yaml).")
+		case response.Header.Get("Access-Control-Allow-Origin") == "":
+			add(extauthz.LevelFailure, preflight, response.Status+", without access-control-allow-origin", "Allow "+given.origin+" in the route's CORS policy.")
+		case !allowsHeader(response.Header, "authorization"):
+			add(extauthz.LevelFailure, preflight, "allowed, but not with an Authorization header", "Add authorization to allow_headers in the route's CORS policy.")
+		default:
+			add(extauthz.LevelOK, preflight, response.Status+", allowed for "+response.Header.Get("Access-Control-Allow-Origin"), "")
+		}
+	}
+	return found
+}
+
+// allowsHeader tells whether a preflight's answer lists the header. A * does not stand for Authorization (Fetch §3.3.3).
+func allowsHeader(header http.Header, name string) bool {
+	for list := range strings.SplitSeq(strings.Join(header.Values("Access-Control-Allow-Headers"), ","), ",") {
+		if strings.EqualFold(strings.TrimSpace(list), name) {
+			return true
+		}
+	}
+	return false
+}

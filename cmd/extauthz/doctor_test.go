@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"extauthz/extauthz"
+)
+
+// Each mistake in Envoy's configuration is found, and nothing in the samples.
+func TestDoctorReadsEnvoyConfig(t *testing.T) {
+	for _, row := range []struct {
+		sample, from, to string
+		want             string // level and what was tried; empty for none
+	}{
+		{"http.yaml", "", "", ""},
+		{"mtls.yaml", "", "", ""},
+		{"tracing.yaml", "", "", ""},
+		{"unix-socket.yaml", "", "", ""},
+		{"public-routes.yaml", "", "", ""},
+		{"http.yaml", "failure_mode_allow: false", "failure_mode_allow: true", "failure failure_mode_allow"},
+		{"http.yaml", "failure_mode_allow: false", "failureModeAllow: true", "failure failure_mode_allow"},
+		{"http.yaml", "status_on_error: { code: ServiceUnavailable }", "", "warning status_on_error"},
+		{"http.yaml", "timeout: 0.5s\n                      #", "#", "warning timeout"},
+		{"http.yaml", "timeout: 0.5s\n                      #", "timeout: 0.4s\n                      #", "warning timeout"},
+		{"http.yaml", "timeout: 0.5s\n                      #", "timeout: 600s\n                      #", "warning timeout"},
+		{"http.yaml", "clear_route_cache: false", "clear_route_cache: true", "warning clear_route_cache"},
+		{"http.yaml", "validate_mutations: true", "", "warning validate_mutations"},
+		{"http.yaml", "validate_mutations: true", "validate_mutations: true\n                      allowed_headers: { patterns: [{ exact: authorization }] }", "failure allowed_headers"},
+		{"http.yaml", "validate_mutations: true", "validate_mutations: true\n                      disallowed_headers: { patterns: [{ exact: cookie }] }", "failure allowed_headers"},
+		{"http.yaml", "validate_mutations: true", "validate_mutations: true\n                      allowed_headers: { patterns: [{ exact: authorization }, { exact: cookie }, { exact: origin }, { prefix: sec- }] }", "warning allowed_headers"},
+		{"http.yaml", "validate_mutations: true", "validate_mutations: true\n                      filter_enabled: { default_value: { numerator: 50 } }", "warning filter_enabled"},
+		{"http.yaml", "validate_mutations: true", "validate_mutations: 7", "failure ext_authz"},
+		{"http.yaml", "envoy_grpc: { cluster_name: extauthz }", "envoy_grpc: { cluster_name: missing }", "failure cluster missing"},
+		{"http.yaml", "explicit_http_config: { http2_protocol_options: {} }", "explicit_http_config: { http_protocol_options: {} }", "failure cluster extauthz"},
+		{"http.yaml", "ext_authz.v3.ExtAuthz\n", "another.v3.Filter\n", "failure filter"},
+		{"http.yaml", "normalize_path: true", "", "warning paths"},
+		{"http.yaml", "headers_with_underscores_action: REJECT_REQUEST", "max_headers_count: 50", "warning underscores"},
+		{"http.yaml", "- match: { prefix: / }", "- match: { prefix: / }\n                          request_headers_to_remove: [x-user-id]", "failure header rules"},
+		{"http.yaml", "- match: { prefix: / }", "- match: { prefix: / }\n                          request_headers_to_add: [{ header: { key: X-User-Id, value: admin } }]", "failure header rules"},
+		{"public-routes.yaml", "match: { path: /health }", "match: { prefix: /health }", "warning open routes"},
+		{"public-routes.yaml", "request_headers_to_remove: *identity", "", "warning open routes"},
+	} {
+		content, err := os.ReadFile("../../envoy/" + row.sample)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(string(content), row.from, row.to, 1)
+		if row.from != "" && changed == string(content) {
+			t.Fatalf("%s has no %q", row.sample, row.from)
+		}
+		path := filepath.Join(t.TempDir(), row.sample)
+		if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var worse []string
+		for _, f := range diagnoseEnvoy(t.Context(), path) {
+			if f.Level != extauthz.LevelOK {
+				worse = append(worse, string(f.Level)+" "+f.Tried)
+				if f.Mend == "" {
+					t.Errorf("%+v says not what to do", f)
+				}
+			}
+		}
+		if got := strings.Join(worse, ", "); got != row.want {
+			t.Errorf("%s with %q for %q: %s, want %s", row.sample, row.to, row.from, got, row.want)
+		}
+	}
+}
+
+// Two filters, of which one stands before CORS, and a listener that is not checked.
+func TestDoctorReadsFilterOrder(t *testing.T) {
+	const manager = `{"@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": `
+	config := `{"a": ` + manager + `"checked", "http_filters": [
+		{"typed_config": {"@type": "x/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"}}, {"typed_config": {"@type": "x/envoy.extensions.filters.http.cors.v3.Cors"}}]},
+		"b": ` + manager + `"open"}}`
+	path := filepath.Join(t.TempDir(), "envoy.json")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	printFindings(&text, diagnoseEnvoy(t.Context(), path))
+	for _, want := range []string{"FAIL  envoy       CORS: its filter stands behind ext_authz", "warn  envoy       filter: not in open", "FAIL  envoy       service: not by gRPC"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, text.String())
+		}
+	}
+}
+
+// JSON for machines, and the exit status by the worst.
+func TestDoctorJSON(t *testing.T) {
+	jwks, issue := newIssuer(t)
+	t.Setenv("BETTER_AUTH_URL", issuer)
+	t.Setenv("API_AUDIENCE", audience)
+	t.Setenv("JWKS_URL", jwks.URL)
+	t.Setenv("BETTER_AUTH_SECRET", "a-secret-of-more-than-thirty-two-characters")
+	token := issue(map[string]any{"iss": issuer, "aud": "http://other.example.com", "sub": "user-1", "exp": 4102444800})
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"doctor", "--json", "--token", "-"}, strings.NewReader(token), &stdout, &stderr); code != exitFault {
+		t.Errorf("exit status %d: %s", code, stderr.String())
+	}
+	var found []extauthz.Finding
+	if err := json.Unmarshal(stdout.Bytes(), &found); err != nil {
+		t.Fatal(err)
+	}
+	failing := map[string]bool{}
+	for _, f := range found {
+		if f.Level == extauthz.LevelFailure {
+			failing[f.Part+" "+f.Tried] = true
+		}
+	}
+	if len(failing) != 1 || !failing["credential audience"] {
+		t.Errorf("failing: %v", failing)
+	}
+	if strings.Contains(stdout.String(), token[len(token)-40:]) {
+		t.Error("the token is printed")
+	}
+}

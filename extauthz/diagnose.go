@@ -1,0 +1,353 @@
+package extauthz
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Level says how bad a [Finding] is.
+type Level string
+
+const (
+	LevelOK      Level = "ok"
+	LevelWarning Level = "warning" // works, and could be better
+	LevelFailure Level = "failure" // checks fail by it
+)
+
+// Finding is one thing that was tried.
+type Finding struct {
+	Part  string `json:"part"`  // what it belongs to: jwks, database
+	Tried string `json:"tried"` // in a few words
+	Level Level  `json:"level"`
+	Found string `json:"found"`          // what came; holds no secret
+	Mend  string `json:"mend,omitempty"` // what to do, unless all is well
+}
+
+// findings collects what one part's diagnosis found.
+type findings struct {
+	part string
+	list []Finding
+}
+
+func (f *findings) ok(tried, found string) {
+	f.list = append(f.list, Finding{f.part, tried, LevelOK, found, ""})
+}
+
+func (f *findings) warn(tried, found, mend string) {
+	f.list = append(f.list, Finding{f.part, tried, LevelWarning, found, mend})
+}
+
+func (f *findings) fail(tried, found, mend string) {
+	f.list = append(f.list, Finding{f.part, tried, LevelFailure, found, mend})
+}
+
+// Diagnose tries what checks depend on, the JWKS and the database, from here and now, step by step, and says of each
+// step what came and what to do. It needs no [Authorizer.Run], changes nothing, and takes a few seconds at most where
+// something hangs.
+func (a *Authorizer) Diagnose(ctx context.Context) []Finding {
+	found := a.keys.diagnose(ctx)
+	if a.database != nil {
+		found = append(found, a.database.diagnose(ctx)...)
+	}
+	return found
+}
+
+const (
+	// warnSkew is how far two clocks may differ before somebody should look; the leeway is twice that.
+	warnSkew = jwksLeeway / 2
+	// slowAnswer is what an unknown kid's fetch, or a session's query, may take of a check's budget.
+	slowAnswer = timeBudget / 2
+	// warnCertificate is how near the end of the issuer's certificate may come.
+	warnCertificate = 7 * 24 * time.Hour
+)
+
+// recorder is a transport that keeps the last answer's header.
+type recorder struct {
+	http.RoundTripper
+	header http.Header
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := r.RoundTripper.RoundTrip(request)
+	if err == nil {
+		r.header = response.Header
+	}
+	return response, err
+}
+
+// diagnose fetches the key set once, as a check would.
+func (s *remoteKeySet) diagnose(ctx context.Context) []Finding {
+	f := &findings{part: "jwks"}
+	// The steps on the way, as they are passed; what is missing at the end is where it failed.
+	trace := &httptrace.ClientTrace{
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			if info.Err == nil {
+				var addresses []string
+				for _, address := range info.Addrs {
+					addresses = append(addresses, address.String())
+				}
+				f.ok("DNS", strings.Join(addresses, ", "))
+			}
+		},
+		ConnectDone: func(_, address string, err error) {
+			if err == nil {
+				f.ok("TCP", "connected to "+address)
+			}
+		},
+		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
+			if err == nil {
+				f.certificate(&state, s.now())
+			}
+		},
+	}
+	base := s.client.Transport
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	if transport, ok := base.(*http.Transport); ok { // a connection of its own, so that every step is tried
+		fresh := transport.Clone()
+		defer fresh.CloseIdleConnections()
+		base = fresh
+	}
+	answer := &recorder{RoundTripper: base}
+	once := &remoteKeySet{url: s.url, shown: s.shown, now: s.now, client: &http.Client{Transport: answer, CheckRedirect: s.client.CheckRedirect}}
+	started := time.Now()
+	keys, result, err := once.get(httptrace.WithClientTrace(ctx, trace))
+	took := time.Since(started)
+	if err != nil {
+		f.fail("GET "+s.shown, err.Error(), map[string]string{
+			resultUnreachable: "See that this machine resolves and reaches the host, and trusts its certificate; or set JWKS_URL to an address that it can reach.",
+			resultStatus:      "See that BETTER_AUTH_URL is Better Auth's base URL and its jwt plugin is on; where the path is another (basePath, jwksPath), set JWKS_URL.",
+			resultInvalid:     "What answers there is not Better Auth's JWKS; correct BETTER_AUTH_URL, or set JWKS_URL.",
+		}[result])
+	} else if took > slowAnswer {
+		f.warn("GET "+s.shown, fmt.Sprintf("200 in %s", took.Round(time.Millisecond)), "A token by a key that is new waits for a fetch, for 400 ms at most: bring the issuer nearer.")
+	} else {
+		f.ok("GET "+s.shown, fmt.Sprintf("200 in %s", took.Round(time.Millisecond)))
+	}
+	if answer.header != nil {
+		f.clock("clock", "the issuer's", answer.header.Get("Date"), s.now())
+	}
+	if err == nil {
+		f.keys(keys)
+	}
+	return f.list
+}
+
+func (f *findings) certificate(state *tls.ConnectionState, now time.Time) {
+	leaf := state.PeerCertificates[0]
+	found := fmt.Sprintf("%s, certificate until %s", tls.VersionName(state.Version), leaf.NotAfter.UTC().Format(time.DateOnly))
+	if leaf.NotAfter.Sub(now) < warnCertificate {
+		f.warn("TLS", found, "Renew the issuer's certificate; once it has ended no key can be fetched.")
+		return
+	}
+	f.ok("TLS", found)
+}
+
+// clock compares a Date header (RFC 9110 §6.6.1), which has whole seconds, with the clock here.
+func (f *findings) clock(tried, whose, date string, now time.Time) {
+	there, err := http.ParseTime(date)
+	if err != nil {
+		return // no Date, nothing to compare
+	}
+	f.skew(tried, whose, now.Sub(there).Truncate(time.Second))
+}
+
+func (f *findings) skew(tried, whose string, ahead time.Duration) {
+	found := fmt.Sprintf("this machine's is %s ahead of %s", ahead, whose)
+	if ahead < 0 {
+		found = fmt.Sprintf("this machine's is %s behind %s", -ahead, whose)
+	}
+	const mend = "Set both machines' clocks by NTP; JWTs are judged with a leeway of 60 s, sessions with none."
+	switch {
+	case ahead.Abs() > jwksLeeway:
+		f.fail(tried, found, mend)
+	case ahead.Abs() > warnSkew:
+		f.warn(tried, found, mend)
+	default:
+		f.ok(tried, found)
+	}
+}
+
+func (f *findings) keys(keys map[string]*key) {
+	var usable, faults []string
+	for id, key := range keys {
+		shown := clip(id)
+		if key.fault != "" {
+			faults = append(faults, fmt.Sprintf("%s (%s)", shown, key.fault))
+		} else {
+			usable = append(usable, fmt.Sprintf("%s (%s)", shown, key.algorithm))
+		}
+	}
+	slices.Sort(usable)
+	slices.Sort(faults)
+	switch {
+	case len(usable) > 0:
+		f.ok("usable keys", strings.Join(usable, ", "))
+	case len(keys) == 0:
+		f.warn("usable keys", "the key set is empty", "Better Auth makes its first key with its first token: get one at /api/auth/token.")
+	default:
+		f.fail("usable keys", "none", "Have Better Auth make a new key: its jwt plugin's keyPairConfig says of what kind.")
+	}
+	if len(faults) > 0 {
+		f.warn("other keys", strings.Join(faults, ", "), "These verify no token. Remove them where they come from.")
+	}
+}
+
+// diagnose asks the database as a check would, and what a check does not need to know.
+func (d *database) diagnose(ctx context.Context) []Finding {
+	f := &findings{part: "database"}
+	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
+	defer cancel()
+	started := time.Now()
+	connection, err := d.pool.Acquire(ctx)
+	if err != nil {
+		f.fail("connect", withoutConnectionString(err).Error(), "See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
+		return f.list
+	}
+	defer connection.Release()
+	var version, user string
+	var encrypted, local, super bool
+	var now time.Time
+	err = connection.QueryRow(ctx, `select current_setting('server_version'), current_user::text, coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false),
+		coalesce(inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() = '::1', true), (select rolsuper from pg_roles where rolname = current_user), clock_timestamp()`).
+		Scan(&version, &user, &encrypted, &local, &super, &now)
+	if err != nil {
+		f.fail("connect", err.Error(), "See what answers at DATABASE_URL; it must be PostgreSQL.")
+		return f.list
+	}
+	f.ok("connect", fmt.Sprintf("PostgreSQL %s in %s, as %s", version, time.Since(started).Round(time.Millisecond), user))
+	if !encrypted && !local {
+		f.warn("encryption", "none", "Add sslmode=verify-full to DATABASE_URL: session tokens travel in these queries.")
+	}
+	f.skew("clock", "the database's", time.Since(now).Truncate(time.Second))
+
+	tables, err := readCatalogue(ctx, connection)
+	if err != nil {
+		f.fail("tables", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
+		return f.list
+	}
+	found, err := findSchema(tables, d.names, d.schema)
+	if err != nil {
+		f.fail("tables", err.Error(), "Correct what is said, or point DATABASE_URL at Better Auth's database.")
+		return f.list
+	}
+	f.ok("tables", fmt.Sprintf("sessions in %s, users in %s", found.session, found.user))
+	query := found.query()
+	if !f.roundTrip(ctx, connection, query, found, user) {
+		return f.list
+	}
+	if statement := found.missingIndex(); statement != "" {
+		f.fail("index", "none on the session's token: each check reads the whole table", statement)
+	} else {
+		f.ok("index", "on the session's token")
+	}
+	f.rights(ctx, connection, found, user, super)
+	f.rows(ctx, connection, found)
+	return f.list
+}
+
+// queryer is a connection, or what acts as one.
+type queryer interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// roundTrip asks for a session that there is not, a few times, and takes the middle of how long that took.
+func (f *findings) roundTrip(ctx context.Context, connection queryer, query sessionQuery, found *schema, user string) bool {
+	const times = 9
+	took := make([]time.Duration, times)
+	for i := range took {
+		started := time.Now()
+		var token, id string
+		var expires *float64
+		var email, name *string
+		err := connection.QueryRow(ctx, query.one, "no session has this token").Scan(&token, &expires, &id, &email, &name)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			f.fail("query", err.Error(), found.grants(user))
+			return false
+		}
+		took[i] = time.Since(started)
+	}
+	slices.Sort(took)
+	middle := took[times/2]
+	if middle > slowAnswer {
+		f.warn("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times), "A check has 400 ms in all: bring the database nearer, or see what it waits for.")
+	} else {
+		f.ok("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times))
+	}
+	return true
+}
+
+// grants is what gives a role the rights that the session query needs, and no more.
+func (s *schema) grants(role string) string {
+	columns := func(columns ...*column) string {
+		var names []string
+		for _, c := range columns {
+			if c != nil {
+				names = append(names, quoteName(c.name))
+			}
+		}
+		return strings.Join(names, ", ")
+	}
+	role = quoteName(role)
+	return fmt.Sprintf("grant usage on schema %s to %s; grant select (%s) on %s to %s; grant select (%s) on %s to %s", quoteName(s.session.schema), role,
+		columns(s.token, s.expiresAt, s.userID), s.session, role, columns(s.id, s.email, s.name), s.user, role)
+}
+
+// rights tells whether the role may do more than it needs: whoever breaks into this server has its rights.
+func (f *findings) rights(ctx context.Context, connection queryer, found *schema, user string, super bool) {
+	const tried = "rights"
+	mend := "Give this server a role of its own: create role extauthz login password '…'; " + found.grants("extauthz")
+	if super {
+		f.warn(tried, user+" is a superuser", mend)
+		return
+	}
+	var writable, readable []string
+	err := connection.QueryRow(ctx, `select
+		coalesce(array_agg(distinct quote_ident(n.nspname) || '.' || quote_ident(c.relname)) filter (where has_any_column_privilege(c.oid, 'insert, update') or has_table_privilege(c.oid, 'delete, truncate')), '{}'),
+		coalesce(array_agg(distinct quote_ident(n.nspname) || '.' || quote_ident(c.relname)) filter (where has_any_column_privilege(c.oid, 'select') and c.relname::text <> all($1)), '{}')
+		from pg_class c join pg_namespace n on n.oid = c.relnamespace
+		where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')`,
+		[]string{found.session.name, found.user.name}).Scan(&writable, &readable)
+	switch {
+	case err != nil:
+		f.warn(tried, "not known: "+err.Error(), mend)
+	case len(writable) > 0:
+		f.warn(tried, user+" may change "+shortened(writable), mend)
+	case len(readable) > 0:
+		f.warn(tried, user+" may also read "+shortened(readable), mend)
+	default:
+		f.ok(tried, user+" may read sessions and users, and change nothing")
+	}
+}
+
+// shortened names a few of many.
+func shortened(names []string) string {
+	const most = 3
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// rows tells roughly how many sessions there are, without reading them.
+func (f *findings) rows(ctx context.Context, connection queryer, found *schema) {
+	var estimate float64
+	err := connection.QueryRow(ctx, `select coalesce((select c.reltuples from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2), -1)::float8`,
+		found.session.schema, found.session.name).Scan(&estimate)
+	if err != nil || estimate < 0 {
+		f.ok("sessions", "their number is not known yet: PostgreSQL has not analysed the table")
+		return
+	}
+	f.ok("sessions", fmt.Sprintf("about %.0f rows", estimate))
+}
