@@ -300,6 +300,17 @@ func (a *Authorizer) Parts() []Part {
 	return parts
 }
 
+// Key is a key of the issuer's, as the JWKS in use has it.
+type Key struct {
+	ID        string    // its kid, which the issuer chose: escape it before it is shown
+	Algorithm string    // its own; empty when it may not be used
+	Fault     string    // why it may not be used; empty when it may
+	Since     time.Time // when it was first fetched
+}
+
+// Keys lists the keys of the JWKS in use, ordered by id, and when they were fetched. There are none before the first fetch.
+func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.list() }
+
 // partState keeps what [Part] tells. Safe for concurrent use.
 type partState struct {
 	mu    sync.Mutex

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -42,6 +43,7 @@ type key struct {
 	// fault is why the key may not verify tokens; empty for a good key. A listed key that is of no
 	// use stays known, so that its tokens are refused without asking the issuer again.
 	fault string
+	since time.Time // when it was first fetched; for operators
 }
 
 // parseKeys reads a JWKS document (RFC 7517 §5). One bad key does not spoil the others; what is not a JWKS at all is an error.

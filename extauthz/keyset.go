@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -207,19 +208,25 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	began := s.now()
 	current.began = time.Now()
 	keys, result, err := s.get(ctx)
+	current.ended = time.Now()
 	s.metrics.fetches.WithLabelValues(result).Inc()
+	s.metrics.fetchDuration.Observe(current.ended.Sub(current.began).Seconds())
 	s.state.note(err)
 	if err == nil {
 		s.logChange(keys)
 		if earlier := s.current.Load(); earlier != nil {
 			keepKnown(keys, earlier.keys)
 		}
+		for _, key := range keys {
+			if key.since.IsZero() {
+				key.since = began
+			}
+		}
 		s.current.Store(&keySet{keys: keys, fetched: began})
 	} else if ctx.Err() == nil && !s.failed {
 		s.log.Warn("JWKS fetch failed; trying again", "url", s.shown, "error", err)
 	}
 	s.failed = err != nil
-	current.ended = time.Now()
 	current.end(err)
 }
 
@@ -227,7 +234,7 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 // same pointer as long as the issuer lists it, and is another when it changes in anything.
 func keepKnown(keys, earlier map[string]*key) {
 	for id, key := range keys {
-		if known := earlier[id]; known != nil && known.equal(key) {
+		if known := earlier[id]; known != nil && (known.equal(key) || key.fault != "" && key.fault == known.fault) {
 			keys[id] = known
 		}
 	}
@@ -259,6 +266,19 @@ func (s *remoteKeySet) age() time.Duration {
 		return -time.Second
 	}
 	return s.now().Sub(set.fetched)
+}
+
+// list describes the current keys, ordered by id, and when they were fetched; none while there is no key set.
+func (s *remoteKeySet) list() (keys []Key, fetched time.Time) {
+	set := s.current.Load()
+	if set == nil {
+		return nil, time.Time{}
+	}
+	for _, k := range set.keys {
+		keys = append(keys, Key{ID: k.id, Algorithm: k.algorithm, Fault: k.fault, Since: k.since})
+	}
+	slices.SortFunc(keys, func(a, b Key) int { return strings.Compare(a.ID, b.ID) })
+	return keys, set.fetched
 }
 
 // usable is the number of keys that may verify tokens.

@@ -38,6 +38,7 @@ type metrics struct {
 
 	formerSecrets [kinds]prometheus.Counter // uses; none for KindJWT
 	fetches       *prometheus.CounterVec
+	fetchDuration prometheus.Histogram
 	queries       map[string]prometheus.Counter // by result
 	queryDuration prometheus.Histogram
 	batchSize     prometheus.Histogram
@@ -66,12 +67,14 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		fetches: counters("extauthz_jwks_fetches_total",
 			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set).", "result"),
 		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
+		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
+			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13))),
 		queryDuration: prometheus.NewHistogram(histogram("extauthz_database_query_duration_seconds",
 			"How long a query for sessions took that was answered.", prometheus.ExponentialBuckets(0.0001, 2, 13))),
 		batchSize: prometheus.NewHistogram(histogram("extauthz_database_batch_size",
 			"How many checks shared a query.", prometheus.ExponentialBuckets(1, 2, 10))),
 	}
-	registerer.MustRegister(m.queryDuration, m.batchSize)
+	registerer.MustRegister(m.fetchDuration, m.queryDuration, m.batchSize)
 	duration := prometheus.NewHistogramVec(histogram("extauthz_check_duration_seconds",
 		"How long a check took, by method (jwks, hs256, session, none).", []float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}), []string{"method"})
 	registerer.MustRegister(duration)

@@ -99,6 +99,9 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFault
 	}
 	servers := &servers{log: log, authorizer: authorizer, registry: registry, audit: audit, shadow: s.config.Shadow != extauthz.ShadowOff}
+	if s.adminPage {
+		servers.page = &page{authorizer, newHistory(registry), servers.shadow}
+	}
 	if s.tls.certificate != "" {
 		if servers.certificates, err = newCertificates(s.tls, log); err != nil {
 			fmt.Fprintln(stderr, "extauthz:", err)
@@ -173,6 +176,7 @@ type servers struct {
 	admins       []net.Listener // one, unless systemd passed several
 	audit        *auditLog      // nil without one
 	shadow       bool
+	page         *page                     // nil without one
 	reload       func() (*settings, error) // reads the settings anew
 }
 
@@ -217,6 +221,9 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	work.Go(func() { s.authorizer.Run(background) })
 	work.Go(func() { s.followReadiness(ctx, healthServer) })
 	work.Go(func() { s.followSecrets(ctx, settings) })
+	if s.page != nil {
+		work.Go(func() { s.page.history.run(ctx) })
+	}
 	auditCtx, stopAudit := context.WithCancel(context.Background())
 	defer stopAudit()
 	audited := make(chan struct{})
@@ -388,5 +395,8 @@ func (s *servers) adminHandler(ctx context.Context) http.Handler {
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	if s.page != nil {
+		mux.Handle("/", s.page.handler())
+	}
 	return mux
 }

@@ -18,6 +18,7 @@ type settings struct {
 	adminListen address
 	tls         tlsFiles
 	reflection  bool
+	adminPage   bool
 
 	auditLog         string
 	origins          []origin      // where each value came from, in the table's order
@@ -145,14 +146,12 @@ var settingTable = []setting{
 			s.adminListen, err = parseAddress(v)
 			return err
 		}},
+	{"EXTAUTHZ_ADMIN_PAGE", "admin-page", "false", "", boolean,
+		"true serves a page there that shows the last hour and explains credentials; whoever reaches the address reads it",
+		func(s *settings, v string) error { return readBoolean(&s.adminPage, v) }},
 	{"EXTAUTHZ_REFLECTION", "reflection", "false", "", boolean,
 		"true turns on gRPC reflection, for grpcurl",
-		func(s *settings, v string) (err error) {
-			if s.reflection, err = strconv.ParseBool(v); err != nil {
-				return fmt.Errorf("is %q; write true or false", v)
-			}
-			return nil
-		}},
+		func(s *settings, v string) error { return readBoolean(&s.reflection, v) }},
 	{"EXTAUTHZ_AUDIT_LOG", "audit-log", "", "", text,
 		"a JSON line a decision, to stdout or to a file of this path, which SIGHUP opens anew; by default none",
 		func(s *settings, v string) error { s.auditLog = v; return nil }},

@@ -188,6 +188,13 @@ func readClientNames(s *settings, value string) error {
 	return nil
 }
 
+func readBoolean(into *bool, value string) (err error) {
+	if *into, err = strconv.ParseBool(value); err != nil {
+		return fmt.Errorf("is %q; write true or false", value)
+	}
+	return nil
+}
+
 func readDuration(into *time.Duration, value string) (err error) {
 	if *into, err = time.ParseDuration(value); err != nil || *into < 0 {
 		return fmt.Errorf("is %q; write a duration, as in 30s or 5m", value)

@@ -166,7 +166,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 
 // settings are what extauthz needs to be told; issuer and audience are its defaults.
 func (d *demo) settings() []string {
-	return []string{"BETTER_AUTH_SECRET=" + d.secret, "DATABASE_URL=" + d.database, "EXTAUTHZ_LOG_LEVEL=debug"}
+	return []string{"BETTER_AUTH_SECRET=" + d.secret, "DATABASE_URL=" + d.database, "EXTAUTHZ_LOG_LEVEL=debug", "EXTAUTHZ_ADMIN_PAGE=true"}
 }
 
 func (d *demo) stop() {
@@ -219,11 +219,12 @@ It stays up; Ctrl-C ends all of it. %s is signed in again. To try by hand:
   curl -i %s/api/me -H "Authorization: Bearer $SESSION"
   curl -s %s/api/headers -H "Authorization: Bearer $SESSION" -H 'x-user-id: admin'
   curl -s http://%s/metrics | grep extauthz
+  open http://%s in a browser: what was decided, and an explainer
   %s \
     .parts/bin/extauthz doctor --token $SESSION --envoy http://127.0.0.1:9901 --url http://localhost:8080/api/me
 
 logs: %s/*.log
-`, user.email, user.jwt, user.raw, publicURL, publicURL, publicURL, adminAddress, strings.Join(exports, " "), d.folder)
+`, user.email, user.jwt, user.raw, publicURL, publicURL, publicURL, adminAddress, adminAddress, strings.Join(exports, " "), d.folder)
 }
 
 // errWrongAnswer means that the demo ran and showed something that is not right.

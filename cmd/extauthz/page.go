@@ -1,0 +1,348 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"maps"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"extauthz/extauthz"
+)
+
+//go:embed page.html
+var pageSource string
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"prose": prose}).Parse(pageSource))
+
+// prose makes HTML of the reason table's words, where names stand between backticks.
+func prose(text string) template.HTML {
+	var made strings.Builder
+	for i, piece := range strings.Split(text, "`") {
+		escaped := template.HTMLEscapeString(piece)
+		if i%2 == 1 {
+			escaped = "<code>" + escaped + "</code>"
+		}
+		made.WriteString(escaped)
+	}
+	return template.HTML(made.String())
+}
+
+// page is the admin page: what was decided in the last hour and how the parts are, and a form that explains a
+// credential. It needs no script and nothing from elsewhere.
+type page struct {
+	authorizer *extauthz.Authorizer
+	history    *history
+	shadow     bool
+}
+
+// head is what every page begins with.
+type head struct {
+	Title, Version, Nonce string
+}
+
+// maxForm bounds what the form may send: a credential of 64 KiB, percent-encoded.
+const maxForm = 256 << 10
+
+// handler serves the pages, to who opened them by an address or as localhost: a page elsewhere whose host name was
+// turned to this machine's address (DNS rebinding) gets nothing, and its forms neither.
+func (p *page) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", p.overview)
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) { p.render(w, "explain", &explained{}) })
+	mux.HandleFunc("POST /explain", p.explain)
+	sameOrigin := http.NewCrossOriginProtection().Handler(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isDirectHost(r.Host) {
+			http.Error(w, "open this page by an IP address or as localhost, for instance through kubectl port-forward", http.StatusMisdirectedRequest)
+			return
+		}
+		sameOrigin.ServeHTTP(w, r)
+	})
+}
+
+func isDirectHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || host == "localhost"
+}
+
+// titled lets render fill in the head of any page.
+type titled interface{ setHead(head) }
+
+func (h *head) setHead(to head) { *h = to }
+
+func (p *page) render(w http.ResponseWriter, name string, data titled) {
+	nonce := rand.Text()
+	data.setHead(head{"extauthz: " + name, extauthz.Version, nonce})
+	var body bytes.Buffer
+	if err := pageTemplate.ExecuteTemplate(&body, name, data); err != nil {
+		http.Error(w, "the page cannot be made: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-"+nonce+"'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.Write(body.Bytes())
+}
+
+// overview is the first page.
+type overview struct {
+	head
+	Shadow            bool
+	Missing, From, To string
+	Peak              string
+	Bars              []bar
+	Outcomes, Methods []counted
+	Reasons           []reasoned
+	Durations         []lasted
+	Parts             []part
+	Keys              []keyRow
+}
+
+type bar struct {
+	X, Y, Width, Height float64
+	Class, Title        string
+}
+
+type counted struct{ Class, Name, Count, Share string }
+
+type reasoned struct {
+	extauthz.Fact
+	Count string
+}
+
+type lasted struct{ Name, Count, Mean, Half, Most string }
+
+type part struct{ Name, Class, State, Since, Figures string }
+
+type keyRow struct {
+	extauthz.Key
+	Age string
+}
+
+const timeForm = "2006-01-02 15:04:05"
+
+func (p *page) overview(w http.ResponseWriter, _ *http.Request) {
+	now := time.Now()
+	hour := p.history.window(now)
+	o := &overview{
+		Shadow: p.shadow, Missing: strings.Join(p.authorizer.Missing(), ", "),
+		From: hour.from.at.UTC().Format(timeForm), To: now.UTC().Format(timeForm),
+	}
+	o.draw(hour.minutes)
+	o.count(&hour)
+	o.time(&hour)
+	for _, dependency := range p.authorizer.Parts() {
+		row := part{Name: dependency.Name, Class: "allow", State: "ok", Since: dependency.Since.UTC().Format(timeForm), Figures: figuresOf(dependency.Name, hour.to.gauges)}
+		if !dependency.OK {
+			row.Class, row.State = "down", "failing: "+dependency.Fault
+			if dependency.Fault == "" {
+				row.State = "no answer yet"
+			}
+		}
+		o.Parts = append(o.Parts, row)
+	}
+	gauges := hour.to.gauges
+	hits, misses := gauges["extauthz_remembered_lookups_total hit"], gauges["extauthz_remembered_lookups_total miss"]
+	o.Parts = append(o.Parts, part{Name: "memory of JWTs", Figures: fmt.Sprintf("tokens: %.0f, %.1f MiB; lookups that found theirs: %s",
+		gauges["extauthz_remembered_tokens"], gauges["extauthz_remembered_bytes"]/(1<<20), percent(hits, hits+misses))})
+	keys, _ := p.authorizer.Keys()
+	for _, key := range keys {
+		o.Keys = append(o.Keys, keyRow{key, now.Sub(key.Since).Round(time.Second).String()})
+	}
+	p.render(w, "overview", o)
+}
+
+func figuresOf(name string, gauges map[string]float64) string {
+	switch name {
+	case "jwks":
+		if gauges["extauthz_jwks_age_seconds"] < 0 {
+			return "never fetched"
+		}
+		return fmt.Sprintf("usable keys: %.0f, fetched %.0f s ago", gauges["extauthz_jwks_keys"], gauges["extauthz_jwks_age_seconds"])
+	case "database":
+		return fmt.Sprintf("connections: %.0f, busy: %.0f; checks that wait: %.0f", gauges["extauthz_database_connections"],
+			gauges["extauthz_database_connections_busy"], gauges["extauthz_database_waiting_checks"])
+	}
+	return ""
+}
+
+// draw makes a stacked bar a minute.
+func (o *overview) draw(minutes []minute) {
+	const width, height = 720.0, 120.0
+	peak := 1.0
+	for _, m := range minutes {
+		peak = max(peak, m.allow+m.deny+m.unavailable)
+	}
+	o.Peak = fmt.Sprintf("%.0f", peak)
+	step := width / (historySteps + 1)
+	for i, m := range minutes {
+		x, y := float64(i+historySteps+1-len(minutes))*step, height
+		for _, layer := range []struct {
+			class string
+			count float64
+		}{{"allow", m.allow}, {"deny", m.deny}, {"down", m.unavailable}} {
+			if layer.count == 0 {
+				continue
+			}
+			tall := max(layer.count/peak*height, 1)
+			y -= tall
+			o.Bars = append(o.Bars, bar{round(x), round(y), round(step - 1), round(tall), layer.class,
+				fmt.Sprintf("%s UTC: %.0f allowed, %.0f refused, %.0f not checked", m.start.UTC().Format("15:04"), m.allow, m.deny, m.unavailable)})
+		}
+	}
+}
+
+func round(v float64) float64 { return math.Round(v*100) / 100 }
+
+// count adds up outcomes, methods and reasons.
+func (o *overview) count(hour *window) {
+	outcomes, methods, reasons, all := map[string]float64{}, map[string]float64{}, map[string]float64{}, 0.0
+	for s, count := range hour.to.checks {
+		count -= hour.from.checks[s]
+		outcomes[s.outcome] += count
+		all += count
+		if s.outcome == "allow" {
+			methods[s.method] += count
+		} else {
+			reasons[s.reason] += count
+		}
+	}
+	for _, row := range []struct{ class, outcome, name string }{{"allow", "allow", "allowed"}, {"deny", "deny", "refused"}, {"down", "unavailable", "not checked (503)"}} {
+		o.Outcomes = append(o.Outcomes, counted{row.class, row.name, fmt.Sprintf("%.0f", outcomes[row.outcome]), percent(outcomes[row.outcome], all)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(methods)) {
+		if methods[name] > 0 {
+			o.Methods = append(o.Methods, counted{Name: name, Count: fmt.Sprintf("%.0f", methods[name])})
+		}
+	}
+	for _, fact := range extauthz.Facts() {
+		if count := reasons[string(fact.Reason)]; count > 0 {
+			o.Reasons = append(o.Reasons, reasoned{fact, fmt.Sprintf("%.0f", count)})
+		}
+	}
+	slices.SortStableFunc(o.Reasons, func(a, b reasoned) int {
+		return int(math.Copysign(1, reasons[string(b.Reason)]-reasons[string(a.Reason)]))
+	})
+}
+
+func percent(part, whole float64) string {
+	if whole == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f %%", 100*part/whole)
+}
+
+// time lists the slowest part first.
+func (o *overview) time(hour *window) {
+	since := map[string]distribution{}
+	for name, d := range hour.to.durations {
+		if d = d.minus(hour.from.durations[name]); d.count > 0 {
+			since[name] = d
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(since), func(a, b string) int {
+		slower := since[b].below(0.99) - since[a].below(0.99)
+		if slower == 0 || math.IsNaN(slower) {
+			return strings.Compare(a, b)
+		}
+		return int(math.Copysign(1, slower))
+	})
+	for _, name := range names {
+		d := since[name]
+		o.Durations = append(o.Durations, lasted{name, fmt.Sprintf("%.0f", d.count), seconds(d.sum / d.count), seconds(d.below(0.5)), seconds(d.below(0.99))})
+	}
+}
+
+func seconds(value float64) string {
+	switch {
+	case math.IsInf(value, 1):
+		return "more"
+	case value < 1:
+		return fmt.Sprintf("%.3g ms", value*1e3)
+	}
+	return fmt.Sprintf("%.3g s", value)
+}
+
+// explained is the second page.
+type explained struct {
+	head
+	Verdict, Class string
+	Steps          []stepRow
+}
+
+type stepRow struct{ Name, Class, Outcome, Found, Meaning, Mend string }
+
+// explain judges what the form sent. It says nothing to any log, and shows nothing of the credential that is secret.
+func (p *page) explain(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "the form cannot be read; a credential has 64 KiB at most", http.StatusBadRequest)
+		return
+	}
+	e := &explained{}
+	parse := extauthz.ParseBearer
+	if r.PostForm.Get("kind") == "cookie" {
+		parse = extauthz.ParseCookie
+	}
+	text, err := credentialText(r.PostForm.Get("credential"), strings.NewReader(""))
+	if err != nil {
+		e.Verdict, e.Class = "there is no credential", "deny"
+		p.render(w, "explain", e)
+		return
+	}
+	credential, err := parse(text)
+	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
+		e.add(extauthz.Step{Name: denial.Step, Denial: denial, Reached: true})
+		e.judge(extauthz.Explanation{Denial: denial})
+		p.render(w, "explain", e)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	explanation := p.authorizer.Explain(ctx, credential)
+	for _, step := range explanation.Steps {
+		e.add(step)
+	}
+	e.judge(explanation)
+	p.render(w, "explain", e)
+}
+
+func (e *explained) add(step extauthz.Step) {
+	switch {
+	case step.Denial != nil:
+		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", step.Denial.Error(), step.Denial.Meaning, step.Denial.Mend})
+	case step.Reached:
+		e.Steps = append(e.Steps, stepRow{step.Name, "allow", "ok", step.Found, "", ""})
+	default:
+		e.Steps = append(e.Steps, stepRow{step.Name, "faint", "not reached", "", "", ""})
+	}
+}
+
+func (e *explained) judge(explanation extauthz.Explanation) {
+	switch denial := explanation.Denial; {
+	case denial == nil:
+		e.Verdict, e.Class = "allow, as "+explanation.Identity.Subject+" by "+string(explanation.Identity.Method), "allow"
+	case denial.Status == http.StatusServiceUnavailable:
+		e.Verdict, e.Class = fmt.Sprintf("not checked: %d %s (%s)", denial.Status, denial.Detail, denial.Reason), "down"
+	default:
+		e.Verdict, e.Class = fmt.Sprintf("deny: %d %s (%s)", denial.Status, denial.Detail, denial.Reason), "deny"
+	}
+}
