@@ -46,7 +46,7 @@ $(GOVULNCHECK):
 
 lint: $(STATICCHECK) $(GOVULNCHECK) ## gofmt, go vet, staticcheck, and govulncheck where its database can be reached
 	@echo "gofmt, go vet, staticcheck, govulncheck"
-	@unformatted=$$(gofmt -l cmd envoy extauthz); test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l cmd envoy extauthz k8s); test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	@go vet ./...
 	@$(STATICCHECK) ./...
 	@output=$$($(GOVULNCHECK) ./... 2>&1); status=$$?; \

@@ -2,7 +2,6 @@ package extauthz
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -155,39 +154,6 @@ func sampleCount(family *dto.MetricFamily) (count uint64) {
 		count += metric.GetHistogram().GetSampleCount()
 	}
 	return count
-}
-
-// metricsPage is docs/metrics.md as the registry has it.
-func metricsPage(t *testing.T) string {
-	registry := prometheus.NewRegistry()
-	startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: sessionsDatabase(t), Metrics: registry})
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var page strings.Builder
-	page.WriteString(`# Metrics
-
-What ` + "`/metrics`" + ` of the admin listener tells, beside Go's own and the process's. Histograms have classic buckets and native ones. No label has a
-value that a client can choose; the reasons are those of [reasons.md](reasons.md).
-
-This page is made from the code by ` + "`UPDATE_DOCS=1 go test -run TestMetricsPage ./extauthz`" + `.
-
-| metric | type | labels | meaning |
-|---|---|---|---|
-`)
-	for _, family := range families {
-		var labels []string
-		for _, pair := range family.GetMetric()[0].GetLabel() {
-			labels = append(labels, "`"+pair.GetName()+"`")
-		}
-		fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n", family.GetName(), strings.ToLower(family.GetType().String()), strings.Join(labels, ", "), family.GetHelp())
-	}
-	return page.String()
-}
-
-func TestMetricsPage(t *testing.T) {
-	checkPage(t, "../docs/metrics.md", "TestMetricsPage", metricsPage(t))
 }
 
 func BenchmarkCount(b *testing.B) {

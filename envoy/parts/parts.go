@@ -98,7 +98,7 @@ func (in *Installer) Python(name, title, requirements string) (string, error) {
 }
 
 // GoProgram returns the path of a program of a Go module, built from its source.
-func (in *Installer) GoProgram(name, module, version, pkg string) (string, error) {
+func (in *Installer) GoProgram(name, module, version, pkg string, flags ...string) (string, error) {
 	folder := in.folder(name)
 	program := filepath.Join(folder, name)
 	return program, in.once(name, name+" "+version+" (compiling it takes a minute)", module+"@"+version, func() error {
@@ -107,7 +107,8 @@ func (in *Installer) GoProgram(name, module, version, pkg string) (string, error
 		if err := os.WriteFile(filepath.Join(folder, "go.mod"), []byte(description), 0o644); err != nil {
 			return err
 		}
-		return in.command(folder, "go", "build", "-mod=mod", "-o", program, module+"/"+pkg)
+		build := append([]string{"build", "-mod=mod", "-o", program}, flags...)
+		return in.command(folder, "go", append(build, module+"/"+pkg)...)
 	})
 }
 

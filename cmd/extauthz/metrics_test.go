@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"extauthz/envoy/parts"
+)
+
+// metricsPage is docs/metrics.md as a server with everything turned on has it.
+func metricsPage(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	authority, err := parts.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key, err := authority.Issue(time.Now().Add(time.Hour), "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key} {
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	jwks, _ := newIssuer(t)
+	_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "JWKS_URL": jwks.URL, "DATABASE_URL": "postgresql://nobody@127.0.0.1:" + closedPort(t) + "/none",
+		"EXTAUTHZ_TLS_CERT_FILE": folder + "/tls.crt", "EXTAUTHZ_TLS_KEY_FILE": folder + "/tls.key", "EXTAUTHZ_AUDIT_LOG": folder + "/audit.log"})
+	response, err := http.Get("http://" + admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page strings.Builder
+	page.WriteString(`# Metrics
+
+What ` + "`/metrics`" + ` of the admin listener tells, beside Go's own and the process's. Histograms have classic buckets and native ones. No label has a
+value that a client can choose; the reasons are those of [reasons.md](reasons.md). A Grafana dashboard and alert rules are in
+[k8s/monitoring](../k8s/monitoring), and what to do at each alert in the [runbook](runbook.md).
+
+This page is made from the code by ` + "`UPDATE_DOCS=1 go test -run TestMetricsPage ./cmd/extauthz`" + `.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+`)
+	for _, name := range slices.Sorted(maps.Keys(families)) {
+		if !strings.HasPrefix(name, "extauthz_") {
+			continue
+		}
+		family := families[name]
+		var labels []string
+		for _, pair := range family.GetMetric()[0].GetLabel() {
+			labels = append(labels, "`"+pair.GetName()+"`")
+		}
+		slices.Sort(labels)
+		fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n", name, strings.ToLower(family.GetType().String()), strings.Join(labels, ", "), family.GetHelp())
+	}
+	return page.String()
+}
+
+func TestMetricsPage(t *testing.T) {
+	const path = "../../docs/metrics.md"
+	want := metricsPage(t)
+	if os.Getenv("UPDATE_DOCS") != "" {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what the code says; run UPDATE_DOCS=1 go test -run TestMetricsPage ./cmd/extauthz", path)
+	}
+}
