@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -144,6 +145,9 @@ type mesh struct {
 	folder     string
 
 	collector *collector // of tracing.yaml
+
+	mu   sync.Mutex
+	sent []string // every credential that went through Envoy
 }
 
 // authority signs the certificates of the tests, and their HTTP client trusts it.
@@ -217,8 +221,9 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 		settings = append([]string{"EXTAUTHZ_TLS_CERT_FILE=" + certificates + "/tls.crt", "EXTAUTHZ_TLS_KEY_FILE=" + certificates + "/tls.key",
 			"EXTAUTHZ_TLS_CLIENT_CA_FILE=" + certificates + "/ca.crt", "EXTAUTHZ_TLS_CLIENT_NAMES=envoy.example.com"}, settings...)
 	}
+	t.Cleanup(func() { m.checkLogs(t) })
 	m.settings = append([]string{
-		"EXTAUTHZ_LISTEN=" + m.listen, "BETTER_AUTH_URL=" + m.issuerURL, "BETTER_AUTH_SECRET=" + secret,
+		"EXTAUTHZ_AUDIT_LOG=stdout", "EXTAUTHZ_LISTEN=" + m.listen, "BETTER_AUTH_URL=" + m.issuerURL, "BETTER_AUTH_SECRET=" + secret,
 		"DATABASE_URL=" + m.database, "EXTAUTHZ_LOG_LEVEL=debug",
 	}, settings...)
 	m.startExtauthz(t)
@@ -254,6 +259,28 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 		return m.get(t, "/api/me", nil).status == http.StatusUnauthorized
 	})
 	return m
+}
+
+// checkLogs wants none of the credentials that were sent in what extauthz has written, at the lowest level and in the audit log.
+func (m *mesh) checkLogs(t *testing.T) {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(m.folder, "extauthz.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(log, []byte(`"level":"DEBUG"`)) || !bytes.Contains(log, []byte(`"outcome":`)) {
+		t.Error("the log shows no allowed check, or no audit record")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, credential := range append(m.sent, secret) {
+		// A piece of it would be too much, too.
+		for piece := range strings.FieldsFuncSeq(credential, func(r rune) bool { return strings.ContainsRune(". ;=%", r) }) {
+			if len(piece) >= 24 && bytes.Contains(log, []byte(piece)) {
+				t.Errorf("the log holds a piece of a credential: %s…", piece[:6])
+			}
+		}
+	}
 }
 
 func (m *mesh) startExtauthz(t *testing.T) {
@@ -294,6 +321,13 @@ func (m *mesh) get(t *testing.T, path string, header map[string]string) answer {
 
 func (m *mesh) send(t *testing.T, method, path string, header map[string]string, body string) answer {
 	t.Helper()
+	m.mu.Lock()
+	for _, name := range []string{"Authorization", "Cookie"} {
+		if !slices.Contains(m.sent, header[name]) {
+			m.sent = append(m.sent, header[name])
+		}
+	}
+	m.mu.Unlock()
 	return send(t, method, m.url+path, header, body)
 }
 

@@ -72,11 +72,14 @@ func Start(name, folder string, env []string, command *exec.Cmd) (*Process, erro
 func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Stop asks the program to end, by SIGTERM, and after five seconds makes it. It returns how it ended.
-func (p *Process) Stop() error {
+func (p *Process) Stop() error { return p.StopWithin(5 * time.Second) }
+
+// StopWithin is [Process.Stop] with another patience.
+func (p *Process) StopWithin(patience time.Duration) error {
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		_ = p.command.Process.Kill()
 		<-p.done
 	}

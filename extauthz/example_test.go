@@ -1,0 +1,85 @@
+package extauthz_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"extauthz/extauthz"
+)
+
+// An authorizer in a gRPC server of one's own, and a check as Envoy would send it.
+func Example() {
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"keys":[]}`) }))
+	defer issuer.Close()
+	issuerURL := issuer.URL
+
+	// embedding:begin
+	authorizer, err := extauthz.New(extauthz.Config{
+		Issuer:    issuerURL, // Better Auth's base URL
+		Audiences: []string{"https://api.example.com"},
+	})
+	if err != nil {
+		log.Fatal(err) // a *extauthz.ConfigError names the field, the fault and the mend
+	}
+
+	// Until ctx ends it fetches the keys and, where a DatabaseURL is set, keeps connections to PostgreSQL.
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go authorizer.Run(ctx)
+
+	// The options bring the codec that makes a check cheap; your own options go beside them.
+	server := grpc.NewServer(extauthz.ServerOptions()...)
+	authorizer.Register(server)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	go server.Serve(listener)
+	defer server.GracefulStop()
+	// embedding:end
+
+	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer connection.Close()
+	answer, err := authv3.NewAuthorizationClient(connection).Check(ctx, &authv3.CheckRequest{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(answer.GetDeniedResponse().GetStatus().GetCode(), answer.GetDeniedResponse().GetBody())
+	// Output: Unauthorized {"detail":"Not authenticated: Missing Authorization header"}
+}
+
+// docs/embedding.md has the example's code as it is compiled and run here.
+func TestEmbeddingPage(t *testing.T) {
+	source, err := os.ReadFile("example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, code, _ := strings.Cut(string(source), "// embedding:begin\n")
+	code, _, _ = strings.Cut(code, "\t// embedding:end")
+	var want strings.Builder
+	for line := range strings.Lines(code) {
+		want.WriteString(strings.TrimPrefix(line, "\t"))
+	}
+	page, err := os.ReadFile("../docs/embedding.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), "```go\n"+want.String()+"```\n") {
+		t.Errorf("docs/embedding.md does not show\n%s", want.String())
+	}
+}
