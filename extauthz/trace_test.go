@@ -25,7 +25,7 @@ func newRecorder(t *testing.T) (*tracetest.SpanRecorder, *sdktrace.TracerProvide
 func attributesOf(span sdktrace.ReadOnlySpan) map[attribute.Key]string {
 	found := map[attribute.Key]string{}
 	for _, a := range span.Attributes() {
-		found[a.Key] = a.Value.Emit()
+		found[a.Key] = a.Value.String()
 	}
 	return found
 }
