@@ -22,8 +22,9 @@ const (
 	maxBatch = 512
 	// maxPatience bounds how long a query that is under way keeps the next one waiting.
 	maxPatience = 10 * time.Millisecond
-	// maxWaiting bounds how many checks wait for a connection; past it they are answered with 503 at once.
-	maxWaiting = 1 << 16
+	// maxWaiting bounds how many checks wait for a connection; past it they are answered with 503 at once. Each takes
+	// some 10 KiB meanwhile.
+	maxWaiting = 1 << 13
 	// discoveryInterval is the time between two looks at a database that is down or does not fit.
 	discoveryInterval = time.Second
 	// discoveryTimeout is the time for one look at the catalogue.
@@ -126,7 +127,7 @@ func (d *database) session(ctx context.Context, token string) (*sessionRow, erro
 	select {
 	case d.waiting <- l:
 	default:
-		return nil, unavailable(ReasonDatabaseUnavailable, errors.New("too many checks wait for the database"))
+		return nil, unavailable(ReasonOverloaded, errors.New("too many checks wait for the database"))
 	}
 	select {
 	case <-l.done:

@@ -40,6 +40,7 @@ const (
 	ReasonJWKSUnavailable       Reason = "jwks_unavailable"
 	ReasonDatabaseUnavailable   Reason = "database_unavailable"
 	ReasonTimeBudgetSpent       Reason = "time_budget_spent"
+	ReasonOverloaded            Reason = "overloaded"
 	ReasonInternalError         Reason = "internal_error"
 	ReasonBadRouteSettings      Reason = "bad_route_settings"
 	ReasonMethodRefused         Reason = "method_refused"
@@ -163,6 +164,9 @@ var facts = []Fact{
 	{ReasonTimeBudgetSpent, http.StatusServiceUnavailable, detailUnavailable, StepRow,
 		"The check's time budget (400 ms, or less when the caller's deadline is nearer) ran out before there was an answer.",
 		"Look for a slow database or issuer. In Envoy, give the filter a timeout of 0.5 s."},
+	{ReasonOverloaded, http.StatusServiceUnavailable, detailUnavailable, StepRow,
+		"More checks wait for the database, for the JWKS or for their signature's turn than can be answered in time, so this one was not begun. JWTs whose signature is remembered go before.",
+		"Give the server more CPU or more replicas. Where the log's `client` shows a few addresses with made-up tokens, rate-limit them in Envoy."},
 	{ReasonInternalError, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
 		"A fault of this server; the request was refused.",
 		"Report it with the log line."},

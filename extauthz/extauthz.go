@@ -166,7 +166,7 @@ func New(config Config) (*Authorizer, error) {
 	a.expected[KindJWT] = expectations{issuers, config.Audiences, jwksLeeway}
 	a.expected[KindHS256] = expectations{issuers, config.Audiences, 0}
 	a.verifiers = chain{
-		KindJWT:     &jwksVerifier{a.keys, a.memory, a.expected[KindJWT], config.Now},
+		KindJWT:     &jwksVerifier{a.keys, newGate(), a.memory, a.expected[KindJWT], config.Now},
 		KindHS256:   &secretVerifier{a.secrets, a.memory, a.expected[KindHS256], config.Now},
 		KindSession: &sessionVerifier{a.secrets, a.database, config.Now},
 	}

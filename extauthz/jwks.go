@@ -12,6 +12,7 @@ const jwksLeeway = 60 * time.Second
 // jwksVerifier judges JWTs by the issuer's published keys (RFC 7519 §7.2, RFC 7517).
 type jwksVerifier struct {
 	keys     *remoteKeySet
+	gate     *gate
 	memory   *memory
 	expected expectations
 	now      func() time.Time
@@ -42,7 +43,12 @@ func (v *jwksVerifier) verifySignature(ctx context.Context, token *jwt) (*key, e
 		return nil, denyDiffering(ReasonUnusableKey, "a key that is "+key.fault, "a key that may verify tokens")
 	case key.algorithm != token.algorithm:
 		return nil, denyDiffering(ReasonKeyAlgorithmMismatch, strconv.QuoteToASCII(token.algorithm), strconv.QuoteToASCII(key.algorithm))
-	case !key.verify(token.signed, token.signature):
+	}
+	fits, err := v.gate.pass(ctx, func() bool { return key.verify(token.signed, token.signature) })
+	switch {
+	case err != nil:
+		return nil, err
+	case !fits:
 		return nil, deny(ReasonBadSignature)
 	}
 	return key, nil

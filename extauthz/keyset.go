@@ -23,6 +23,7 @@ const (
 	fetchSpacing    = 250 * time.Millisecond // between the starts of any two fetches: four a second at most
 	fetchTimeout    = 3 * time.Second        // of one fetch, from its start to the last byte
 	maxKeySetAge    = 24 * time.Hour         // how long keys count while the issuer cannot be reached
+	maxAwaiting     = 1 << 12                // checks that wait for a fetch; past it they are answered with 503 at once
 	maxDocument     = 1 << 20                // bytes of a JWKS document
 	maxRetryAfter   = 5 * time.Minute        // the longest that an issuer's Retry-After is believed
 )
@@ -45,7 +46,8 @@ type remoteKeySet struct {
 	tracing *tracing
 	state   partState
 
-	current atomic.Pointer[keySet] // nil until the first fetch succeeds
+	awaiting atomic.Int64           // checks that wait for a fetch
+	current  atomic.Pointer[keySet] // nil until the first fetch succeeds
 
 	mu      sync.Mutex
 	waiting *fetch // collects the checks that wait for a fetch which has not begun; guarded by mu
@@ -95,6 +97,10 @@ func (s *remoteKeySet) isCurrent(k *key, now time.Time) bool {
 
 // await joins the next fetch and waits for its end.
 func (s *remoteKeySet) await(ctx context.Context) error {
+	defer s.awaiting.Add(-1)
+	if s.awaiting.Add(1) > maxAwaiting {
+		return unavailable(ReasonOverloaded, errors.New("too many checks wait for the JWKS"))
+	}
 	asked := s.tracing.now()
 	s.mu.Lock()
 	next := s.waiting

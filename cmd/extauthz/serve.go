@@ -158,6 +158,7 @@ func tuneCollector(getenv func(string) string, remembered int) {
 
 // Bounds of one connection. Messages are bounded by grpc-go's default, 4 MiB, which is more than Envoy's largest headers.
 const (
+	handshakeTimeout    = 10 * time.Second // for TLS and HTTP/2 to begin
 	maxStreams          = 16 << 10         // checks in flight
 	maxMetadata         = 16 << 10         // bytes of gRPC's own headers; a client's are in the message
 	connectionAgeGrace  = 10 * time.Second // for checks that are in flight when a connection is too old
@@ -186,7 +187,7 @@ func (s *servers) newGRPC(maxConnectionAge time.Duration) *grpc.Server {
 	if maxConnectionAge > 0 {
 		parameters.MaxConnectionAge, parameters.MaxConnectionAgeGrace = maxConnectionAge, connectionAgeGrace
 	}
-	options := append(extauthz.ServerOptions(),
+	options := append(extauthz.ServerOptions(), grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxMetadata), grpc.KeepaliveParams(parameters),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minKeepaliveOfPeers, PermitWithoutStream: true}))
 	if s.certificates != nil {

@@ -1,0 +1,94 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// As many verifications run at once as there are turns; the others wait, or are shed where the wait would be too long.
+func TestGate(t *testing.T) {
+	g := &gate{turns: make(chan struct{}, 2)}
+	var running, most atomic.Int64
+	var work sync.WaitGroup
+	for range 50 {
+		work.Go(func() {
+			fits, err := g.pass(t.Context(), func() bool {
+				now := running.Add(1)
+				for known := most.Load(); now > known && !most.CompareAndSwap(known, now); known = most.Load() {
+				}
+				time.Sleep(time.Millisecond)
+				running.Add(-1)
+				return true
+			})
+			if err != nil || !fits {
+				t.Errorf("%t %v", fits, err)
+			}
+		})
+	}
+	work.Wait()
+	if most.Load() > 2 || len(g.turns) != 0 || g.waiting.Load() != 0 {
+		t.Errorf("%d at once; %d turns and %d waiting are left", most.Load(), len(g.turns), g.waiting.Load())
+	}
+}
+
+// reasonOf is the reason of a denial, empty for none.
+func reasonOf(err error) Reason {
+	if denial, ok := errors.AsType[*Denial](err); ok {
+		return denial.Reason
+	}
+	return ""
+}
+
+func TestGateSheds(t *testing.T) {
+	g := &gate{turns: make(chan struct{}, 1)}
+	g.usual.Store(int64(maxQueue / 3))
+	held, release := make(chan struct{}), make(chan struct{})
+	go g.pass(t.Context(), func() bool { close(held); <-release; return true })
+	<-held
+	ctx, cancel := context.WithCancel(t.Context())
+	outcomes := make(chan Reason)
+	for waiting := int64(1); waiting <= 3; waiting++ {
+		go func() {
+			_, err := g.pass(ctx, func() bool { return true })
+			outcomes <- reasonOf(err)
+		}()
+		eventually(t, "the next to wait", func() bool { return g.waiting.Load() == waiting })
+	}
+	if _, err := g.pass(ctx, func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonOverloaded {
+		t.Errorf("%v, want it shed", err)
+	}
+	cancel()
+	for range 3 {
+		if reason := <-outcomes; reason != ReasonTimeBudgetSpent {
+			t.Errorf("reason %q of one that waited in vain", reason)
+		}
+	}
+	close(release)
+	if fits, err := g.pass(t.Context(), func() bool { return false }); fits || err != nil {
+		t.Errorf("%t %v after the flood", fits, err)
+	}
+}
+
+// A panic in a verification gives its turn back.
+func TestGateSurvivesPanic(t *testing.T) {
+	g := &gate{turns: make(chan struct{}, 1)}
+	func() {
+		defer func() { recover() }()
+		g.pass(t.Context(), func() bool { panic("odd key") })
+	}()
+	if fits, err := g.pass(t.Context(), func() bool { return true }); !fits || err != nil {
+		t.Errorf("%t %v", fits, err)
+	}
+}
+
+func BenchmarkGate(b *testing.B) {
+	g := newGate()
+	b.ReportAllocs()
+	for b.Loop() {
+		g.pass(context.Background(), func() bool { return true })
+	}
+}
