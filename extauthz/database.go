@@ -138,7 +138,7 @@ func (d *database) session(ctx context.Context, token string) (*sessionRow, erro
 		return l.row, nil
 	case <-ctx.Done():
 		d.tracing.queried(ctx, asked, d.tracing.now(), 0, ctx.Err())
-		return nil, unavailable(ReasonTimeBudgetSpent, errors.New("waiting for the database"))
+		return nil, givenUp(ctx, "the database")
 	}
 }
 

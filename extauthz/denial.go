@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -41,6 +42,7 @@ const (
 	ReasonDatabaseUnavailable   Reason = "database_unavailable"
 	ReasonTimeBudgetSpent       Reason = "time_budget_spent"
 	ReasonOverloaded            Reason = "overloaded"
+	ReasonCancelled             Reason = "cancelled"
 	ReasonInternalError         Reason = "internal_error"
 	ReasonBadRouteSettings      Reason = "bad_route_settings"
 	ReasonMethodRefused         Reason = "method_refused"
@@ -167,6 +169,9 @@ var facts = []Fact{
 	{ReasonOverloaded, http.StatusServiceUnavailable, detailUnavailable, StepRow,
 		"More checks wait for the database, for the JWKS or for their signature's turn than can be answered in time, so this one was not begun. JWTs whose signature is remembered go before.",
 		"Give the server more CPU or more replicas. Where the log's `client` shows a few addresses with made-up tokens, rate-limit them in Envoy."},
+	{ReasonCancelled, http.StatusServiceUnavailable, detailUnavailable, StepRow,
+		"Envoy gave the check up before there was an answer, as it does when its client goes away. Nobody got the answer.",
+		"Nothing, unless there are many: then see what the checks wait for."},
 	{ReasonInternalError, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
 		"A fault of this server; the request was refused.",
 		"Report it with the log line."},
@@ -217,6 +222,15 @@ func denyDiffering(reason Reason, got, want string) *Denial {
 // unavailable is the denial of what could not be checked: always 503, never 401 and never allow.
 func unavailable(reason Reason, cause error) *Denial {
 	return &Denial{Fact: factOf[reason], cause: cause}
+}
+
+// givenUp is the denial of a check whose context ended while it waited: its budget is spent, or Envoy gave it up.
+func givenUp(ctx context.Context, waitingFor string) *Denial {
+	cause := errors.New("waiting for " + waitingFor)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return unavailable(ReasonCancelled, cause)
+	}
+	return unavailable(ReasonTimeBudgetSpent, cause)
 }
 
 // denialOf turns any verifier's error into the one answer it stands for.

@@ -50,6 +50,6 @@ func (g *gate) wait(ctx context.Context) error {
 	case g.turns <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return unavailable(ReasonTimeBudgetSpent, errors.New("waiting for a signature to be verified"))
+		return givenUp(ctx, "a signature to be verified")
 	}
 }

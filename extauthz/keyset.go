@@ -119,7 +119,7 @@ func (s *remoteKeySet) await(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		s.tracing.fetched(ctx, asked, s.tracing.now(), s.shown, ctx.Err())
-		return unavailable(ReasonTimeBudgetSpent, errors.New("waiting for the JWKS"))
+		return givenUp(ctx, "the JWKS")
 	}
 }
 

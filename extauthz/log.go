@@ -15,6 +15,9 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 		level, message = slog.LevelInfo, "denied"
 	case outcomeUnavailable:
 		level, message = slog.LevelWarn, "not checked"
+		if d.denial.Reason == ReasonCancelled {
+			level = slog.LevelDebug // nobody waits for the answer, so it is no outage
+		}
 	}
 	if a.shadow != ShadowOff && d.denial != nil {
 		message = "would be " + message + ", but shadow mode allows everything"

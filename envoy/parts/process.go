@@ -86,6 +86,13 @@ func (p *Process) StopWithin(patience time.Duration) error {
 	return p.err
 }
 
+// Kill ends the program at once, and waits until it is gone.
+func (p *Process) Kill() error {
+	err := p.command.Process.Kill()
+	<-p.done
+	return err
+}
+
 // Signal sends the program a signal.
 func (p *Process) Signal(signal os.Signal) error { return p.command.Process.Signal(signal) }
 
