@@ -13,7 +13,7 @@ GOVULNCHECK := .parts/govulncheck-v1.9.0/govulncheck
 # A count and not a time: with a time, go test may report its own deadline as a failure.
 FUZZTIME ?= 300000x
 
-.PHONY: help build demo demo-check test lint fuzz bench tools clean
+.PHONY: help build demo demo-check test lint fuzz bench reliability faults floods soak tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -61,6 +61,23 @@ fuzz: ## each fuzz target for FUZZTIME, a count of executions (300000x)
 bench: tools ## what a check costs, against other ways; writes docs/performance.md
 	@go build -o .parts/bin/bench ./envoy/bench
 	@exec .parts/bin/bench
+
+reliability: tools ## every fault and every flood, on real parts, within fifteen minutes; writes docs/reliability.md
+	@go build -o .parts/bin/reliability ./envoy/reliability
+	@exec .parts/bin/reliability
+
+faults: tools ## what extauthz depends on breaks under load; SHORT=1 for those that matter most
+	@go build -o .parts/bin/reliability ./envoy/reliability
+	@exec .parts/bin/reliability -what faults $(if $(SHORT),-short)
+
+floods: tools ## what clients can send to harm others; SHORT=1 for those that matter most
+	@go build -o .parts/bin/reliability ./envoy/reliability
+	@exec .parts/bin/reliability -what floods $(if $(SHORT),-short)
+
+SOAK ?= 20m
+soak: tools ## mixed load for SOAK (20m) with a fault each minute
+	@go build -o .parts/bin/reliability ./envoy/reliability
+	@exec .parts/bin/reliability -soak $(SOAK)
 
 tools: # says by name what is missing
 	@missing=; \

@@ -49,23 +49,28 @@ func TestGateSheds(t *testing.T) {
 	held, release := make(chan struct{}), make(chan struct{})
 	go g.pass(t.Context(), func() bool { close(held); <-release; return true })
 	<-held
-	ctx, cancel := context.WithCancel(t.Context())
+	givenUp, giveUp := context.WithCancel(t.Context())
 	outcomes := make(chan Reason)
 	for waiting := int64(1); waiting <= 3; waiting++ {
 		go func() {
-			_, err := g.pass(ctx, func() bool { return true })
+			_, err := g.pass(givenUp, func() bool { return true })
 			outcomes <- reasonOf(err)
 		}()
 		eventually(t, "the next to wait", func() bool { return g.waiting.Load() == waiting })
 	}
-	if _, err := g.pass(ctx, func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonOverloaded {
+	if _, err := g.pass(t.Context(), func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonOverloaded {
 		t.Errorf("%v, want it shed", err)
 	}
-	cancel()
+	giveUp()
 	for range 3 {
-		if reason := <-outcomes; reason != ReasonTimeBudgetSpent {
-			t.Errorf("reason %q of one that waited in vain", reason)
+		if reason := <-outcomes; reason != ReasonCancelled {
+			t.Errorf("reason %q of one that was given up", reason)
 		}
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if _, err := g.pass(late, func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonTimeBudgetSpent {
+		t.Errorf("%v of one whose time is spent", err)
 	}
 	close(release)
 	if fits, err := g.pass(t.Context(), func() bool { return false }); fits || err != nil {

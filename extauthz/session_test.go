@@ -103,7 +103,7 @@ func TestChecksShareQueries(t *testing.T) {
 	checks.Go(func() { // one that has given up asks for nothing
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := d.session(ctx, "given-up"); denialOf(err).Reason != ReasonTimeBudgetSpent {
+		if _, err := d.session(ctx, "given-up"); denialOf(err).Reason != ReasonCancelled {
 			t.Errorf("given up: %v", err)
 		}
 		close(given)

@@ -18,7 +18,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.short, "short", false, "the faults that matter most, each for a shorter time; nothing is written")
 	flag.StringVar(&o.only, "only", "", "the faults or floods with this in their name; nothing is written")
-	flag.DurationVar(&o.soak, "soak", 0, "mixed load for so long, with a fault or a rotation each minute")
+	flag.DurationVar(&o.soak, "soak", 0, "mixed load for so long, with a fault each minute")
 	what := flag.String("what", "faults,floods", "faults, floods or both")
 	isFlood := flag.Bool("flood", false, "internal: be the process of a flood")
 	flag.Parse()
@@ -61,6 +61,9 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	report := &report{}
+	if o.short {
+		bound = patience
+	}
 	switch {
 	case o.soak > 0:
 		err = r.soak(o.soak, report)

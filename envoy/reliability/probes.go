@@ -162,5 +162,6 @@ func (p *probe) wrong(a *answer) string {
 	return ""
 }
 
-// bound is how long no check may last.
-const bound = 600 * time.Millisecond
+// bound is how long no check may last. The short run has another: it is for correctness, and on a machine that is
+// busy with others time must not decide.
+var bound = 600 * time.Millisecond
