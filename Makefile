@@ -13,7 +13,7 @@ GOVULNCHECK := .parts/govulncheck-v1.9.0/govulncheck
 # A count and not a time: with a time, go test may report its own deadline as a failure.
 FUZZTIME ?= 300000x
 
-.PHONY: help build demo demo-check test lint fuzz bench reliability faults floods soak tools clean
+.PHONY: help build demo demo-check test lint fuzz fuzz-long bench reliability faults floods soak tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -55,8 +55,16 @@ lint: $(STATICCHECK) $(GOVULNCHECK) ## gofmt, go vet, staticcheck, and govulnche
 	else echo "govulncheck left out, it cannot run here: $$(grep -m1 '^govulncheck: ' <<<"$$output")"; fi
 
 fuzz: ## each fuzz target for FUZZTIME, a count of executions (300000x)
-	@for target in $$(grep -ho 'func Fuzz[A-Za-z]*' extauthz/*_test.go | cut -c6-); do \
+	@for target in $$(grep -ho 'func Fuzz[A-Za-z0-9]*' extauthz/*_test.go | cut -c6-); do \
 		echo "$$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./extauthz || exit 1; done
+
+FUZZMINUTES ?= 5
+fuzz-long: ## each fuzz target for at least FUZZMINUTES (5)
+	@for target in $$(grep -ho 'func Fuzz[A-Za-z0-9]*' extauthz/*_test.go | cut -c6-); do \
+		until=$$((SECONDS + 60 * $(FUZZMINUTES))); \
+		while [ $$SECONDS -lt $$until ]; do \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $(FUZZFLAGS) ./extauthz || exit 1; \
+		done; echo "$$target: at least $(FUZZMINUTES) minutes, nothing found"; done
 
 bench: tools ## what a check costs, against other ways; writes docs/performance.md
 	@go build -o .parts/bin/bench ./envoy/bench

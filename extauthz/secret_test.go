@@ -117,3 +117,22 @@ func TestRefreshWithdrawsKeysNow(t *testing.T) {
 		expectReason(t, checkToken(t, a, token), ReasonUnknownKey)
 	})
 }
+
+// FuzzSessionSignature: of all texts, one is the signature of a token.
+func FuzzSessionSignature(f *testing.F) {
+	secrets := &sharedSecrets{metrics: newMetrics(nil)}
+	secrets.replace([]byte(testSecret), nil)
+	whole := signedSession(liveToken, testSecret)
+	f.Add(liveToken, whole[len(liveToken)+1:])
+	f.Add(unknownToken, whole[len(liveToken)+1:])
+	f.Add(liveToken, "")
+	f.Fuzz(func(t *testing.T, token, signature string) {
+		err := secrets.verifySession(&Credential{Kind: KindSession, Token: token, Signature: signature})
+		if isRight := token+"."+signature == signedSession(token, testSecret); isRight != (err == nil) {
+			t.Fatalf("%q by %q: %v", token, signature, err)
+		}
+		if err != nil && reasonOf(err) != ReasonBadSignature {
+			t.Fatalf("%v", err)
+		}
+	})
+}

@@ -1,0 +1,170 @@
+package extauthz
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// addCredentials gives a fuzz target the credentials of the verdict table to start from.
+func addCredentials(f *testing.F, add func(header, value string)) {
+	for _, row := range verdictTable() {
+		for _, h := range row.headers {
+			if len(h.value) < 4096 {
+				add(h.name, h.value)
+			}
+		}
+	}
+}
+
+// FuzzFindCredential: a Bearer credential is what stands behind its scheme and nothing else; the cookie is found where net/http finds it.
+func FuzzFindCredential(f *testing.F) {
+	addCredentials(f, func(name, value string) {
+		if name == "cookie" {
+			f.Add("", value)
+		} else {
+			f.Add(value, "")
+		}
+	})
+	f.Fuzz(func(t *testing.T, authorization, cookies string) {
+		r := request{cookies: []string{cookies}}
+		if authorization != "" {
+			r.authorization = []string{authorization}
+		}
+		found, err := findCredential(&r, DefaultSessionCookie)
+		if err != nil {
+			if denialOf(err).Status != http.StatusUnauthorized {
+				t.Fatalf("%v", err)
+			}
+			return
+		}
+		if strings.Contains(authorization, ",") {
+			t.Fatalf("%q holds a comma and was read", authorization)
+		}
+		if !found.cookie {
+			scheme, rest := authorization, ""
+			if i := strings.Index(strings.ToLower(authorization), "bearer"); i >= 0 {
+				scheme, rest = authorization[:i], authorization[i+len("bearer"):]
+			}
+			if strings.Trim(scheme, " \t") != "" || strings.Trim(rest, " \t") != strings.Trim(found.text, " \t") {
+				t.Fatalf("%q was read as %q", authorization, found.text)
+			}
+			return
+		}
+		// A second parser finds a cookie of that name, with that value, wherever it reads the field at all.
+		for _, parsed := range (&http.Request{Header: http.Header{"Cookie": {cookies}}}).Cookies() {
+			if parsed.Name != DefaultSessionCookie && parsed.Name != securePrefix+DefaultSessionCookie {
+				continue
+			}
+			if parsed.Value == strings.Trim(found.text, `" `) || parsed.Value == found.text {
+				return
+			}
+		}
+		if _, err := ParseCookie(found.text); err == nil {
+			t.Fatalf("%q: the cookie %q is a credential, and net/http finds no such", cookies, found.text)
+		}
+	})
+}
+
+// FuzzParseBearer: what is taken for a credential is, put together again, what came.
+func FuzzParseBearer(f *testing.F) {
+	addCredentials(f, func(name, value string) {
+		if token, isBearer := bearerToken(value); name == "authorization" && isBearer {
+			f.Add(token)
+		}
+	})
+	f.Fuzz(func(t *testing.T, text string) {
+		credential, err := ParseBearer(text)
+		if err != nil {
+			if denial := denialOf(err); denial.Status != http.StatusUnauthorized {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		if credential.Cookie {
+			t.Fatalf("%q came by no cookie", text)
+		}
+		checkReassembles(t, text, &credential)
+	})
+}
+
+// FuzzParseCookie: a cookie is a signed session token or nothing.
+func FuzzParseCookie(f *testing.F) {
+	addCredentials(f, func(name, value string) {
+		if name == "cookie" {
+			f.Add(sessionCookie([]string{value}, DefaultSessionCookie))
+		}
+	})
+	f.Fuzz(func(t *testing.T, value string) {
+		credential, err := ParseCookie(value)
+		if err != nil {
+			return
+		}
+		if credential.Kind != KindSession || credential.Signature == "" || !credential.Cookie {
+			t.Fatalf("%q was read as %+v", value, credential)
+		}
+		if len(value) >= 2 && value[0] == '"' {
+			value = value[1 : len(value)-1]
+		}
+		checkReassembles(t, value, &credential)
+	})
+}
+
+func checkReassembles(t *testing.T, text string, credential *Credential) {
+	t.Helper()
+	whole := credential.Token
+	if credential.Signature != "" {
+		whole += "." + credential.Signature
+	}
+	if credential.Kind == KindSession {
+		decoded, err := url.PathUnescape(text)
+		if err != nil || !strings.Contains(text, "%") {
+			decoded = text
+		}
+		text = decoded
+	}
+	if whole != text {
+		t.Fatalf("%q was read as %q", text, whole)
+	}
+}
+
+// FuzzParseJWT: a token has one spelling, and its header says the same to a second parser.
+func FuzzParseJWT(f *testing.F) {
+	addCredentials(f, func(_, value string) {
+		if token, _ := bearerToken(value); isCompactJWS(token) {
+			f.Add(token)
+		}
+	})
+	f.Fuzz(func(t *testing.T, token string) {
+		parsed, err := parseJWT(token)
+		if err != nil {
+			return
+		}
+		if again := string(parsed.signed) + "." + base64URL.EncodeToString(parsed.signature); again != token {
+			t.Fatalf("%q is also %q", token, again)
+		}
+		header, payload, _ := strings.Cut(string(parsed.signed), ".")
+		if again := base64URL.EncodeToString(parsed.payload); again != payload {
+			t.Fatalf("the payload %q is also %q", payload, again)
+		}
+		decoded, err := base64URL.DecodeString(header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var second map[string]any
+		if err := json.NewDecoder(bytes.NewReader(decoded)).Decode(&second); err != nil {
+			t.Fatalf("%s was read, which encoding/json refuses: %v", decoded, err)
+		}
+		for name, got := range map[string]string{"alg": parsed.algorithm, "kid": parsed.keyID} {
+			if want, _ := second[name].(string); got != want {
+				t.Fatalf("%s: %s is %q, want %q", decoded, name, got, want)
+			}
+		}
+		if second["crit"] != nil || second["b64"] != nil {
+			t.Fatalf("%s insists on an extension", decoded)
+		}
+	})
+}
