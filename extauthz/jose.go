@@ -130,6 +130,9 @@ func (k *key) readPublic(raw jsontext.Value, algorithm string) error {
 		if bits := public.N.BitLen(); bits < minRSABits || bits > maxRSABits {
 			return fmt.Errorf("RSA with %d bits, not %d to %d", bits, minRSABits, maxRSABits)
 		}
+		if isROCA(public.N) {
+			return errors.New("RSA of a flawed generator, whose private keys can be found (CVE-2017-15361)")
+		}
 		fitting = []string{"RS256", "PS256"}
 	}
 	if len(fitting) == 0 {
@@ -143,6 +146,22 @@ func (k *key) readPublic(raw jsontext.Value, algorithm string) error {
 	}
 	k.public, k.algorithm = public, algorithm
 	return nil
+}
+
+// isROCA tells a modulus by the flawed generator of CVE-2017-15361: modulo each small prime it is a power of 65537. Of
+// other moduli one in two hundred million looks so.
+func isROCA(modulus *big.Int) bool {
+	for _, prime := range []int64{3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
+		101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167} {
+		remainder := new(big.Int).Mod(modulus, big.NewInt(prime)).Int64()
+		power := int64(1)
+		for power != remainder {
+			if power = power * 65537 % prime; power == 1 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // equal tells whether two keys would verify the same tokens.

@@ -73,6 +73,37 @@ func TestRememberedTokenNeedsItsKey(t *testing.T) {
 	})
 }
 
+// A clock that is set forth and back changes what is expired and what is too old, remembered or not, and breaks nothing.
+func TestClockGoesBackAndForth(t *testing.T) {
+	clock := &atomic.Int64{}
+	set := func(seconds int) { clock.Store(testNow.Add(time.Duration(seconds) * time.Second).UnixNano()) }
+	set(0)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t),
+		Now: func() time.Time { return time.Unix(0, clock.Load()) }})
+	tokens := []string{signers()["ed"].issue(goodClaims(nil)), hs256(goodClaims(nil)), liveToken} // good for 900 s, 900 s and 3,600 s
+	for range 2 {
+		for _, row := range []struct {
+			seconds int
+			want    [3]Reason
+		}{
+			{0, [3]Reason{}},
+			{930, [3]Reason{"", ReasonExpired, ""}}, // within the leeway, which is the JWKS's alone
+			{-40, [3]Reason{"", ReasonIssuedInFuture, ""}},
+			{1000, [3]Reason{ReasonExpired, ReasonExpired, ""}},
+			{-7 * 24 * 3600, [3]Reason{ReasonIssuedInFuture, ReasonIssuedInFuture, ""}},
+			{4000, [3]Reason{ReasonExpired, ReasonExpired, ReasonExpired}},
+			{0, [3]Reason{}},
+		} {
+			set(row.seconds)
+			for i, token := range tokens {
+				if reason := checkToken(t, a, token); reason != row.want[i] {
+					t.Errorf("%d s away, token %d: reason %q, want %q", row.seconds, i, reason, row.want[i])
+				}
+			}
+		}
+	}
+}
+
 // Keys that are too old are no keys, for a remembered token either.
 func TestRememberedTokenNeedsFreshKeys(t *testing.T) {
 	ed := signers()["ed"]

@@ -128,12 +128,14 @@ type secretVerifier struct {
 
 // Verify implements [Verifier].
 func (v *secretVerifier) Verify(_ context.Context, credential Credential) (Identity, error) {
-	token := &credential.jwt
-	signer, err := v.secrets.signer(KindHS256, v.secrets.formerForHS256, func(value secret) bool {
-		return hmac.Equal(value.mac(token.signed), token.signature)
-	})
+	signer, err := v.secrets.signer(KindHS256, v.secrets.formerForHS256, fitsHMAC(&credential.jwt))
 	if err != nil {
 		return Identity{}, err
 	}
 	return judgeClaims(&credential, signedBy{secret: signer}, v.memory, &v.expected, v.now())
+}
+
+// fitsHMAC tells of a secret whether the token is signed with it, in constant time.
+func fitsHMAC(token *jwt) func(secret) bool {
+	return func(value secret) bool { return hmac.Equal(value.mac(token.signed), token.signature) }
 }

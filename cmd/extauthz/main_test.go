@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -310,5 +311,19 @@ func TestReflection(t *testing.T) {
 	answer, err := stream.Recv()
 	if err != nil || !strings.Contains(answer.String(), "envoy.service.auth.v3.Authorization") {
 		t.Errorf("%v %v", answer, err)
+	}
+}
+
+// A secret that is too short for HS256 is told at the start, and not shown.
+func TestShortSecretIsTold(t *testing.T) {
+	for secret, told := range map[string]bool{"a-short-one": true, "a-secret-of-more-than-32-characters!": false} {
+		var stderr bytes.Buffer
+		t.Setenv("BETTER_AUTH_SECRET", secret)
+		ended, end := context.WithCancel(t.Context())
+		end()
+		status := run(ended, []string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--better-auth-url", "http://127.0.0.1:" + closedPort(t)}, nil, io.Discard, &stderr)
+		if isTold := strings.Contains(stderr.String(), "shorter than 32 bytes"); status != exitOK || isTold != told || strings.Contains(stderr.String(), secret) {
+			t.Errorf("status %d, told %t, want %t; %s", status, isTold, told, stderr.String())
+		}
 	}
 }

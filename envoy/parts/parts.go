@@ -8,6 +8,7 @@ package parts
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -109,6 +110,26 @@ func (in *Installer) GoProgram(name, module, version, pkg string, flags ...strin
 		}
 		build := append([]string{"build", "-mod=mod", "-o", program}, flags...)
 		return in.command(folder, "go", append(build, module+"/"+pkg)...)
+	})
+}
+
+// GoModule returns the folder of a Go module's files, whose checksum must be this one (h1:…, as in a go.sum): test vectors, which
+// are data.
+func (in *Installer) GoModule(name, module, version, sum string) (string, error) {
+	folder := in.folder(name)
+	files := filepath.Join(folder, "files")
+	return files, in.once(name, name+" "+version, module+"@"+version+" "+sum, func() error {
+		command := exec.Command("go", "mod", "download", "-json", module+"@"+version)
+		command.Dir = folder // outside of our module, whose go.mod it stays out of
+		output, err := command.Output()
+		var got struct{ Dir, Sum, Error string }
+		if parseErr := json.Unmarshal(output, &got); parseErr != nil {
+			return errors.Join(err, parseErr)
+		}
+		if got.Sum != sum {
+			return fmt.Errorf("%s@%s has the checksum %q, want %q; %s", module, version, got.Sum, sum, got.Error)
+		}
+		return os.CopyFS(files, os.DirFS(got.Dir))
 	})
 }
 
