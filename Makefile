@@ -10,10 +10,11 @@ endif
 
 STATICCHECK := .parts/staticcheck-v0.8.2/staticcheck
 GOVULNCHECK := .parts/govulncheck-v1.9.0/govulncheck
+CYCLONEDX := .parts/cyclonedx-gomod-v1.9.0/cyclonedx-gomod
 # A count and not a time: with a time, go test may report its own deadline as a failure.
 FUZZTIME ?= 300000x
 
-.PHONY: help build demo demo-check test lint fuzz fuzz-long bench reliability faults floods soak tools clean
+.PHONY: help build demo demo-check test lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -43,6 +44,16 @@ $(STATICCHECK):
 $(GOVULNCHECK):
 	@echo "installing govulncheck into .parts/ …"
 	@GOBIN=$(CURDIR)/$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(patsubst .parts/govulncheck-%/,%,$(dir $@))
+
+$(CYCLONEDX):
+	@echo "installing cyclonedx-gomod into .parts/ …"
+	@GOBIN=$(CURDIR)/$(@D) go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(patsubst .parts/cyclonedx-gomod-%/,%,$(dir $@))
+
+supply-chain: $(CYCLONEDX) ## module checksums, a reproducible static build, and an SBOM with licences
+	@.ci/supply-chain $(CURDIR)/$(CYCLONEDX)
+
+exact: ## ten million checks by 64 clients, without the race detector that make test has
+	go test -count=1 -run '^TestIdentitiesNeverMix$$' -v ./extauthz
 
 lint: $(STATICCHECK) $(GOVULNCHECK) ## gofmt, go vet, staticcheck, and govulncheck where its database can be reached
 	@echo "gofmt, go vet, staticcheck, govulncheck"

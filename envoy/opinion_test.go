@@ -70,7 +70,7 @@ func TestBetterAuthAgreesOnSessions(t *testing.T) {
 	}
 	listen, admin := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	process, err := parts.StartExtauthz(t.Context(), t.TempDir(), s.binary, admin, "EXTAUTHZ_LISTEN="+listen, "BETTER_AUTH_URL="+s.issuerURL, "BETTER_AUTH_SECRET="+secret,
-		"DATABASE_URL="+s.database, "EXTAUTHZ_LOG_LEVEL=warn")
+		"DATABASE_URL="+s.reader, "EXTAUTHZ_LOG_LEVEL=warn")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,8 @@ const (
 type stack struct {
 	installer   *parts.Installer
 	folder      string
-	database    string // connection string
+	database    string // its owner's connection string
+	reader      string // extauthz's, whose role may read and nothing else
 	issuerURL   string
 	issuerPort  int
 	backendPort int
@@ -110,6 +111,9 @@ func newStack() (s *stack, err error) {
 		return s, err
 	}
 	s.running = append(s.running, issuer)
+	if s.reader, err = s.installer.ReaderURL(ctx, s.database); err != nil {
+		return s, err
+	}
 	backend, err := s.installer.StartBackend(ctx, s.folder, s.backendPort)
 	if err != nil {
 		return s, err
@@ -224,7 +228,7 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 	t.Cleanup(func() { m.checkLogs(t) })
 	m.settings = append([]string{
 		"EXTAUTHZ_AUDIT_LOG=stdout", "EXTAUTHZ_LISTEN=" + m.listen, "BETTER_AUTH_URL=" + m.issuerURL, "BETTER_AUTH_SECRET=" + secret,
-		"DATABASE_URL=" + m.database, "EXTAUTHZ_LOG_LEVEL=debug",
+		"DATABASE_URL=" + m.reader, "EXTAUTHZ_LOG_LEVEL=debug",
 	}, settings...)
 	m.startExtauthz(t)
 

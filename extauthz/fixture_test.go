@@ -269,6 +269,9 @@ func runAuthorizer(t testing.TB, config Config) *Authorizer {
 	if config.budget == 0 {
 		config.budget = time.Minute
 	}
+	if reader, ok := readers.Load(config.DatabaseURL); ok {
+		config.DatabaseURL = reader.(string)
+	}
 	a, err := New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -404,13 +407,26 @@ const (
 	unknownToken = "NoneNoneNoneNoneNoneNoneNoneNone"
 )
 
-// sessionsDatabase holds a live session, an expired one, and one of a user whose id cannot be passed on.
+// readers are the URLs by which an Authorizer connects to a database of sessionsDatabase: as the role of docs/reader.sql.
+var readers sync.Map
+
+// sessionsDatabase holds a live session, an expired one, and one of a user whose id cannot be passed on. The URL is its owner's.
 func sessionsDatabase(t testing.TB) string {
-	return newDatabaseURL(t, betterAuthTables,
+	owner := newDatabaseURL(t, betterAuthTables,
 		`insert into "user" ("id", "name", "email", "emailVerified") values ('user-2', 'Ana', 'ana@example.com', true), (E'user\r\n3', 'Odd', 'odd@example.com', true)`,
 		fmt.Sprintf(`insert into "session" ("id", "expiresAt", "token", "updatedAt", "userId") values
 			('s1', to_timestamp(%d), '%s', now(), 'user-2'), ('s2', to_timestamp(%d), '%s', now(), 'user-2'), ('s3', to_timestamp(%d), '%s', now(), E'user\r\n3')`,
 			in(3600), liveToken, in(-1), expiredToken, in(3600), oddToken))
+	installer, err := parts.NewInstaller(os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := installer.ReaderURL(t.Context(), owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readers.Store(owner, reader)
+	return owner
 }
 
 // lockedBuffer is a log that several goroutines write to.

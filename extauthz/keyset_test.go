@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -371,6 +372,34 @@ func TestRedirectsStayWithinTheOrigin(t *testing.T) {
 }
 
 // Of two keys with one kid the first good one counts, whatever stands before it.
+// A proxy that the environment names gets no request: keys that it could change would be the issuer's.
+func TestNoProxyFromTheEnvironment(t *testing.T) {
+	var asked atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked.Add(1) }))
+	t.Cleanup(proxy.Close)
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"} {
+		t.Setenv(name, proxy.URL)
+	}
+	// net/http reads the environment once, so the client is asked for its proxy too.
+	client := newJWKSClient()
+	if transport, ok := client.Transport.(*http.Transport); !ok || transport.Proxy != nil {
+		t.Errorf("%+v knows a proxy", client.Transport)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://issuer.invalid/api/auth/jwks", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response, err := client.Do(request); err == nil {
+		response.Body.Close()
+		t.Errorf("a host that there is not answers %d", response.StatusCode)
+	}
+	if asked.Load() > 0 {
+		t.Error("the proxy was asked")
+	}
+}
+
 func TestRepeatedKeyID(t *testing.T) {
 	s := signers()
 	document, err := json.Marshal(map[string]any{"keys": []any{

@@ -2,12 +2,14 @@ package extauthz
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -109,14 +111,15 @@ var rfc8725 = []struct {
 	{"3.12", "use mutually exclusive validation rules for different kinds of JWTs", []string{"TestVerdicts/unsupported_type/a cookie-cache token by a JWKS key", "TestVerdicts/wrong_issuer/Better Auth's own cookie cache: signed with the secret, no iss, aud or sub"}},
 }
 
-// Each section has a test that exists, or a reason why it cannot matter here; docs/security.md lists the same.
-func TestRFC8725IsCovered(t *testing.T) {
+// Each section has a test that exists, or a reason why it cannot matter here; docs/security.md lists the same, and names no test that there is not.
+func TestSecurityPage(t *testing.T) {
 	names := map[string]bool{}
-	files, err := filepath.Glob("../*/*_test.go")
-	if err != nil {
+	beside, err1 := filepath.Glob("../*/*_test.go")
+	below, err2 := filepath.Glob("../*/*/*_test.go")
+	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
+	for _, file := range append(beside, below...) {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -146,6 +149,11 @@ func TestRFC8725IsCovered(t *testing.T) {
 		}
 		if line := fmt.Sprintf("| %s | %s | %s |\n", section.section, section.about, held); !strings.Contains(string(page), line) {
 			t.Errorf("docs/security.md lacks %s", line)
+		}
+	}
+	for _, match := range regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)").FindAllStringSubmatch(string(page), -1) {
+		if !names[match[1]] {
+			t.Errorf("docs/security.md names %s, which there is not", match[1])
 		}
 	}
 }

@@ -76,7 +76,8 @@ type demo struct {
 	installer *parts.Installer
 	folder    string // files and logs, gone afterwards
 	binary    string
-	database  string
+	database  string // Better Auth's connection string
+	reader    string // extauthz's, whose role may read and nothing else
 	secret    string
 	postgres  *parts.Postgres
 	running   []*parts.Process // in the order of their start, without PostgreSQL
@@ -138,10 +139,14 @@ func (d *demo) start(ctx context.Context) (err error) {
 		d.database, err = d.postgres.CreateDatabase(ctx, "app")
 		return err
 	})
-	step("Better Auth, its tables created", func() error {
-		return keep(d.installer.StartIssuer(ctx, d.folder, parts.IssuerSettings{
+	step("Better Auth, its tables created", func() (err error) {
+		err = keep(d.installer.StartIssuer(ctx, d.folder, parts.IssuerSettings{
 			Port: issuerPort, URL: issuerURL, Audience: audience, Secret: d.secret, DatabaseURL: d.database, TrustedOrigins: trustedOrigins,
 		}))
+		if err == nil {
+			d.reader, err = d.installer.ReaderURL(ctx, d.database)
+		}
+		return err
 	})
 	step("FastAPI backend, for Envoy's address only", func() error {
 		return keep(d.installer.StartBackend(ctx, d.folder, backendPort))
@@ -166,7 +171,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 
 // settings are what extauthz needs to be told; issuer and audience are its defaults.
 func (d *demo) settings() []string {
-	return []string{"BETTER_AUTH_SECRET=" + d.secret, "DATABASE_URL=" + d.database, "EXTAUTHZ_LOG_LEVEL=debug", "EXTAUTHZ_ADMIN_PAGE=true"}
+	return []string{"BETTER_AUTH_SECRET=" + d.secret, "DATABASE_URL=" + d.reader, "EXTAUTHZ_LOG_LEVEL=debug", "EXTAUTHZ_ADMIN_PAGE=true"}
 }
 
 func (d *demo) stop() {

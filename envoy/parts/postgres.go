@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
@@ -77,6 +78,26 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, err
 	defer connection.Close(ctx)
 	_, err = connection.Exec(ctx, "create database "+pgx.Identifier{name}.Sanitize())
 	return p.URL(name), err
+}
+
+// Reader is the role of docs/reader.sql, which extauthz is to connect as.
+const Reader = "extauthz_reader"
+
+// ReaderURL lets Reader read Better Auth's tables in a database, whose URL is its owner's, and returns the URL for extauthz.
+func (in *Installer) ReaderURL(ctx context.Context, owner string) (string, error) {
+	statements, err := os.ReadFile(filepath.Join(in.root, "docs", "reader.sql"))
+	if err != nil {
+		return "", err
+	}
+	connection, err := pgx.Connect(ctx, owner)
+	if err != nil {
+		return "", err
+	}
+	defer connection.Close(ctx)
+	if _, err := connection.Exec(ctx, string(statements)); err != nil {
+		return "", fmt.Errorf("docs/reader.sql: %w", err)
+	}
+	return strings.Replace(owner, "//postgres@", "//"+Reader+"@", 1), nil
 }
 
 // asOrdinaryUser lets root run PostgreSQL, which refuses to run as root: in a user namespace where

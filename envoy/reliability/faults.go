@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"extauthz/envoy/parts"
 )
 
 // fault is something that goes wrong, for a while.
@@ -40,7 +42,7 @@ func (r *rig) faults() []fault {
 	postgres("failed over to another", false, func() error { return r.proxy.set(true, fmt.Sprintf("127.0.0.1:%d", r.second.Port)) },
 		func() error { return r.proxy.set(true, r.proxy.upstream) })
 	limit := func(connections int) error {
-		return execute(r.ctx, r.postgres.URL("app"), fmt.Sprintf("alter role reader connection limit %d", connections))
+		return execute(r.ctx, r.postgres.URL("app"), fmt.Sprintf("alter role %s connection limit %d", parts.Reader, connections))
 	}
 	postgres("out of connections", false, func() error { return errors.Join(limit(0), r.dropConnections()) }, func() error { return limit(-1) })
 	postgres("with its session table locked", false, func() error { return r.lock(3 * time.Second) }, nothing)
@@ -69,7 +71,7 @@ func (r *rig) faults() []fault {
 	write := func(content string) error { return os.WriteFile(dns, []byte(content), 0o600) }
 	add(fault{name: "PostgreSQL's name not to be resolved", of: onDatabase, settings: []string{"DATABASE_URL=", "DATABASE_URL_FILE=" + dns},
 		begin: func() error {
-			return errors.Join(write("postgresql://reader@database.invalid:5432/app?sslmode=disable"), r.dropConnections())
+			return errors.Join(write("postgresql://"+parts.Reader+"@database.invalid:5432/app?sslmode=disable"), r.dropConnections())
 		},
 		end: func() error { return write(r.databaseURL()) }})
 	add(fault{name: "file descriptors spent", of: onNothing, during: r.spendDescriptors, end: nothing, settings: []string{}})
@@ -112,7 +114,7 @@ func childrenOf(pid int) (pids []int, err error) {
 
 // dropConnections ends what the reader has open, as an operator would.
 func (r *rig) dropConnections() error {
-	return execute(r.ctx, r.postgres.URL("app"), `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reader'`)
+	return execute(r.ctx, r.postgres.URL("app"), `select pg_terminate_backend(pid) from pg_stat_activity where usename = '`+parts.Reader+`'`)
 }
 
 // lock keeps the session table locked for so long.

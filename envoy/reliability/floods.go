@@ -34,6 +34,15 @@ type flood struct {
 	other func(ctx context.Context, address string) int
 	// mayAllow tells that its credentials are good ones.
 	mayAllow bool
+	// duration bounds it; floodTime when zero.
+	duration time.Duration
+}
+
+func (f *flood) time() time.Duration {
+	if f.duration > 0 {
+		return f.duration
+	}
+	return floodTime
 }
 
 // floodJob is what the flood's process is told, as JSON on its standard input.
@@ -70,20 +79,20 @@ func madeUp(_ *floodJob, i int) map[string]string {
 var long = strings.Repeat("x", 1<<20)
 
 var floods = []flood{
-	{"made-up keys, 64 at once", true, 1_000_000, 64, madeUp, nil, false},
-	{"made-up keys, 8,000 at once", false, 1_000_000, 8000, madeUp, nil, false},
-	{"forged signatures on a known key, 64 at once", true, 1_000_000, 64, forged, nil, false},
-	{"forged signatures on a known key, 8,000 at once", false, 1_000_000, 8000, forged, nil, false},
-	{"expired tokens, each another", false, 1_000_000, 64, func(j *floodJob, i int) map[string]string { return bearer(j.Expired[i%len(j.Expired)]) }, nil, false},
-	{"valid tokens, each another", false, 1_000_000, 64, func(j *floodJob, i int) map[string]string { return bearer(j.Fresh[i%len(j.Fresh)]) }, nil, true},
-	{"made-up session tokens, 64 at once", true, 1_000_000, 64, func(_ *floodJob, i int) map[string]string { return bearer(fmt.Sprintf("%032d", i)) }, nil, false},
-	{"made-up session tokens, 8,000 at once", false, 1_000_000, 8000, func(_ *floodJob, i int) map[string]string { return bearer(fmt.Sprintf("%032d", i)) }, nil, false},
-	{"headers of 1 MiB", false, 1_000_000, goodSenders, func(j *floodJob, _ int) map[string]string {
+	{name: "made-up keys, 64 at once", matters: true, count: 1_000_000, senders: 64, header: madeUp},
+	{name: "made-up keys, 8,000 at once", count: 1_000_000, senders: 8000, header: madeUp, duration: 90 * time.Second},
+	{name: "forged signatures on a known key, 64 at once", matters: true, count: 1_000_000, senders: 64, header: forged},
+	{name: "forged signatures on a known key, 8,000 at once", count: 1_000_000, senders: 8000, header: forged},
+	{name: "expired tokens, each another", count: 1_000_000, senders: 64, header: func(j *floodJob, i int) map[string]string { return bearer(j.Expired[i%len(j.Expired)]) }},
+	{name: "valid tokens, each another", count: 1_000_000, senders: 64, header: func(j *floodJob, i int) map[string]string { return bearer(j.Fresh[i%len(j.Fresh)]) }, mayAllow: true},
+	{name: "made-up session tokens, 64 at once", matters: true, count: 1_000_000, senders: 64, header: func(_ *floodJob, i int) map[string]string { return bearer(fmt.Sprintf("%032d", i)) }},
+	{name: "made-up session tokens, 8,000 at once", count: 1_000_000, senders: 8000, header: func(_ *floodJob, i int) map[string]string { return bearer(fmt.Sprintf("%032d", i)) }},
+	{name: "headers of 1 MiB", count: 1_000_000, senders: goodSenders, header: func(j *floodJob, _ int) map[string]string {
 		return map[string]string{"authorization": "Bearer " + j.JWT[:20], "x-user-junk": long}
-	}, nil, false},
-	{"a credential of 500 KiB", false, 1_000_000, goodSenders, func(*floodJob, int) map[string]string { return bearer(long[:500<<10]) }, nil, false},
-	{"10,000 connections", false, 0, 0, nil, func(ctx context.Context, address string) int { return openConnections(ctx, address, 10_000, false) }, false},
-	{"2,000 clients that never end their request", false, 0, 0, nil, func(ctx context.Context, address string) int { return openConnections(ctx, address, 2_000, true) }, false},
+	}},
+	{name: "a credential of 500 KiB", count: 1_000_000, senders: goodSenders, header: func(*floodJob, int) map[string]string { return bearer(long[:500<<10]) }},
+	{name: "10,000 connections", other: func(ctx context.Context, address string) int { return openConnections(ctx, address, 10_000, false) }},
+	{name: "2,000 clients that never end their request", other: func(ctx context.Context, address string) int { return openConnections(ctx, address, 2_000, true) }},
 }
 
 // floodByStdin is the flood's process.
@@ -94,8 +103,8 @@ func floodByStdin(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	time.AfterFunc(floodTime, cancel)
 	i := slices.IndexFunc(floods, func(f flood) bool { return f.name == job.Name })
+	time.AfterFunc(floods[i].time(), cancel)
 	result, err := floods[i].run(ctx, &job)
 	if err != nil {
 		return err
@@ -183,7 +192,7 @@ func (r *rig) runFloods(o *options, report *report) error {
 			continue
 		}
 		if o.short {
-			f.count /= 20
+			f.count, f.duration = f.count/20, 0
 		}
 		if err := r.runFlood(&f, report, !o.short); err != nil {
 			return fmt.Errorf("flood of %s: %w", f.name, err)
@@ -237,7 +246,7 @@ func (r *rig) runFlood(f *flood, report *report, timed bool) error {
 			}
 		}
 	})
-	good, slowest, bad, err := r.sendGood(r.ctx, s, goodSenders, floodTime-time.Since(began)-time.Second)
+	good, slowest, bad, err := r.sendGood(r.ctx, s, goodSenders, f.time()-time.Since(began)-time.Second)
 	took := time.Since(began).Seconds()
 	row.fetches = float64(r.issuer.fetches.Load()-fetches) / took
 	row.queries = (s.metric("extauthz_database_queries_total", "") - queries) / took

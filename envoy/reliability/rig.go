@@ -113,16 +113,15 @@ func (r *rig) startDatabases() (err error) {
 	return err
 }
 
-// databaseURL is what extauthz is given: through the proxy, as a role that may read and nothing else.
+// databaseURL is what extauthz is given: through the proxy, as the role that may read and nothing else.
 func (r *rig) databaseURL() string {
-	return fmt.Sprintf("postgresql://reader@127.0.0.1:%d/app?sslmode=disable", r.proxy.port)
+	return fmt.Sprintf("postgresql://%s@127.0.0.1:%d/app?sslmode=disable", parts.Reader, r.proxy.port)
 }
 
-// readerRole is the role that docs/security.md describes.
-var readerRole = []string{
-	`create role reader login`,
-	`grant select ("token", "expiresAt", "userId") on "session" to reader`,
-	`grant select ("id", "email", "name") on "user" to reader`,
+// admitReader lets that role in.
+func (r *rig) admitReader(postgres *parts.Postgres) error {
+	_, err := r.installer.ReaderURL(r.ctx, postgres.URL("app"))
+	return err
 }
 
 func execute(ctx context.Context, url string, statements ...string) error {
@@ -167,20 +166,23 @@ func (r *rig) startIssuer() error {
 	if r.issuer, err = newIssuer(base, document.body); err != nil {
 		return err
 	}
-	return execute(r.ctx, r.postgres.URL("app"), readerRole...)
+	return r.admitReader(r.postgres)
 }
 
 // copyToSecond gives the second server what the first one has, as replication would.
 func (r *rig) copyToSecond() error {
-	statements := append([]string{
+	statements := []string{
 		`create table "user" ("id" text primary key, "name" text, "email" text)`,
 		`create table "session" ("id" text primary key, "expiresAt" timestamptz not null, "token" text not null unique, "userId" text not null)`,
-	}, readerRole...)
+	}
 	for i, p := range r.people {
 		statements = append(statements, fmt.Sprintf(`insert into "user" values ('%s', 'Person', 'p%d@example.com')`, p.id, i),
 			fmt.Sprintf(`insert into "session" values ('%d', now() + interval '1 day', '%s', '%s')`, i, p.session, p.id))
 	}
-	return execute(r.ctx, r.second.URL("app"), statements...)
+	if err := execute(r.ctx, r.second.URL("app"), statements...); err != nil {
+		return err
+	}
+	return r.admitReader(r.second)
 }
 
 type fetched struct {
