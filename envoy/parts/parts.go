@@ -48,6 +48,12 @@ func NewInstaller(out io.Writer) (*Installer, error) {
 	return nil, err
 }
 
+// NewInstallerAt is for a caller whose working directory lies in another module; root is the repository.
+func NewInstallerAt(root string, out io.Writer) (*Installer, error) {
+	root, err := filepath.Abs(root)
+	return &Installer{root: root, out: out}, err
+}
+
 // Root is the repository's folder.
 func (in *Installer) Root() string { return in.root }
 
