@@ -14,13 +14,13 @@ CYCLONEDX := .parts/cyclonedx-gomod-v1.9.0/cyclonedx-gomod
 # A count and not a time: with a time, go test may report its own deadline as a failure.
 FUZZTIME ?= 300000x
 
-.PHONY: help build demo demo-check test lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak tools clean
+.PHONY: help build demo demo-check test lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak image image-tools test-mesh tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 build: ## compile bin/extauthz, a static binary
-	CGO_ENABLED=0 go build -trimpath -o bin/extauthz ./cmd/extauthz
+	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o bin/extauthz ./cmd/extauthz
 
 demo: tools ## real Better Auth, PostgreSQL, FastAPI and Envoy around extauthz; stays up until Ctrl-C
 	@go build -o .parts/bin/demo ./envoy/demo
@@ -97,6 +97,25 @@ SOAK ?= 20m
 soak: tools ## mixed load for SOAK (20m) with a fault each minute
 	@go build -o .parts/bin/reliability ./envoy/reliability
 	@exec .parts/bin/reliability -soak $(SOAK)
+
+IMAGE_TOOLS := buildah umoci runc
+image-tools:
+	@missing=; for tool in $(IMAGE_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -f /usr/share/containers/seccomp.json || missing="$$missing golang-github-containers-common"; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing$$missing by apt-get …"; \
+			{ apt-get update && apt-get install -y --no-install-recommends $$missing; } >.parts/apt.log 2>&1 || { tail .parts/apt.log; exit 1; }; \
+		else echo "missing:$$missing (Debian packages of these names)"; exit 1; fi; \
+	fi
+
+ARCH ?= $(shell go env GOARCH)
+image: tools image-tools ## the container image as an OCI layout in bin/image-ARCH, without an engine
+	@k8s/image/assemble $(ARCH) bin/image-$(ARCH)
+	@du -sh bin/image-$(ARCH)/oci
+
+test-mesh: tools image-tools ## the Kubernetes objects: Istio's and Envoy Gateway's own code, real Envoy, the image (the first time compiles for ten minutes)
+	cd k8s/meshtest && go vet . && go test -count=1 -timeout 30m .
 
 tools: # says by name what is missing
 	@missing=; \
