@@ -14,7 +14,7 @@ CYCLONEDX := .parts/cyclonedx-gomod-v1.9.0/cyclonedx-gomod
 # A count and not a time: with a time, go test may report its own deadline as a failure.
 FUZZTIME ?= 300000x
 
-.PHONY: help build demo demo-check test lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak image image-tools test-mesh tools clean
+.PHONY: help build demo demo-check test lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak image mesh-tools test-mesh tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -98,9 +98,9 @@ soak: tools ## mixed load for SOAK (20m) with a fault each minute
 	@go build -o .parts/bin/reliability ./envoy/reliability
 	@exec .parts/bin/reliability -soak $(SOAK)
 
-IMAGE_TOOLS := buildah umoci runc
-image-tools:
-	@missing=; for tool in $(IMAGE_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+MESH_TOOLS := buildah umoci runc etcd
+mesh-tools:
+	@missing=; for tool in $(MESH_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $${tool/etcd/etcd-server}"; done; \
 	test -f /usr/share/containers/seccomp.json || missing="$$missing golang-github-containers-common"; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -110,11 +110,11 @@ image-tools:
 	fi
 
 ARCH ?= $(shell go env GOARCH)
-image: tools image-tools ## the container image as an OCI layout in bin/image-ARCH, without an engine
+image: tools mesh-tools ## the container image as an OCI layout in bin/image-ARCH, without an engine
 	@k8s/image/assemble $(ARCH) bin/image-$(ARCH)
 	@du -sh bin/image-$(ARCH)/oci
 
-test-mesh: tools image-tools ## the Kubernetes objects: Istio's and Envoy Gateway's own code, real Envoy, the image (the first time compiles for ten minutes)
+test-mesh: tools mesh-tools ## the Kubernetes objects: Istio's and Envoy Gateway's own code, real Envoy, the image (the first time compiles for ten minutes)
 	cd k8s/meshtest && go vet . && go test -count=1 -timeout 30m .
 
 tools: # says by name what is missing

@@ -26,6 +26,7 @@ const (
 	maxAwaiting     = 1 << 12                // checks that wait for a fetch; past it they are answered with 503 at once
 	maxDocument     = 1 << 20                // bytes of a JWKS document
 	maxRetryAfter   = 5 * time.Minute        // the longest that an issuer's Retry-After is believed
+	calmSpread      = 15 * time.Second       // past it replicas come back spread over so long, and not all in its first moment
 )
 
 // keySet is the issuer's keys as one fetch brought them. It is never changed, only replaced.
@@ -178,7 +179,7 @@ func (s *remoteKeySet) rest(ctx context.Context, started time.Time) {
 // pause is the time until the next fetch that nobody asked for, jittered so that replicas spread out.
 func (s *remoteKeySet) pause() time.Duration {
 	if calm := time.Until(s.calmAt); calm > 0 {
-		return fetchSpacing + calm + rand.N(retryInterval)
+		return fetchSpacing + calm + rand.N(calmSpread)
 	}
 	if s.failed {
 		return retryInterval - rand.N(retryInterval/2)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 )
@@ -106,16 +107,50 @@ func (in *Installer) Python(name, title, requirements string) (string, error) {
 
 // GoProgram returns the path of a program of a Go module, built from its source.
 func (in *Installer) GoProgram(name, module, version, pkg string, flags ...string) (string, error) {
+	return in.goProgram(name, module, version, pkg, func() (string, error) { return "", nil }, flags...)
+}
+
+// goProgram is GoProgram with more lines for the go.mod that it is built by.
+func (in *Installer) goProgram(name, module, version, pkg string, more func() (string, error), flags ...string) (string, error) {
 	folder := in.folder(name)
 	program := filepath.Join(folder, name)
-	return program, in.once(name, name+" "+version+" (compiling it takes a minute)", module+"@"+version, func() error {
+	return program, in.once(name, name+" "+version+" (compiling it takes a minute or more)", module+"@"+version, func() error {
+		lines, err := more()
+		if err != nil {
+			return err
+		}
 		// A module of its own, so that its dependencies are checked against the checksum database and stay out of ours.
-		description := "module peer\n\ngo 1.26\n\nrequire " + module + " " + version + "\n"
+		description := "module peer\n\ngo 1.26\n\nrequire " + module + " " + version + "\n" + lines
 		if err := os.WriteFile(filepath.Join(folder, "go.mod"), []byte(description), 0o644); err != nil {
 			return err
 		}
 		build := append([]string{"build", "-mod=mod", "-o", program}, flags...)
 		return in.command(folder, "go", append(build, module+"/"+pkg)...)
+	})
+}
+
+// kubernetesVersion is the release whose API server judges the objects of k8s/.
+const kubernetesVersion = "1.37.2"
+
+// KubeAPIServer returns the path of Kubernetes' API server.
+func (in *Installer) KubeAPIServer() (string, error) {
+	const module, version = "k8s.io/kubernetes", "v" + kubernetesVersion
+	return in.goProgram("kube-apiserver", module, version, "cmd/kube-apiserver", func() (string, error) {
+		output, err := exec.Command("go", "mod", "download", "-json", module+"@"+version).Output()
+		var got struct{ GoMod, Error string }
+		if parseErr := json.Unmarshal(output, &got); parseErr != nil || got.GoMod == "" {
+			return "", errors.Join(err, parseErr, errors.New(got.Error))
+		}
+		content, err := os.ReadFile(got.GoMod)
+		if err != nil {
+			return "", err
+		}
+		// Its own libraries lie beside it in its repository, and are published under the number of the release.
+		lines := ""
+		for _, match := range regexp.MustCompile(`(?m)^\s*(k8s\.io/[a-z-]+) v0\.0\.0(?:\s|$)`).FindAllStringSubmatch(string(content), -1) {
+			lines += "replace " + match[1] + " => " + match[1] + " v0" + strings.TrimPrefix(kubernetesVersion, "1") + "\n"
+		}
+		return lines, nil
 	})
 }
 
