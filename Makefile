@@ -14,7 +14,7 @@ CYCLONEDX := .parts/cyclonedx-gomod-v1.9.0/cyclonedx-gomod
 # A count and not a time: with a time, go test may report its own deadline as a failure.
 FUZZTIME ?= 300000x
 
-.PHONY: help build demo demo-check test lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak image mesh-tools test-mesh tools clean
+.PHONY: help build demo demo-api demo-check test test-web browser lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak image mesh-tools test-mesh tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -22,13 +22,32 @@ help: ## this list
 build: ## compile bin/extauthz, a static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o bin/extauthz ./cmd/extauthz
 
-demo: tools ## real Better Auth, PostgreSQL, FastAPI and Envoy around extauthz; stays up until Ctrl-C
+demo: tools ## a Next.js front end with real Better Auth, PostgreSQL, FastAPI and Envoy around extauthz; stays up until Ctrl-C; TLS=1 for https
+	@go build -o .parts/bin/demo ./envoy/demo
+	@exec .parts/bin/demo -web $(if $(TLS),-tls)
+
+demo-api: tools ## the same without pages: Better Auth on plain Node, which is quicker
 	@go build -o .parts/bin/demo ./envoy/demo
 	@exec .parts/bin/demo
 
-demo-check: tools ## the same, run through once
+demo-check: tools ## the quick one, run through once
 	@go build -o .parts/bin/demo ./envoy/demo
 	@exec .parts/bin/demo -check
+
+test-web: tools browser ## the front end: types, linter, the client's tests, and everything in a real browser, over http and https
+	@go build -o .parts/bin/demo ./envoy/demo
+	@.parts/bin/demo -web -check
+	@cd .parts/web && npm run --silent typecheck && npm run --silent lint && npm run --silent test
+	@.parts/bin/demo -web -test
+	@.parts/bin/demo -web -tls -test
+
+browser:
+	@command -v chromium >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing chromium by apt-get …"; \
+			{ apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; } >.parts/apt.log 2>&1 || { tail .parts/apt.log; exit 1; }; \
+		else echo "missing: chromium (Debian package)"; exit 1; fi; \
+	}
 
 test: tools lint ## all tests, on real parts, and the linters
 	@$(if $(RACE),,echo "no C compiler (gcc or cc), so the race detector is left out")

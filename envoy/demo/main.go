@@ -25,27 +25,31 @@ const (
 	checksAddress   = "127.0.0.1:9191"
 	adminAddress    = "127.0.0.1:9192"
 	envoyAdmin      = "127.0.0.1:9901"
-	issuerPort      = 3000
+	issuerPort      = 3000 // Better Auth's, alone or in the front end
 	backendPort     = 8000
-	issuerURL       = "http://localhost:3000" // extauthz's default
+	issuerURL       = "http://localhost:3000" // where the keys are
 	audience        = "http://127.0.0.1:8000" // extauthz's default
-	publicURL       = "http://localhost:8080"
-	trustedOrigins  = "http://localhost:8080,http://127.0.0.1:8080"
 	patienceOfParts = 2 * time.Minute
 )
 
 func main() {
-	checkOnly := flag.Bool("check", false, "run it through once and exit, with status 1 when an answer is wrong")
+	var o options
+	flag.BoolVar(&o.check, "check", false, "run it through once and exit, with status 1 when an answer is wrong")
+	flag.BoolVar(&o.web, "web", false, "Better Auth in its Next.js front end, with pages to use in a browser")
+	flag.BoolVar(&o.tls, "tls", false, "https, by an authority made on the spot")
+	flag.BoolVar(&o.test, "test", false, "try the front end in a real browser, and exit")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *checkOnly); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, checkOnly bool) error {
+type options struct{ check, web, tls, test bool }
+
+func run(ctx context.Context, o options) error {
 	installer, err := parts.NewInstaller(os.Stdout)
 	if err != nil {
 		return err
@@ -53,7 +57,15 @@ func run(ctx context.Context, checkOnly bool) error {
 	if err := installer.All(parts.EnvoyNewest); err != nil {
 		return err
 	}
-	d := &demo{installer: installer}
+	if o.web {
+		if _, err := installer.Web(); err != nil {
+			return err
+		}
+	}
+	d := &demo{options: o, installer: installer, publicURL: "http://localhost:8080", cookie: "better-auth.session_token"}
+	if o.tls {
+		d.publicURL, d.cookie = "https://localhost:8080", "__Secure-better-auth.session_token"
+	}
 	defer d.stop()
 	if err := d.start(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -61,10 +73,13 @@ func run(ctx context.Context, checkOnly bool) error {
 		}
 		return err
 	}
+	if o.test {
+		return d.testInBrowser(ctx)
+	}
 	if err := d.show(ctx); err != nil {
 		return err
 	}
-	if checkOnly {
+	if o.check {
 		return nil
 	}
 	d.printWhatToTry(ctx)
@@ -73,6 +88,10 @@ func run(ctx context.Context, checkOnly bool) error {
 
 // demo is all that runs.
 type demo struct {
+	options
+	publicURL string           // the one origin that browsers see
+	cookie    string           // the session cookie's name there
+	authority *parts.Authority // of https
 	installer *parts.Installer
 	folder    string // files and logs, gone afterwards
 	binary    string
@@ -139,10 +158,20 @@ func (d *demo) start(ctx context.Context) (err error) {
 		d.database, err = d.postgres.CreateDatabase(ctx, "app")
 		return err
 	})
-	step("Better Auth, its tables created", func() (err error) {
-		err = keep(d.installer.StartIssuer(ctx, d.folder, parts.IssuerSettings{
-			Port: issuerPort, URL: issuerURL, Audience: audience, Secret: d.secret, DatabaseURL: d.database, TrustedOrigins: trustedOrigins,
-		}))
+	if err == nil && d.tls {
+		err = d.makeCertificates()
+	}
+	title := "Better Auth, its tables created"
+	if d.web {
+		title = "Next.js with Better Auth, its tables created"
+	}
+	step(title, func() (err error) {
+		settings := parts.IssuerSettings{Port: issuerPort, URL: d.issuer(), Audience: audience, Secret: d.secret, DatabaseURL: d.database, TrustedOrigins: d.publicURL + ",http://127.0.0.1:8080"}
+		if d.web {
+			err = keep(d.installer.StartWeb(ctx, d.folder, settings, d.webSettings()...))
+		} else {
+			err = keep(d.installer.StartIssuer(ctx, d.folder, settings))
+		}
 		if err == nil {
 			d.reader, err = d.installer.ReaderURL(ctx, d.database)
 		}
@@ -159,19 +188,34 @@ func (d *demo) start(ctx context.Context) (err error) {
 		return process.Await(ctx, parts.AnswersHTTP("http://"+adminAddress+"/readyz", 200))
 	})
 	step("Envoy "+parts.EnvoyNewest, func() error {
-		config := filepath.Join(d.installer.Root(), "envoy", "demo", "envoy.yaml")
+		config, err := d.envoyConfig()
+		if err != nil {
+			return err
+		}
 		process, err := d.installer.StartEnvoy(ctx, d.folder, parts.EnvoyNewest, config, envoyAddress)
 		if err := keep(process, err); err != nil {
 			return err
 		}
-		return process.Await(ctx, parts.AnswersHTTP("http://"+envoyAddress+"/api/me", 401))
+		return process.Await(ctx, parts.AnswersHTTP(d.publicURL+"/api/me", 401))
 	})
 	return err
 }
 
-// settings are what extauthz needs to be told; issuer and audience are its defaults.
+// issuer is Better Auth's base URL, and so the tokens' iss: the front end's is the origin that browsers see.
+func (d *demo) issuer() string {
+	if d.web {
+		return d.publicURL
+	}
+	return issuerURL
+}
+
+// settings are what extauthz needs to be told; what is not here is its default.
 func (d *demo) settings() []string {
-	return []string{"BETTER_AUTH_SECRET=" + d.secret, "DATABASE_URL=" + d.reader, "EXTAUTHZ_LOG_LEVEL=debug", "EXTAUTHZ_ADMIN_PAGE=true"}
+	settings := []string{"BETTER_AUTH_SECRET=" + d.secret, "DATABASE_URL=" + d.reader, "EXTAUTHZ_LOG_LEVEL=debug", "EXTAUTHZ_ADMIN_PAGE=true"}
+	if d.web {
+		settings = append(settings, "BETTER_AUTH_URL="+d.issuer(), "JWKS_URL="+issuerURL+"/api/auth/jwks")
+	}
+	return settings
 }
 
 func (d *demo) stop() {
@@ -205,31 +249,42 @@ func (d *demo) wait(ctx context.Context) error {
 }
 
 func (d *demo) printWhatToTry(ctx context.Context) {
-	user, err := signIn(ctx)
+	user, err := d.signIn(ctx)
 	if err != nil {
 		fmt.Println("signing in again:", err)
 		return
 	}
 	exports := make([]string, 0, 2)
-	for _, setting := range d.settings()[:2] {
+	for _, setting := range d.settings() {
+		if strings.HasPrefix(setting, "EXTAUTHZ_") {
+			continue
+		}
 		name, value, _ := strings.Cut(setting, "=")
 		exports = append(exports, name+"='"+value+"'")
 	}
+	curl := "curl"
+	if d.web {
+		fmt.Printf("\n  open %s in a browser, sign up, and see what the backend saw\n", d.publicURL)
+	}
+	if d.tls {
+		curl = "curl --cacert " + d.authorityFile()
+		fmt.Printf("  (its authority is %s; let your browser trust that, or go past its warning)\n", d.authorityFile())
+	}
 	fmt.Printf(`
-It stays up; Ctrl-C ends all of it. %s is signed in again. To try by hand:
+It stays up; Ctrl-C ends all of it. %[1]s is signed in again. To try by hand:
 
-  JWT=%s
-  SESSION=%s
-  curl -i %s/api/me -H "Authorization: Bearer $JWT"
-  curl -i %s/api/me -H "Authorization: Bearer $SESSION"
-  curl -s %s/api/headers -H "Authorization: Bearer $SESSION" -H 'x-user-id: admin'
-  curl -s http://%s/metrics | grep extauthz
-  open http://%s in a browser: what was decided, and an explainer
-  %s \
-    .parts/bin/extauthz doctor --token $SESSION --envoy http://127.0.0.1:9901 --url http://localhost:8080/api/me
+  JWT=%[2]s
+  SESSION=%[3]s
+  %[5]s -i %[4]s/api/me -H "Authorization: Bearer $JWT"
+  %[5]s -i %[4]s/api/me -H "Authorization: Bearer $SESSION"
+  %[5]s -s %[4]s/api/headers -H "Authorization: Bearer $SESSION" -H 'x-user-id: admin'
+  curl -s http://%[6]s/metrics | grep extauthz
+  open http://%[6]s in a browser: what was decided, and an explainer
+  %[7]s \
+    .parts/bin/extauthz doctor --token $SESSION --envoy http://127.0.0.1:9901 --url %[4]s/api/me
 
-logs: %s/*.log
-`, user.email, user.jwt, user.raw, publicURL, publicURL, publicURL, adminAddress, adminAddress, strings.Join(exports, " "), d.folder)
+logs: %[8]s/*.log
+`, user.email, user.jwt, user.raw, d.publicURL, curl, adminAddress, strings.Join(exports, " "), d.folder)
 }
 
 // errWrongAnswer means that the demo ran and showed something that is not right.

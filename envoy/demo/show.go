@@ -16,7 +16,6 @@ const (
 	email    = "zoe@example.com"
 	password = "correct horse battery"
 	name     = "Zoë Day"
-	cookie   = "better-auth.session_token"
 )
 
 // user is who signed in, with every credential that Better Auth gave out.
@@ -39,23 +38,23 @@ type try struct {
 
 // show signs a user up and tries every kind of credential through Envoy.
 func (d *demo) show(ctx context.Context) error {
-	if _, err := call(ctx, "POST", publicURL+"/api/auth/sign-up/email", map[string]string{"Origin": publicURL},
+	if _, err := call(ctx, "POST", d.publicURL+"/api/auth/sign-up/email", map[string]string{"Origin": d.publicURL},
 		map[string]string{"name": name, "email": email, "password": password}); err != nil {
 		return fmt.Errorf("signing up: %w", err)
 	}
-	u, err := signIn(ctx)
+	u, err := d.signIn(ctx)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("\n%s has signed up and in through Envoy. What the backend answers to:\n\n", email)
 
 	bearer := func(token string) map[string]string { return map[string]string{"Authorization": "Bearer " + token} }
-	withCookie := map[string]string{"Cookie": cookie + "=" + u.cookieValue}
+	withCookie := map[string]string{"Cookie": d.cookie + "=" + u.cookieValue}
 	forged := u.jwt[:strings.LastIndex(u.jwt, ".")+1] + strings.Repeat("A", 86)
 	spoofed := bearer(u.raw)
 	spoofed["x-user-id"] = "admin"
 	crossSite := map[string]string{"Cookie": withCookie["Cookie"], "Sec-Fetch-Site": "cross-site"}
-	me := publicURL + "/api/me"
+	me := d.publicURL + "/api/me"
 	good := true
 	for _, t := range []try{
 		{"no credential", "GET", me, nil, 401, `{"detail":"Not authenticated: Missing Authorization header"}`},
@@ -64,13 +63,13 @@ func (d *demo) show(ctx context.Context) error {
 		{"signed session token", "GET", me, bearer(u.signedSession), 200, `"id":"` + u.id + `"`},
 		{"session cookie", "GET", me, withCookie, 200, `"id":"` + u.id + `"`},
 		{"forged JWT", "GET", me, bearer(forged), 401, `{"detail":"Invalid token"}`},
-		{"x-user-id: admin, spoofed", "GET", publicURL + "/api/headers", spoofed, 200, `["x-user-id","` + u.id + `"]`},
-		{"POST by cookie from another site", "POST", publicURL + "/api/notes", crossSite, 403, `{"detail":"Cross-site request refused"}`},
+		{"x-user-id: admin, spoofed", "GET", d.publicURL + "/api/headers", spoofed, 200, `["x-user-id","` + u.id + `"]`},
+		{"POST by cookie from another site", "POST", d.publicURL + "/api/notes", crossSite, 403, `{"detail":"Cross-site request refused"}`},
 		{"past Envoy, at the backend's own port", "GET", fmt.Sprintf("http://127.0.0.1:%d/api/me", backendPort), map[string]string{"x-user-id": u.id}, 403, `{"detail":"This port is for Envoy only"}`},
 	} {
 		good = t.run(ctx) && good
 	}
-	if _, err := call(ctx, "POST", publicURL+"/api/auth/sign-out", map[string]string{"Origin": publicURL, "Cookie": withCookie["Cookie"]}, map[string]string{}); err != nil {
+	if _, err := call(ctx, "POST", d.publicURL+"/api/auth/sign-out", map[string]string{"Origin": d.publicURL, "Cookie": withCookie["Cookie"]}, map[string]string{}); err != nil {
 		return fmt.Errorf("signing out: %w", err)
 	}
 	after := try{"the same session after sign-out", "GET", me, bearer(u.raw), 401, `{"detail":"Invalid token"}`}
@@ -104,8 +103,8 @@ func (t *try) run(ctx context.Context) bool {
 }
 
 // signIn signs the demo's user in through Envoy and collects the credentials.
-func signIn(ctx context.Context) (user, error) {
-	answer, err := call(ctx, "POST", publicURL+"/api/auth/sign-in/email", map[string]string{"Origin": publicURL},
+func (d *demo) signIn(ctx context.Context) (user, error) {
+	answer, err := call(ctx, "POST", d.publicURL+"/api/auth/sign-in/email", map[string]string{"Origin": d.publicURL},
 		map[string]string{"email": email, "password": password})
 	if err != nil {
 		return user{}, fmt.Errorf("signing in: %w", err)
@@ -119,14 +118,14 @@ func signIn(ctx context.Context) (user, error) {
 	}
 	u := user{id: session.User.ID, email: email, raw: session.Token}
 	for _, line := range answer.header.Values("Set-Cookie") {
-		if c, err := http.ParseSetCookie(line); err == nil && c.Name == cookie {
+		if c, err := http.ParseSetCookie(line); err == nil && c.Name == d.cookie {
 			u.cookieValue = c.Value
 		}
 	}
 	if u.signedSession, err = url.PathUnescape(u.cookieValue); err != nil {
 		return user{}, err
 	}
-	answer, err = call(ctx, "GET", publicURL+"/api/auth/token", map[string]string{"Cookie": cookie + "=" + u.cookieValue}, nil)
+	answer, err = call(ctx, "GET", d.publicURL+"/api/auth/token", map[string]string{"Cookie": d.cookie + "=" + u.cookieValue}, nil)
 	if err != nil {
 		return user{}, fmt.Errorf("getting a JWT: %w", err)
 	}

@@ -12,10 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -199,6 +201,50 @@ func (in *Installer) Issuer() (string, error) {
 		return "", err
 	}
 	return target, copyIn("server.mjs")
+}
+
+// Web returns the folder of the Next.js front end, built.
+func (in *Installer) Web() (string, error) {
+	source, target := filepath.Join(in.root, "envoy", "demo", "web"), in.folder("web")
+	want := sha256.New()
+	var files []string
+	err := filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && slices.Contains([]string{"node_modules", ".next", "dist"}, entry.Name()):
+			return filepath.SkipDir // of a developer's own
+		case entry.Type().IsRegular():
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(want, "%s %d\n%s\n", path, len(content), content)
+			files = append(files, strings.TrimPrefix(path, source))
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return target, in.once("web", "the Next.js front end, and building it", hex.EncodeToString(want.Sum(nil)), func() error {
+		for _, file := range files {
+			content, err := os.ReadFile(source + file)
+			if err != nil {
+				return err
+			}
+			if err := os.MkdirAll(filepath.Dir(target+file), 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(target+file, content, 0o644); err != nil {
+				return err
+			}
+		}
+		if err := in.command(target, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"); err != nil {
+			return err
+		}
+		return in.command(target, "npm", "run", "build")
+	})
 }
 
 // venv installs Python packages into a virtual environment of their own.

@@ -44,6 +44,25 @@ func (in *Installer) StartIssuer(ctx context.Context, folder string, s IssuerSet
 	return process, process.Await(ctx, AnswersHTTP(fmt.Sprintf("http://127.0.0.1:%d/api/auth/ok", s.Port), 200))
 }
 
+// StartWeb runs the Next.js front end with Better Auth in it on 127.0.0.1; it brings its tables up itself.
+func (in *Installer) StartWeb(ctx context.Context, folder string, s IssuerSettings, env ...string) (*Process, error) {
+	program, err := in.Web()
+	if err != nil {
+		return nil, err
+	}
+	port := strconv.Itoa(s.Port)
+	command := exec.Command("node", "node_modules/next/dist/bin/next", "start", "--hostname", "127.0.0.1", "--port", port)
+	command.Dir = program
+	process, err := Start("web", folder, append([]string{
+		"BETTER_AUTH_URL=" + s.URL, "BETTER_AUTH_SECRET=" + s.Secret, "API_AUDIENCE=" + s.Audience, "DATABASE_URL=" + s.DatabaseURL,
+		"BETTER_AUTH_TELEMETRY=0", "NEXT_TELEMETRY_DISABLED=1", "NODE_ENV=production",
+	}, env...), command)
+	if err != nil {
+		return nil, err
+	}
+	return process, process.Await(ctx, AnswersHTTP("http://127.0.0.1:"+port+"/api/auth/ok", 200))
+}
+
 // EnvoyAddress is the address from which Envoy connects to the backend, and the only one that the
 // backend serves. The sample configurations bind to it.
 const EnvoyAddress = "127.0.0.2"

@@ -18,6 +18,9 @@ func (r *rig) soak(duration time.Duration, report *report) error {
 	var first, last float64 // MiB
 	for i := 0; time.Since(began) < duration && r.ctx.Err() == nil; i++ {
 		minute := time.Now()
+		if err := r.people[0].renew(r.issuer.url); err != nil {
+			return err
+		}
 		f := usable[i%len(usable)]
 		if err := r.runFault(&f, report); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
@@ -50,5 +53,8 @@ func (r *rig) calm(duration time.Duration, report *report) error {
 	l.end()
 	row := judge(&fault{name: "calm", of: "nothing at all"}, l, began, began.Add(-recoveryTime))
 	report.note("calm", row.wrong)
+	if len(row.wrong) > 0 {
+		fmt.Println(r.server.LogEnd())
+	}
 	return nil
 }
