@@ -27,12 +27,11 @@ type span struct{ from, to time.Time }
 
 // modelIssuer is an issuer whose keys come and go, that is down at times, and that remembers all of it.
 type modelIssuer struct {
-	mu      sync.Mutex
-	random  *rand.Rand
-	keys    []signer
-	listed  [][]span // of each key
-	down    []span
-	outages bool
+	mu     sync.Mutex
+	random *rand.Rand
+	keys   []signer
+	listed [][]span // of each key
+	down   []span
 }
 
 func isOpen(spans []span) bool { return len(spans) > 0 && spans[len(spans)-1].to.IsZero() }

@@ -1,12 +1,12 @@
 "use client";
 
 import { useState } from "react";
+import { authClient } from "@/lib/auth-client";
 import { type Outcome, crossSitePost, expiredToken } from "./actions";
 
 async function freshToken(): Promise<string> {
-  const response = await fetch("/api/auth/token");
-  const { token } = (await response.json()) as { token?: string };
-  return token ?? "";
+  const { data } = await authClient.token();
+  return data?.token ?? "";
 }
 
 async function call(headers: Record<string, string>, path = "/api/me"): Promise<Outcome> {

@@ -193,6 +193,7 @@ test("an outage of the check is shown as one, and nobody is signed out by it", a
     await browserCall(page, "outage");
     await accessible(page, "outage");
     await page.screenshot({ path: `${artefacts}/outage.png`, fullPage: true });
+    await page.screenshot({ path: `${artefacts}/web-outage.jpg`, type: "jpeg", quality: 60, clip: { x: 0, y: 60, width: 1280, height: 420 } }); // for docs/
   } finally {
     await control("/extauthz/start");
   }
@@ -325,6 +326,7 @@ test("each page, in both colour schemes, on a desk and on a phone: accessible, n
       await signUp(page);
       await browserCall(page, "seen");
       await look("seen");
+      if (colorScheme === "light" && device === "desktop") await page.screenshot({ path: `${artefacts}/web-seen.jpg`, type: "jpeg", quality: 60, fullPage: true }); // for docs/
       assert.equal((await page.goto(`${site}/nothing-here`)).status(), 404);
       await look("not-found");
       await v.context.close();
