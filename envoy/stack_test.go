@@ -137,6 +137,7 @@ func (s *stack) stop() {
 // mesh is one Envoy with its extauthz.
 type mesh struct {
 	*stack
+	sample   string
 	url      string // of Envoy's listener
 	address  string
 	envoy    *parts.Process
@@ -193,7 +194,7 @@ func writeCertificate(t *testing.T, folder string, names ...string) {
 // startMesh runs a sample configuration on ports that are free here; nothing else of it is changed.
 func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 	t.Helper()
-	m := &mesh{stack: startStack(t)}
+	m := &mesh{stack: startStack(t), sample: sample}
 	folder, err := os.MkdirTemp("", "extauthz-mesh-") // t.TempDir's path may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
