@@ -89,9 +89,8 @@ func run(ctx context.Context, o options) error {
 // demo is all that runs.
 type demo struct {
 	options
-	publicURL string           // the one origin that browsers see
-	cookie    string           // the session cookie's name there
-	authority *parts.Authority // of https
+	publicURL string // the one origin that browsers see
+	cookie    string // the session cookie's name there
 	installer *parts.Installer
 	folder    string // files and logs, gone afterwards
 	binary    string

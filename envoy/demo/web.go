@@ -37,21 +37,22 @@ func (d *demo) webSettings() []string {
 }
 
 // makeCertificates makes an authority that lives as long as the demo, and has this process believe it.
-func (d *demo) makeCertificates() (err error) {
-	if d.authority, err = parts.NewAuthority(); err != nil {
-		return err
-	}
-	certificate, key, err := d.authority.Issue(time.Now().AddDate(0, 0, 30), "localhost")
+func (d *demo) makeCertificates() error {
+	authority, err := parts.NewAuthority()
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{"ca.crt": d.authority.Certificate, "tls.crt": certificate, "tls.key": key} {
+	certificate, key, err := authority.Issue(time.Now().AddDate(0, 0, 30), "localhost")
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{"ca.crt": authority.Certificate, "tls.crt": certificate, "tls.key": key} {
 		if err := os.WriteFile(filepath.Join(d.folder, name), content, 0o600); err != nil {
 			return err
 		}
 	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(d.authority.Certificate)
+	roots.AppendCertsFromPEM(authority.Certificate)
 	http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
 	return nil
 }
