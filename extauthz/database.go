@@ -58,6 +58,7 @@ type database struct {
 	names  SchemaNames
 	schema string        // where to look for the tables; empty for the search_path
 	budget time.Duration // of one query: past it nobody waits any more
+	maxLag time.Duration // of a standby; 0 for a primary only
 	log    *slog.Logger
 
 	metrics     *metrics
@@ -74,17 +75,21 @@ type database struct {
 	turn    chan struct{} // held by a query that is under way, unless it takes longer than is usual
 	usual   atomic.Int64  // how long a query takes, in nanoseconds, smoothed
 	asking  atomic.Int64  // checks that wait for an answer, asked for or not
+	lag     atomic.Uint64 // the last that was judged, in seconds: the bits of a float64
 	missing chan struct{} // wakes discover: the tables are not as they were
 }
 
 // newDatabase makes the pool; it does not connect yet.
-func newDatabase(dsn string, read func() (string, error), names SchemaNames, connections int, budget time.Duration, log *slog.Logger, metrics *metrics, tracing *tracing) (*database, error) {
-	config, schema, err := parseDatabaseURL(dsn)
+func newDatabase(c *Config, metrics *metrics, tracing *tracing) (*database, error) {
+	config, schema, err := parseDatabaseURL(c.DatabaseURL)
 	if err != nil {
 		return nil, err
 	}
-	config.MaxConns = int32(connections)
-	if read != nil {
+	config.MaxConns = int32(c.DatabaseConnections)
+	if c.DatabaseMaxLag == 0 {
+		config.ConnConfig.ValidateConnect = onlyPrimary(config.ConnConfig.ValidateConnect)
+	}
+	if read := c.ReadDatabaseURL; read != nil {
 		config.BeforeConnect = func(_ context.Context, connection *pgx.ConnConfig) error { return readAnew(read, connection) }
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
@@ -92,11 +97,12 @@ func newDatabase(dsn string, read func() (string, error), names SchemaNames, con
 		return nil, errors.New("cannot be used to make a connection pool")
 	}
 	return &database{
-		pool: pool, names: names, schema: schema, budget: budget, log: log, metrics: metrics, tracing: tracing, connections: int64(connections),
-		waiting: make(chan *lookup, maxWaiting),
-		turn:    make(chan struct{}, 1),
-		missing: make(chan struct{}, 1),
-		state:   partState{since: time.Now()},
+		pool: pool, names: c.Schema, schema: schema, budget: c.budget, maxLag: c.DatabaseMaxLag, log: c.Logger, metrics: metrics, tracing: tracing,
+		connections: int64(c.DatabaseConnections),
+		waiting:     make(chan *lookup, maxWaiting),
+		turn:        make(chan struct{}, 1),
+		missing:     make(chan struct{}, 1),
+		state:       partState{since: time.Now()},
 	}, nil
 }
 
@@ -270,7 +276,7 @@ func (d *database) ask(ctx context.Context, tokens []string) (map[string]*sessio
 func (d *database) send(ctx context.Context, query sessionQuery, tokens []string) (map[string]*sessionRow, error) {
 	rows, err := d.sendOnce(ctx, query, tokens)
 	switch {
-	case err == nil || ctx.Err() != nil:
+	case err == nil || ctx.Err() != nil || isLagging(err):
 	case isStatementLost(err):
 		if !d.unnamed.Swap(true) {
 			d.log.Info("the way to the database does not keep prepared statements, as a connection pooler; going on without", "error", err)
@@ -284,21 +290,29 @@ func (d *database) send(ctx context.Context, query sessionQuery, tokens []string
 }
 
 func (d *database) sendOnce(ctx context.Context, query sessionQuery, tokens []string) (map[string]*sessionRow, error) {
+	text, argument := query.many, any(tokens)
+	if len(tokens) == 1 {
+		text, argument = query.one, tokens[0]
+	}
+	if d.maxLag > 0 {
+		return d.askNear(ctx, text, argument, len(tokens))
+	}
 	// Prepared, a batch costs PostgreSQL little more than half: there is nothing to parse and to plan.
 	mode := pgx.QueryExecModeCacheStatement
 	if d.unnamed.Load() {
 		mode = pgx.QueryExecModeExec
 	}
-	text, argument := query.many, any(tokens)
-	if len(tokens) == 1 {
-		text, argument = query.one, tokens[0]
-	}
 	rows, err := d.pool.Query(ctx, text, mode, argument)
 	if err != nil {
 		return nil, err
 	}
+	return readSessions(rows, len(tokens))
+}
+
+// readSessions reads the session query's answer for so many tokens.
+func readSessions(rows pgx.Rows, tokens int) (map[string]*sessionRow, error) {
 	defer rows.Close()
-	found := make(map[string]*sessionRow, len(tokens))
+	found := make(map[string]*sessionRow, tokens)
 	for rows.Next() {
 		var token, userID string
 		var expires *float64
@@ -345,13 +359,13 @@ func isStatementLost(err error) bool {
 }
 
 // withoutConnectionString leaves out of a connection's error what a connection string holds, user and
-// database, and makes one line of it: pgx tries with and without TLS, and often says the same twice.
+// database, and what only pgx knows the meaning of, and makes one line of it: pgx tries with and without TLS, and often says the same twice.
 func withoutConnectionString(err error) error {
 	connectErr, ok := errors.AsType[*pgconn.ConnectError](err)
 	if !ok || connectErr.Unwrap() == nil {
 		return err
 	}
-	lines := strings.Split(connectErr.Unwrap().Error(), "\n")
+	lines := strings.Split(strings.ReplaceAll(connectErr.Unwrap().Error(), "ValidateConnect failed: ", ""), "\n")
 	slices.Sort(lines)
 	return errors.New(strings.Join(slices.Compact(lines), "; "))
 }

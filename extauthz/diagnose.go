@@ -211,7 +211,11 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	defer cancel()
 	started := time.Now()
 	connection, err := d.pool.Acquire(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, errStandby):
+		f.fail("connect", "a standby answers", "Point DATABASE_URL at the primary; or say by "+variableMaxLag+" how far behind a standby may be: a sign-out is seen there so much later.")
+		return f.list
+	case err != nil:
 		f.fail("connect", withoutConnectionString(err).Error(), "See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
 		return f.list
 	}
@@ -231,6 +235,9 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 		f.warn("encryption", "none", "Add sslmode=verify-full to DATABASE_URL: session tokens travel in these queries.")
 	}
 	f.skew("clock", "the database's", time.Since(now).Truncate(time.Second))
+	if d.maxLag > 0 {
+		f.lag(d.judgeLag(connection.QueryRow(ctx, lagQuery)), d.lagSeconds())
+	}
 
 	tables, err := readCatalogue(ctx, connection)
 	if err != nil {
@@ -255,6 +262,19 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	f.rights(ctx, connection, found, user, super)
 	f.rows(ctx, connection, found)
 	return f.list
+}
+
+// lag tells how far behind the server is that answers, and whether that is near enough.
+func (f *findings) lag(err error, seconds float64) {
+	const tried = "lag"
+	switch {
+	case err != nil:
+		f.fail(tried, err.Error(), "See that the standby receives and replays. Where the primary is that quiet, have it commit something more often; select pg_current_xact_id() is enough.")
+	case seconds == 0:
+		f.ok(tried, "none: a primary answers")
+	default:
+		f.ok(tried, fmt.Sprintf("%.1f s behind its primary", seconds))
+	}
 }
 
 // queryer is a connection, or what acts as one.

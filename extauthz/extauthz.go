@@ -55,6 +55,9 @@ type Config struct {
 	ReadDatabaseURL func() (string, error)
 	// DatabaseConnections bounds the connections to PostgreSQL; by default 4.
 	DatabaseConnections int
+	// DatabaseMaxLag is how far a standby may be behind its primary and still be asked. A sign-out is seen there so much later.
+	// By default a primary alone is asked, and a sign-out holds from the next check on.
+	DatabaseMaxLag time.Duration
 	// Schema overrides what is found in the database's catalogue.
 	Schema SchemaNames
 	// RememberedTokens bounds how many verified JWTs are remembered, so that their signature is not
@@ -145,6 +148,9 @@ func New(config Config) (*Authorizer, error) {
 	if len(config.Audiences) == 0 {
 		return nil, &ConfigError{"Audiences", "is empty; give the API's URL as it stands in the tokens' aud"}
 	}
+	if config.DatabaseMaxLag < 0 {
+		return nil, &ConfigError{"DatabaseMaxLag", "is negative; give how far a standby may be behind, or 0 to ask a primary only"}
+	}
 	config.setDefaults()
 
 	a := &Authorizer{
@@ -155,7 +161,7 @@ func New(config Config) (*Authorizer, error) {
 	}
 	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger, a.metrics, a.tracing)
 	if config.DatabaseURL != "" {
-		a.database, err = newDatabase(config.DatabaseURL, config.ReadDatabaseURL, config.Schema, config.DatabaseConnections, config.budget, config.Logger, a.metrics, a.tracing)
+		a.database, err = newDatabase(&config, a.metrics, a.tracing)
 		if err != nil {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}

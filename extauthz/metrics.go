@@ -122,6 +122,10 @@ func (m *metrics) watch(registerer prometheus.Registerer, a *Authorizer) {
 		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", func() float64 { return float64(a.database.pool.Stat().TotalConns()) })
 		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.", func() float64 { return float64(a.database.pool.Stat().AcquiredConns()) })
 		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", func() float64 { return float64(a.database.asking.Load()) })
+		if a.database.maxLag > 0 {
+			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+variableMaxLag+" lets a standby answer; 0 for a primary.",
+				a.database.lagSeconds)
+		}
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_build_info", Help: "1, with the version of this server and of Go."}, []string{"version", "goversion"})
 	build.WithLabelValues(Version, runtime.Version()).Set(1)

@@ -79,7 +79,7 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	tokens := insertSessions(t, dsn, maxBatch)
-	d, err := newDatabase(dsn, nil, SchemaNames{}, 1, time.Minute, slog.New(slog.DiscardHandler), newMetrics(nil), nil)
+	d, err := newDatabase(&Config{DatabaseURL: dsn, DatabaseConnections: 1, Logger: slog.New(slog.DiscardHandler), budget: time.Minute}, newMetrics(nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func metricsPage(t *testing.T) string {
 	}
 	jwks, _ := newIssuer(t)
 	_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "JWKS_URL": jwks.URL, "DATABASE_URL": "postgresql://nobody@127.0.0.1:" + closedPort(t) + "/none",
-		"EXTAUTHZ_TLS_CERT_FILE": folder + "/tls.crt", "EXTAUTHZ_TLS_KEY_FILE": folder + "/tls.key", "EXTAUTHZ_AUDIT_LOG": folder + "/audit.log"})
+		"EXTAUTHZ_TLS_CERT_FILE": folder + "/tls.crt", "EXTAUTHZ_TLS_KEY_FILE": folder + "/tls.key", "EXTAUTHZ_AUDIT_LOG": folder + "/audit.log", "EXTAUTHZ_DATABASE_MAX_LAG": "1s"})
 	response, err := http.Get("http://" + admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)

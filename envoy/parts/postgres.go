@@ -37,6 +37,18 @@ func (in *Installer) StartPostgres(ctx context.Context, folder string, port int)
 	return p, p.Start(ctx)
 }
 
+// StartStandby makes a hot standby that follows p, with its files in folder.
+func (p *Postgres) StartStandby(ctx context.Context, folder string, port int) (*Postgres, error) {
+	standby := &Postgres{Port: port, bin: p.bin, folder: folder}
+	copying := exec.CommandContext(ctx, filepath.Join(p.bin, "pg_basebackup"), "--pgdata", standby.data(), "--host", "127.0.0.1", "--port", strconv.Itoa(p.Port),
+		"--username", "postgres", "--write-recovery-conf", "--checkpoint", "fast", "--no-sync")
+	copying.SysProcAttr = asOrdinaryUser()
+	if output, err := copying.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("pg_basebackup: %w\n%s", err, output)
+	}
+	return standby, standby.Start(ctx)
+}
+
 // Start runs the server, for the first time or again after a Stop.
 func (p *Postgres) Start(ctx context.Context) error {
 	command := exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data(), "-h", "127.0.0.1", "-p", strconv.Itoa(p.Port),

@@ -1,0 +1,164 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"extauthz/envoy/parts"
+)
+
+// replicated is a real primary with a real standby behind it, and a live session in both.
+type replicated struct {
+	primary, standby *parts.Postgres
+	owner            string // connection string of the primary's owner
+}
+
+func startReplicated(t *testing.T) *replicated {
+	t.Helper()
+	primary, err := newPostgres(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { primary.Stop() })
+	r := &replicated{primary: primary}
+	if r.owner, err = primary.CreateDatabase(t.Context(), "app"); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, r.owner, "alter system set autovacuum = off", "select pg_reload_conf()", // so that nothing commits by itself
+		betterAuthTables, `insert into "user" ("id", "name", "email", "emailVerified") values ('user-2', 'Ana', 'ana@example.com', true)`,
+		fmt.Sprintf(`insert into "session" ("id", "expiresAt", "token", "updatedAt", "userId") values ('s1', to_timestamp(%d), '%s', now(), 'user-2')`, in(3600), liveToken))
+	port, err := parts.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.standby, err = primary.StartStandby(t.Context(), t.TempDir(), port); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.standby.Stop() })
+	return r
+}
+
+// await waits until the standby has replayed what the primary has committed.
+func (r *replicated) await(t *testing.T) {
+	t.Helper()
+	primary, standby := r.connect(t, r.primary), r.connect(t, r.standby)
+	var position string
+	if err := primary.QueryRow(t.Context(), "select pg_current_wal_lsn()::text").Scan(&position); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the standby", func() (caughtUp bool) {
+		if err := standby.QueryRow(t.Context(), "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position).Scan(&caughtUp); err != nil {
+			t.Fatal(err)
+		}
+		return caughtUp
+	})
+}
+
+func (r *replicated) connect(t *testing.T, server *parts.Postgres) *pgx.Conn {
+	t.Helper()
+	connection, err := pgx.Connect(t.Context(), server.URL("app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { connection.Close(context.Background()) })
+	return connection
+}
+
+// A standby does not know who has just signed out, so it is not asked: not as the only server, not as the first of two, and
+// not because the connection string wants one. Once promoted it is a primary like any other.
+func TestStandbyIsNotAsked(t *testing.T) {
+	r := startReplicated(t)
+	keys := serveKeys(t, testKeys()).URL
+	execute(t, r.standby.URL("app"), "select pg_wal_replay_pause()")
+	for _, options := range []string{"", "&target_session_attrs=any", "&target_session_attrs=standby", "&target_session_attrs=prefer-standby", "&target_session_attrs=read-only"} {
+		log := &lockedBuffer{}
+		a := runAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app") + options, Logger: slog.New(slog.NewTextHandler(log, nil))})
+		eventually(t, "the log", func() bool {
+			return strings.Contains(log.String(), "it is a standby, which does not see yet who has just signed out")
+		})
+		expectReason(t, checkToken(t, a, liveToken), ReasonDatabaseUnavailable)
+		if strings.Contains(log.String(), "postgres@") {
+			t.Errorf("the log holds a connection string:\n%s", log.String())
+		}
+	}
+
+	expectFindings(t, diagnoseTest(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app")}), "database", "failure connect: a standby answers | Point DATABASE_URL at the primary")
+
+	both := fmt.Sprintf("postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/app?sslmode=disable", r.standby.Port, r.primary.Port)
+	first := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: both})
+	expectReason(t, checkToken(t, first, liveToken), "")
+	execute(t, r.owner, `delete from "session"`) // which the standby does not see
+	expectReason(t, checkToken(t, first, liveToken), ReasonUnknownSession)
+
+	alone := runAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app")})
+	execute(t, r.standby.URL("app"), "select pg_wal_replay_resume()")
+	r.await(t)
+	r.primary.Stop()
+	execute(t, r.standby.URL("app"), "select pg_promote()")
+	eventually(t, "the promoted server", func() bool { return checkToken(t, alone, liveToken) == ReasonUnknownSession })
+	eventually(t, "the other one, too", func() bool { return checkToken(t, first, liveToken) == ReasonUnknownSession })
+}
+
+// Where a lag is allowed, a standby answers as long as it is no further behind: a session that was deleted longer ago than
+// that is never allowed, whatever the standby has replayed.
+func TestLagIsBounded(t *testing.T) {
+	r := startReplicated(t)
+	keys := serveKeys(t, testKeys()).URL
+	beat := func() { execute(t, r.owner, "select pg_current_xact_id()"); r.await(t) } // the least that is a commit
+	const most = 400 * time.Millisecond
+	beat()
+	patient := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: time.Hour})
+	expectReason(t, checkToken(t, patient, liveToken), "")
+
+	strict := runAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: most})
+	eventually(t, "an answer while the primary commits", func() bool { beat(); return checkToken(t, strict, liveToken) == "" })
+	execute(t, r.standby.URL("app"), "select pg_wal_replay_pause()")
+	execute(t, r.owner, `delete from "session"`)
+	deleted := time.Now()
+	for late := 0; late < 20; {
+		isLate := time.Since(deleted) > most // before the check, so that it is true of all of it
+		switch reason := checkToken(t, strict, liveToken); {
+		case isLate && reason == "":
+			t.Fatalf("allowed %s after it was deleted", time.Since(deleted))
+		case isLate:
+			expectReason(t, reason, ReasonDatabaseUnavailable)
+			late++
+		}
+	}
+	expectReason(t, checkToken(t, patient, liveToken), "") // which is what was asked for
+	expectFindings(t, diagnoseTest(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: most}), "database", "failure lag: the standby is more than 400ms behind")
+	expectFindings(t, diagnoseTest(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: time.Hour}), "database", "ok lag: ", " s behind its primary")
+	if lag := strict.database.lagSeconds(); lag < most.Seconds() {
+		t.Errorf("the lag is told as %g s", lag)
+	}
+
+	// It comes back with the standby, and a primary has no lag, however quiet it is.
+	execute(t, r.standby.URL("app"), "select pg_wal_replay_resume()")
+	eventually(t, "an answer after the lag", func() bool { beat(); return checkToken(t, strict, liveToken) == ReasonUnknownSession })
+	r.primary.Stop()
+	execute(t, r.standby.URL("app"), "select pg_promote()")
+	eventually(t, "the promoted server", func() bool { return checkToken(t, strict, liveToken) == ReasonUnknownSession })
+	time.Sleep(most)
+	expectReason(t, checkToken(t, strict, liveToken), ReasonUnknownSession)
+	expectFindings(t, diagnoseTest(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: most}), "database", "ok lag: none: a primary answers")
+	if lag := strict.database.lagSeconds(); lag != 0 {
+		t.Errorf("a primary's lag is %g s", lag)
+	}
+}
+
+// A standby that has replayed no commit since its start is endlessly behind.
+func TestLagOfAFreshStandby(t *testing.T) {
+	r := startReplicated(t)
+	log := &lockedBuffer{}
+	a := runAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	eventually(t, "the log", func() bool { return strings.Contains(log.String(), "more than 24h0m0s behind its primary") })
+	expectReason(t, checkToken(t, a, liveToken), ReasonDatabaseUnavailable)
+	execute(t, r.owner, "select pg_current_xact_id()")
+	eventually(t, "an answer", func() bool { return checkToken(t, a, liveToken) == "" })
+}
