@@ -187,11 +187,18 @@ func figuresOf(name string, gauges map[string]float64) string {
 // draw makes a stacked bar a minute.
 func (o *overview) draw(minutes []minute) {
 	const width, height = 720.0, 120.0
-	peak := 1.0
+	peak := 0.0
 	for _, m := range minutes {
 		peak = max(peak, m.allow+m.deny+m.unavailable)
 	}
-	o.Peak = fmt.Sprintf("%.0f", peak)
+	switch peak {
+	case 0:
+		o.Peak = "there was no check yet"
+	case 1:
+		o.Peak = "the highest has 1 check"
+	default:
+		o.Peak = fmt.Sprintf("the highest has %.0f checks", peak)
+	}
 	step := width / (historySteps + 1)
 	for i, m := range minutes {
 		x, y := float64(i+historySteps+1-len(minutes))*step, height
