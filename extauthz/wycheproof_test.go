@@ -54,7 +54,7 @@ func readWycheproof(t *testing.T, name string) (file wycheproofFile) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err := installer.GoModule("wycheproof", wycheproofModule, wycheproofVersion, wycheproofSum)
+	folder, err := installer.GoModule("wycheproof", wycheproofModule, wycheproofVersion, wycheproofSum, ".")
 	if err != nil {
 		t.Fatal(err)
 	}

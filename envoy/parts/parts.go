@@ -156,12 +156,12 @@ func (in *Installer) KubeAPIServer() (string, error) {
 	})
 }
 
-// GoModule returns the folder of a Go module's files, whose checksum must be this one (h1:…, as in a go.sum): test vectors, which
-// are data.
-func (in *Installer) GoModule(name, module, version, sum string) (string, error) {
+// GoModule returns a copy of a folder of a Go module, "." for all of it. The module's checksum must be this one (h1:…, as in a go.sum).
+// It is for data, as test vectors, whose modules stay out of ours.
+func (in *Installer) GoModule(name, module, version, sum, wanted string) (string, error) {
 	folder := in.folder(name)
 	files := filepath.Join(folder, "files")
-	return files, in.once(name, name+" "+version, module+"@"+version+" "+sum, func() error {
+	return files, in.once(name, name+" "+version, module+"@"+version+" "+sum+" "+wanted, func() error {
 		command := exec.Command("go", "mod", "download", "-json", module+"@"+version)
 		command.Dir = folder // outside of our module, whose go.mod it stays out of
 		output, err := command.Output()
@@ -172,7 +172,7 @@ func (in *Installer) GoModule(name, module, version, sum string) (string, error)
 		if got.Sum != sum {
 			return fmt.Errorf("%s@%s has the checksum %q, want %q; %s", module, version, got.Sum, sum, got.Error)
 		}
-		return os.CopyFS(files, os.DirFS(got.Dir))
+		return os.CopyFS(files, os.DirFS(filepath.Join(got.Dir, filepath.FromSlash(wanted))))
 	})
 }
 

@@ -154,8 +154,16 @@ func (c *cluster) apply(t *testing.T, o object) error {
 	return nil
 }
 
-// definitions are the custom resources of Istio, Gateway API and Envoy Gateway, from the modules that they ship in.
-func definitions(t *testing.T) (objects []object) {
+// operators are the projects whose custom resources are fetched as the data that their modules hold.
+var operators = []struct{ name, module, version, sum, folder string }{
+	{"envoy-gateway-crds", "github.com/envoyproxy/gateway", "v1.9.1", "h1:vAVp6/AlBXJ1aOhp1mxL7fNEzVEfjADUguUhm2wzxQY=", "charts/gateway-helm/charts/crds/crds/generated"},
+	{"cert-manager-crds", "github.com/cert-manager/cert-manager", "v1.21.2", "h1:UWgoYM+KLNtRlqmoWOKjKBOBUPVHeepQ6/ac3ERJW68=", "deploy/crds"},
+	{"external-secrets-crds", "github.com/external-secrets/external-secrets", "v1.3.2", "h1:u2J8RjlHIeF0oZCqtl92adI/uZWUwOesJIDkfql6LqQ=", "config/crds/bases"},
+	{"prometheus-operator-crds", "github.com/prometheus-operator/prometheus-operator", "v0.85.0", "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=", "example/prometheus-operator-crd"},
+}
+
+// definitions are the custom resources of Istio and Gateway API, from the modules that they ship in, and of the operators.
+func definitions(t *testing.T, s *stack) (objects []object) {
 	t.Helper()
 	folder := func(module string) string {
 		output, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
@@ -164,23 +172,33 @@ func definitions(t *testing.T) (objects []object) {
 		}
 		return strings.TrimSpace(string(output))
 	}
-	gateway, err := filepath.Glob(folder("sigs.k8s.io/gateway-api") + "/config/crd/standard/*.yaml")
-	if err != nil || len(gateway) == 0 {
-		t.Fatal("no custom resources of Gateway API", err)
-	}
-	for _, file := range append(gateway, folder("istio.io/istio")+"/manifests/charts/base/files/crd-all.gen.yaml") {
-		content, err := os.ReadFile(file)
+	patterns := []string{folder("istio.io/istio") + "/manifests/charts/base/files/crd-all.gen.yaml", folder("sigs.k8s.io/gateway-api") + "/config/crd/standard/*.yaml"}
+	for _, o := range operators {
+		files, err := s.installer.GoModule(o.name, o.module, o.version, o.sum, o.folder)
 		if err != nil {
 			t.Fatal(err)
 		}
-		parsed, err := parse(string(content))
+		patterns = append(patterns, files+"/*.yaml")
+	}
+	for _, pattern := range patterns {
+		before := len(objects)
+		files, err := filepath.Glob(pattern)
 		if err != nil {
-			t.Fatalf("%s: %v", file, err)
+			t.Fatal(err)
 		}
-		for _, o := range parsed {
-			if o.kind() == "CustomResourceDefinition" {
-				objects = append(objects, o)
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
 			}
+			parsed, err := parse(string(content))
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			objects = append(objects, slices.DeleteFunc(parsed, func(o object) bool { return o.kind() != "CustomResourceDefinition" })...)
+		}
+		if len(objects) == before {
+			t.Fatalf("no custom resource in %s", pattern)
 		}
 	}
 	return objects
@@ -190,7 +208,7 @@ func definitions(t *testing.T) (objects []object) {
 func TestAPIServerTakesThem(t *testing.T) {
 	s := startStack(t)
 	c := startCluster(t, s)
-	for _, o := range definitions(t) {
+	for _, o := range definitions(t, s) {
 		if err := c.apply(t, o); err != nil {
 			t.Fatal(err)
 		}
@@ -208,9 +226,6 @@ func TestAPIServerTakesThem(t *testing.T) {
 			return order[a.kind()] - order[b.kind()]
 		})
 		for _, o := range objects {
-			if isForeign(o) {
-				continue
-			}
 			var err error
 			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(200 * time.Millisecond) { // a custom resource is served a moment after it is defined
 				if err = c.apply(t, o); err == nil || time.Now().After(deadline) || !strings.Contains(err.Error(), "the server knows no") {
@@ -253,6 +268,14 @@ func TestAPIServerTakesThem(t *testing.T) {
 	policy.at("spec").(map[string]any)["action"] = "CUSTOMS"
 	if err := c.apply(t, policy); err == nil {
 		t.Error("an action that there is not is taken")
+	}
+	full := overlay(t, "full")
+	for kind, wrong := range map[string]string{"ExternalSecret": "refreshIntervals", "ServiceMonitor": "endpoint"} {
+		o := full[slices.IndexFunc(full, func(o object) bool { return o.kind() == kind })]
+		o.at("spec").(map[string]any)[wrong] = "1m"
+		if err := c.apply(t, o); err == nil || !strings.Contains(err.Error(), wrong) {
+			t.Errorf("%s with a field that there is not: %v", kind, err)
+		}
 	}
 }
 
