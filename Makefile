@@ -113,7 +113,7 @@ floods: tools ## what clients can send to harm others; SHORT=1 for those that ma
 	@exec .parts/bin/reliability -what floods $(if $(SHORT),-short)
 
 SOAK ?= 20m
-soak: tools ## mixed load for SOAK (20m) with a fault each minute
+soak: tools ## mixed load for SOAK (20m) with a rotation and a fault each minute
 	@go build -o .parts/bin/reliability ./envoy/reliability
 	@exec .parts/bin/reliability -soak $(SOAK)
 

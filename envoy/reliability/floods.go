@@ -184,8 +184,8 @@ func (f *flood) start(ctx context.Context, job floodJob) (end func() (floodResul
 // runFloods runs one flood after another.
 func (r *rig) runFloods(o *options, report *report) error {
 	for i := range 20_000 {
-		r.expired = append(r.expired, r.issuer.issue("ours", "ours", map[string]any{"exp": time.Now().Unix() - 600, "n": i}))
-		r.fresh = append(r.fresh, r.issuer.issue("ours", "ours", map[string]any{"n": i, "exp": time.Now().Unix() + 7200}))
+		r.expired = append(r.expired, r.issuer.issueCurrent(map[string]any{"exp": time.Now().Unix() - 600, "n": i}))
+		r.fresh = append(r.fresh, r.issuer.issueCurrent(map[string]any{"n": i, "exp": time.Now().Unix() + 7200}))
 	}
 	for _, f := range floods {
 		if !o.selected(f.name, f.matters) {

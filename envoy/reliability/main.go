@@ -18,7 +18,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.short, "short", false, "the faults that matter most, each for a shorter time; nothing is written")
 	flag.StringVar(&o.only, "only", "", "the faults or floods with this in their name; nothing is written")
-	flag.DurationVar(&o.soak, "soak", 0, "mixed load for so long, with a fault each minute")
+	flag.DurationVar(&o.soak, "soak", 0, "mixed load for so long, with a rotation and a fault each minute")
 	what := flag.String("what", "faults,floods", "faults, floods or both")
 	isFlood := flag.Bool("flood", false, "internal: be the process of a flood")
 	flag.Parse()

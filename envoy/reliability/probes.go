@@ -39,19 +39,19 @@ func (r *rig) probes() []probe {
 	p := r.people[0]
 	forged := p.jwt[:strings.LastIndex(p.jwt, ".")+1] + strings.Repeat("A", 86)
 	signed := cookieToken(p.cookie)
-	return []probe{
+	probes := []probe{
 		{"JWT of Better Auth, seen before", true, onNothing, func() map[string]string { return bearer(p.jwt) }},
-		{"JWT, new each time", true, onNothing, func() map[string]string { return bearer(r.issuer.issue("ours", "ours", nil)) }},
-		{"JWT by the secret, new each time", true, onNothing, func() map[string]string { return bearer(r.issuer.issueHS256()) }},
+		{"JWT, new each time", true, onNothing, func() map[string]string { return bearer(r.issuer.issueCurrent(nil)) }},
+		{"JWT by the secret, new each time", true, onNothing, func() map[string]string { return bearer(r.issuer.issueHS256(r.issuer.signing.Load().secret)) }},
 		{"session token", true, onDatabase, func() map[string]string { return bearer(p.session) }},
 		{"session cookie", true, onDatabase, func() map[string]string { return map[string]string{"cookie": p.cookie} }},
 		{"no credential", false, onNothing, func() map[string]string { return nil }},
 		{"forged signature", false, onNothing, func() map[string]string { return bearer(forged) }},
 		{"expired JWT", false, onNothing, func() map[string]string {
-			return bearer(r.issuer.issue("ours", "ours", map[string]any{"exp": time.Now().Unix() - 600}))
+			return bearer(r.issuer.issueCurrent(map[string]any{"exp": time.Now().Unix() - 600}))
 		}},
 		{"made-up key", false, onJWKS, func() map[string]string {
-			return bearer(r.issuer.issue("stranger", fmt.Sprint("made-up-", serial.Add(1)), nil))
+			return bearer(r.issuer.issue(r.issuer.stranger, fmt.Sprint("made-up-", serial.Add(1)), nil))
 		}},
 		{"made-up session token", false, onDatabase, func() map[string]string {
 			return bearer(fmt.Sprintf("%032d", serial.Add(1)))
@@ -60,6 +60,13 @@ func (r *rig) probes() []probe {
 			return bearer("x" + signed[1:])
 		}},
 	}
+	if s := r.issuer.signing.Load(); s.formerSecret != "" {
+		probes = append(probes, probe{"JWT by a former secret", false, onNothing, func() map[string]string { return bearer(r.issuer.issueHS256(s.formerSecret)) }})
+	}
+	if key := r.issuer.signing.Load().withdrawnKey; key != nil {
+		probes = append(probes, probe{"JWT by a withdrawn key", false, onJWKS, func() map[string]string { return bearer(r.issuer.issue(key, key.id, nil)) }})
+	}
+	return probes
 }
 
 // answer is what one check came to.

@@ -70,7 +70,10 @@ func (r *report) note(name string, wrong []string) {
 //go:embed reliability.md.tmpl
 var pageSource string
 
-// write makes docs/reliability.md of what was measured.
+// soakHeading begins the part of the page that is not made by write, but pasted from `make soak`.
+const soakHeading = "\n## Soak\n"
+
+// write makes docs/reliability.md of what was measured, and keeps the soak's part.
 func (r *report) write(root string) error {
 	var faults, floods strings.Builder
 	for _, row := range r.rows {
@@ -86,7 +89,15 @@ func (r *report) write(root string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(root, "docs", "reliability.md"), page.Bytes(), 0o644)
+	path := filepath.Join(root, "docs", "reliability.md")
+	earlier, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if i := bytes.Index(earlier, []byte(soakHeading)); i >= 0 {
+		page.Write(earlier[i:])
+	}
+	return os.WriteFile(path, page.Bytes(), 0o644)
 }
 
 func after(row faultRow) string {

@@ -10,7 +10,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -250,36 +250,57 @@ func (p *person) renew(base string) error {
 // issuer serves Better Auth's JWKS with a key of our own in it, so that tokens can be issued by the thousand, and can fail
 // in the ways that issuers do.
 type issuer struct {
-	url     string // iss, Better Auth's own
-	jwksURL string
-	keys    map[string]ed25519.PrivateKey
-	whole   []byte // the JWKS
-	other   []byte // another, without any of these keys
-	mode    atomic.Pointer[string]
-	fetches atomic.Int64
+	url        string // iss, Better Auth's own
+	jwksURL    string
+	betterAuth []json.RawMessage // its own keys
+	other      []byte            // a JWKS without any of these keys
+	stranger   *signer           // whose key is listed nowhere else
+	signing    atomic.Pointer[signing]
+	mode       atomic.Pointer[string]
+	fetches    atomic.Int64
+}
+
+// signer is a key of ours.
+type signer struct {
+	id      string
+	private ed25519.PrivateKey
+}
+
+func newSigner(id string) (*signer, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	return &signer{id, private}, err
+}
+
+func (s *signer) jwk() json.RawMessage {
+	public := base64.RawURLEncoding.EncodeToString(s.private.Public().(ed25519.PublicKey))
+	return json.RawMessage(fmt.Sprintf(`{"kid":%q,"kty":"OKP","crv":"Ed25519","alg":"EdDSA","x":%q}`, s.id, public))
+}
+
+// signing is what tokens are signed with at a time. It is never changed, only replaced.
+type signing struct {
+	key, formerKey, withdrawnKey *signer // the former one is listed still; the last two are nil before there are such
+	secret, formerSecret         string
+	document                     []byte // the JWKS
 }
 
 func newIssuer(base string, document []byte) (*issuer, error) {
-	i := &issuer{url: base, keys: map[string]ed25519.PrivateKey{}}
+	i := &issuer{url: base}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(document, &set); err != nil {
 		return nil, err
 	}
-	jwk := func(id string) (json.RawMessage, error) {
-		public, private, err := ed25519.GenerateKey(rand.Reader)
-		i.keys[id] = private
-		return json.RawMessage(fmt.Sprintf(`{"kid":%q,"kty":"OKP","crv":"Ed25519","alg":"EdDSA","x":%q}`, id, base64.RawURLEncoding.EncodeToString(public))), err
-	}
-	ours, err1 := jwk("ours")
-	stranger, err2 := jwk("stranger")
-	set.Keys = append(set.Keys, ours)
-	whole, err3 := json.Marshal(set)
-	i.whole, i.other = whole, []byte(`{"keys":[`+string(stranger)+`]}`)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	i.betterAuth = set.Keys
+	var err error
+	if i.stranger, err = newSigner("stranger"); err != nil {
 		return nil, err
 	}
+	i.other = jwks(i.stranger.jwk())
+	if err := i.rotateKey(); err != nil {
+		return nil, err
+	}
+	i.rotateSecret(secret)
 	i.set("well")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -290,11 +311,48 @@ func newIssuer(base string, document []byte) (*issuer, error) {
 	return i, nil
 }
 
+// jwks is the document that lists these keys.
+func jwks(keys ...json.RawMessage) []byte {
+	document, err := json.Marshal(map[string]any{"keys": keys})
+	if err != nil {
+		panic(err) // they were JSON a moment ago
+	}
+	return document
+}
+
+// rotateKey signs by a new key from now on, as Better Auth does when one is too old. The one before stays listed until the
+// next rotation.
+func (i *issuer) rotateKey() error {
+	next := signing{}
+	if now := i.signing.Load(); now != nil {
+		next = *now
+	}
+	key, err := newSigner(fmt.Sprint("ours-", serial.Add(1)))
+	if err != nil {
+		return err
+	}
+	next.key, next.formerKey, next.withdrawnKey = key, next.key, next.formerKey
+	listed := append(slices.Clone(i.betterAuth), key.jwk())
+	if next.formerKey != nil {
+		listed = append(listed, next.formerKey.jwk())
+	}
+	next.document = jwks(listed...)
+	i.signing.Store(&next)
+	return nil
+}
+
+// rotateSecret signs by another secret from now on.
+func (i *issuer) rotateSecret(to string) {
+	next := *i.signing.Load()
+	next.secret, next.formerSecret = to, next.secret
+	i.signing.Store(&next)
+}
+
 func (i *issuer) set(mode string) { i.mode.Store(&mode) }
 
 // ServeHTTP answers as the mode says.
 func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	count := i.fetches.Add(1)
+	count, whole := i.fetches.Add(1), i.signing.Load().document
 	json := func(document []byte) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(document)
@@ -302,7 +360,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch *i.mode.Load() {
 	case "slow":
 		time.Sleep(300 * time.Millisecond)
-		json(i.whole)
+		json(whole)
 	case "hanging":
 		<-r.Context().Done()
 	case "429":
@@ -323,8 +381,8 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	case "truncated":
-		w.Header().Set("Content-Length", strconv.Itoa(len(i.whole)))
-		w.Write(i.whole[:len(i.whole)/2])
+		w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
+		w.Write(whole[:len(whole)/2])
 	case "of a wrong type":
 		w.Header().Set("Content-Type", "image/png")
 		fmt.Fprint(w, `["keys"]`)
@@ -334,27 +392,33 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if count%2 == 0 {
 			json(i.other)
 		} else {
-			json(i.whole)
+			json(whole)
 		}
 	default:
-		json(i.whole)
+		json(whole)
 	}
 }
 
 var serial atomic.Int64
 
-// issue signs a token that was never seen before; changes go over the good claims.
-func (i *issuer) issue(key, id string, changes map[string]any) string {
+// issue signs a token that was never seen before; changes go over the good claims. id is its kid.
+func (i *issuer) issue(by *signer, id string, changes map[string]any) string {
 	now := time.Now().Unix()
 	claims := map[string]any{"iss": i.url, "aud": audience, "sub": "minted", "iat": now, "exp": now + 900, "jti": fmt.Sprint(serial.Add(1))}
 	for name, value := range changes {
 		claims[name] = value
 	}
-	return sign(fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, id), claims, func(signed []byte) []byte { return ed25519.Sign(i.keys[key], signed) })
+	return sign(fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, id), claims, func(signed []byte) []byte { return ed25519.Sign(by.private, signed) })
+}
+
+// issueCurrent is issue by the key in use.
+func (i *issuer) issueCurrent(changes map[string]any) string {
+	key := i.signing.Load().key
+	return i.issue(key, key.id, changes)
 }
 
 // issueHS256 is what another service signs.
-func (i *issuer) issueHS256() string {
+func (i *issuer) issueHS256(secret string) string {
 	now := time.Now().Unix()
 	return sign(`{"alg":"HS256"}`, map[string]any{"iss": i.url, "aud": audience, "sub": "billing", "exp": now + 900, "jti": fmt.Sprint(serial.Add(1))}, func(signed []byte) []byte {
 		mac := hmac.New(sha256.New, []byte(secret))

@@ -1,12 +1,28 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 )
 
-// soak keeps all kinds of checks going on one server, with a fault each minute, and wants memory and goroutines flat.
+// soak keeps all kinds of checks going on one server, with a rotation of the issuer's key and of the secret and a fault each
+// minute, and wants memory flat.
 func (r *rig) soak(duration time.Duration, report *report) error {
+	secrets := filepath.Join(r.folder, "secrets")
+	if err := r.rotateSecret(secrets); err != nil {
+		return err
+	}
+	r.server.Stop()
+	var err error
+	// Better Auth's own secret is a former one, which its cookies still count by. What may be remembered is, after a minute, so that memory
+	// has no reason to grow from then on.
+	if r.server, err = r.startServer("soaked", "BETTER_AUTH_SECRET=", "BETTER_AUTH_SECRETS_FILE="+secrets, "EXTAUTHZ_FORMER_SECRETS=sessions",
+		"EXTAUTHZ_REMEMBERED_TOKENS=10000"); err != nil {
+		return err
+	}
 	faults := r.faults()
 	var usable []fault
 	for _, f := range faults {
@@ -18,7 +34,7 @@ func (r *rig) soak(duration time.Duration, report *report) error {
 	var first, last float64 // MiB
 	for i := 0; time.Since(began) < duration && r.ctx.Err() == nil; i++ {
 		minute := time.Now()
-		if err := r.people[0].renew(r.issuer.url); err != nil {
+		if err := errors.Join(r.people[0].renew(r.issuer.url), r.issuer.rotateKey(), r.rotateSecret(secrets), r.awaitSecret()); err != nil {
 			return err
 		}
 		f := usable[i%len(usable)]
@@ -30,14 +46,44 @@ func (r *rig) soak(duration time.Duration, report *report) error {
 		}
 		last = r.server.metric("process_resident_memory_bytes", "") / (1 << 20)
 		if time.Since(began) < duration/2 {
-			first = max(first, last) // until what may be remembered is, and the collector has found its pace
+			first = max(first, last) // until the collector has found its pace
 		}
-		fmt.Printf("%4.0f min: %.0f MiB resident, %.0f goroutines\n", time.Since(began).Minutes(), last, r.server.metric("go_goroutines", ""))
+		fmt.Printf("%4.0f min: %.0f MiB resident, %.0f goroutines, %.0f keys after %d rotations\n", time.Since(began).Minutes(), last,
+			r.server.metric("go_goroutines", ""), r.server.metric("extauthz_jwks_keys", ""), i+1)
 	}
 	if last > first+32 {
 		report.note("soak", []string{fmt.Sprintf("%.0f MiB resident at the end, at most %.0f in its first half", last, first)})
 	}
 	return nil
+}
+
+// rotateSecret makes another secret the current one. Better Auth's own stays the only former one.
+func (r *rig) rotateSecret(file string) error {
+	version := serial.Add(1)
+	next := fmt.Sprint(secret, "-", version)
+	if err := os.WriteFile(file+".new", []byte(fmt.Sprintf("%d:%s,1:%s", version+1, next, secret)), 0o600); err != nil {
+		return err
+	}
+	r.issuer.rotateSecret(next)
+	return os.Rename(file+".new", file)
+}
+
+// awaitSecret waits until the server has taken up the current secret.
+func (r *rig) awaitSecret() error {
+	c, err := dial(r.server.checks, nil)
+	if err != nil {
+		return err
+	}
+	defer c.connection.Close()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		a := c.check(r.ctx, bearer(r.issuer.issueHS256(r.issuer.signing.Load().secret)))
+		if a.status == 200 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the new secret is not taken up: %d %s %v", a.status, a.reason, a.err)
+		}
+	}
 }
 
 // calm is load without a fault, in which nothing may fail.
