@@ -35,7 +35,8 @@ export function browserClient(options: BrowserClientOptions = {}): ApiClient & {
 
   async function fetchToken(): Promise<string> {
     // Not under the signal of the call that happens to be first: the others wait for it, too.
-    const response = await send({ ...transport, baseURL: new URL(tokenURL, globalThis.location?.origin ?? transport.baseURL).href }, tokenURL, { credentials: "include" }, undefined);
+    const page = globalThis.location?.origin ?? transport.baseURL;
+    const response = await send({ ...transport, baseURL: page }, tokenURL, { credentials: "include" }, undefined);
     if (!response.ok) throw await errorOf(response);
     const { token } = await read<{ token: string }>(response);
     held = { token, until: expiryOf(token) - renewBefore };
