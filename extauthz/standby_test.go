@@ -3,12 +3,15 @@ package extauthz
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"extauthz/envoy/parts"
 )
@@ -103,6 +106,74 @@ func TestStandbyIsNotAsked(t *testing.T) {
 	execute(t, r.standby.URL("app"), "select pg_promote()")
 	eventually(t, "the promoted server", func() bool { return checkToken(t, alone, liveToken) == ReasonUnknownSession })
 	eventually(t, "the other one, too", func() bool { return checkToken(t, first, liveToken) == ReasonUnknownSession })
+}
+
+// Some poolers, and PostgreSQL before 14, do not say by themselves what a server is; then it is asked.
+func TestStandbyBehindAPooler(t *testing.T) {
+	r := startReplicated(t)
+	keys := serveKeys(t, testKeys()).URL
+	behind := func(server *parts.Postgres) string {
+		return strings.Replace(server.URL("app"), fmt.Sprint(":", server.Port), ":"+silentPooler(t, server.Port), 1)
+	}
+	a := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: behind(r.primary)})
+	expectReason(t, checkToken(t, a, liveToken), "")
+	log := &lockedBuffer{}
+	b := runAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: behind(r.standby), Logger: slog.New(slog.NewTextHandler(log, nil))})
+	eventually(t, "the log", func() bool { return strings.Contains(log.String(), "it is a standby") })
+	expectReason(t, checkToken(t, b, liveToken), ReasonDatabaseUnavailable)
+}
+
+// silentPooler passes on all that PostgreSQL says but whether it is a standby, and returns its port.
+func silentPooler(t *testing.T, upstream int) (port string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	serve := func(client net.Conn) error {
+		defer client.Close()
+		server, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", upstream))
+		if err != nil {
+			return err
+		}
+		defer server.Close()
+		go func() {
+			io.Copy(server, client)
+			server.Close()
+		}()
+		messages := pgproto3.NewFrontend(server, nil)
+		for {
+			message, err := messages.Receive()
+			if err != nil {
+				return err
+			}
+			if status, is := message.(*pgproto3.ParameterStatus); is && status.Name == "in_hot_standby" {
+				continue
+			}
+			encoded, err := message.Encode(nil)
+			if err != nil {
+				return err
+			}
+			if _, err := client.Write(encoded); err != nil {
+				return err
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go serve(client)
+		}
+	}()
+	_, port, err = net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // Where a lag is allowed, a standby answers as long as it is no further behind: a session that was deleted longer ago than
