@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,9 @@ func TestAdminPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	response, body := visit(t, "GET", admin+"/", nil, nil)
+	if !regexp.MustCompile(`aria-label="Checks a minute by outcome; the highest has \d checks?"`).MatchString(body) {
+		t.Errorf("the bars do not say what they show:\n%s", body)
+	}
 	for _, want := range []string{
 		"Shadow mode: every request is allowed", `<strong class="allow">3</strong> allowed <span class="faint">75.0 %`, `<strong class="deny">1</strong> refused`,
 		"<code>bad_signature</code>", "<code>k1</code>", "check, jwks", "fetch of the JWKS", "usable keys: 1",
