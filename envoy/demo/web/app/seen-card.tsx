@@ -6,6 +6,15 @@ function Moment({ date }: { date: Date }) {
   return <time dateTime={date.toISOString()}>{time.format(date)} UTC</time>;
 }
 
+function Fact({ label, children }: { label: string; children: React.ReactNode }) {
+  return (
+    <>
+      <dt>{label}</dt>
+      <dd>{children}</dd>
+    </>
+  );
+}
+
 const methods: Record<string, string> = { jwks: "JWT, by a key of the JWKS", hs256: "JWT, by the shared secret", session: "session, by its row in PostgreSQL" };
 
 /** The identity that the backend got, as a table. */
@@ -13,29 +22,19 @@ export function SeenCard({ seen, caption }: { seen: Seen; caption: string }) {
   return (
     <>
       <dl>
-        <dt>Authenticated by</dt>
-        <dd>{methods[seen.method] ?? seen.method}</dd>
+        <Fact label="Authenticated by">{methods[seen.method] ?? seen.method}</Fact>
         {seen.issuedAt !== undefined && (
-          <>
-            <dt>Issued</dt>
-            <dd>
-              <Moment date={seen.issuedAt} />
-            </dd>
-          </>
+          <Fact label="Issued">
+            <Moment date={seen.issuedAt} />
+          </Fact>
         )}
         {seen.expiresAt !== undefined && (
-          <>
-            <dt>Expires</dt>
-            <dd>
-              <Moment date={seen.expiresAt} />
-            </dd>
-          </>
+          <Fact label="Expires">
+            <Moment date={seen.expiresAt} />
+          </Fact>
         )}
         {seen.checkMilliseconds !== undefined && (
-          <>
-            <dt>The check took</dt>
-            <dd>{seen.checkMilliseconds < 1 ? "less than 1 ms" : `${seen.checkMilliseconds} ms`}, by Envoy’s clock</dd>
-          </>
+          <Fact label="The check took">{seen.checkMilliseconds < 1 ? "less than 1 ms" : `${seen.checkMilliseconds} ms`}, by Envoy’s clock</Fact>
         )}
       </dl>
       <div className="scroll" tabIndex={0} role="region" aria-label={caption}>

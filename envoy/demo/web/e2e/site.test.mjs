@@ -48,6 +48,19 @@ async function wellBehaved({ page, complaints }) {
   assert.deepEqual(await page.evaluate(() => globalThis.violations), []);
 }
 
+/** A test by a visitor of its own, whose pages have nothing to complain of at its end. */
+function visit(name, tour, options = {}) {
+  test(name, async () => {
+    const v = await visitor(options);
+    try {
+      await tour(v);
+      if (options.javaScriptEnabled !== false) await wellBehaved(v);
+    } finally {
+      await v.context.close();
+    }
+  });
+}
+
 async function accessible(page, what) {
   await page.evaluate(await readFile(axe, "utf8")); // not as a script of the page's, which its policy would refuse
   const { violations } = await page.evaluate(() => globalThis.axe.run());
@@ -75,8 +88,7 @@ async function control(path, body = {}) {
 const browserCall = (page, state) => page.locator(`#browser-call[data-state="${state}"]`).waitFor();
 const callAgain = (page) => page.getByRole("button", { name: "Call again" }).click();
 
-test("sign up, see both calls, reload, sign out", async () => {
-  const v = await visitor();
+visit("sign up, see both calls, reload, sign out", async (v) => {
   const { page } = v;
   await page.goto(site);
   await page.getByRole("heading", { name: "Nobody is signed in" }).waitFor();
@@ -102,12 +114,9 @@ test("sign up, see both calls, reload, sign out", async () => {
   await wellBehaved(v);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("heading", { name: "Nobody is signed in" }).waitFor();
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("headers for browsers", async () => {
-  const v = await visitor();
+visit("headers for browsers", async (v) => {
   const response = await v.page.goto(site);
   const headers = response.headers();
   const nonce = /'nonce-([^']+)'/.exec(headers["content-security-policy"])?.[1];
@@ -122,12 +131,9 @@ test("headers for browsers", async () => {
     assert.equal(api.headers()[name], value);
   }
   assert.equal(headers["x-powered-by"], undefined);
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("a sign-out in one tab ends the other's calls at once", async () => {
-  const v = await visitor();
+visit("a sign-out in one tab ends the other's calls at once", async (v) => {
   const { page } = v;
   await signUp(page);
   await browserCall(page, "seen");
@@ -137,12 +143,9 @@ test("a sign-out in one tab ends the other's calls at once", async () => {
   await second.getByRole("button", { name: "Sign out" }).click();
   await second.getByRole("heading", { name: "Nobody is signed in" }).waitFor();
   await browserCall(page, "signed-out"); // without a click
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("a token is renewed a minute before its end, and once", async () => {
-  const v = await visitor();
+visit("a token is renewed a minute before its end, and once", async (v) => {
   const { page } = v;
   await page.clock.install();
   let tokens = 0;
@@ -161,24 +164,18 @@ test("a token is renewed a minute before its end, and once", async () => {
   await page.waitForResponse((response) => new URL(response.url()).pathname === "/api/headers");
   await browserCall(page, "seen");
   assert.equal(tokens, 2, "and renewed before its end");
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("an expired session is a sign-out", async () => {
-  const v = await visitor();
+visit("an expired session is a sign-out", async (v) => {
   const { page } = v;
   const who = await signUp(page);
   await browserCall(page, "seen");
   await control("/sessions/expire", { email: who.email });
   await page.reload();
   await page.getByRole("heading", { name: "Nobody is signed in" }).waitFor();
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("an outage of the check is shown as one, and nobody is signed out by it", async () => {
-  const v = await visitor();
+visit("an outage of the check is shown as one, and nobody is signed out by it", async (v) => {
   const { page } = v;
   await signUp(page);
   await browserCall(page, "seen");
@@ -199,12 +196,9 @@ test("an outage of the check is shown as one, and nobody is signed out by it", a
   }
   await callAgain(page);
   await browserCall(page, "seen");
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("a wrong password, an e-mail that is taken, a name that is missing", async () => {
-  const v = await visitor();
+visit("a wrong password, an e-mail that is taken, a name that is missing", async (v) => {
   const { page } = v;
   const who = await signUp(page);
   await v.context.clearCookies();
@@ -230,21 +224,15 @@ test("a wrong password, an e-mail that is taken, a name that is missing", async 
   await page.getByRole("button", { name: "Sign up" }).click();
   await alert.waitFor();
   assert.match(await alert.innerText(), /already exists/i);
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("names of any script reach the backend whole", async () => {
-  const v = await visitor();
+visit("names of any script reach the backend whole", async (v) => {
   await signUp(v.page, person("Søren 李 %41 & “O’Hara” 🦊"));
   await browserCall(v.page, "seen");
   for (const id of ["#browser-call", "#server-call"]) assert.ok((await v.page.locator(id).innerText()).includes("Søren 李 %41 & “O’Hara” 🦊"));
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("the four attacks are refused, and explained", async () => {
-  const v = await visitor();
+visit("the four attacks are refused, and explained", async (v) => {
   const { page } = v;
   await signUp(page);
   await browserCall(page, "seen");
@@ -263,12 +251,9 @@ test("the four attacks are refused, and explained", async () => {
     assert.ok((await outcome.innerText()).length > body.length + 60, "it is explained");
   }
   await accessible(page, "attacks");
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("an API on another origin: the preflight is answered before the check, and only for this site", async () => {
-  const v = await visitor();
+visit("an API on another origin: the preflight is answered before the check, and only for this site", async (v) => {
   const { page } = v;
   await signUp(page);
   await browserCall(page, "seen");
@@ -293,19 +278,15 @@ test("an API on another origin: the preflight is answered before the check, and 
     const preflight = await page.request.fetch(`${otherOrigin}/api/me`, { method: "OPTIONS", headers: { origin, "access-control-request-method": "GET", "access-control-request-headers": "authorization" } });
     assert.equal(preflight.headers()["access-control-allow-origin"], allowed);
   }
-  await wellBehaved(v);
-  await v.context.close();
 });
 
-test("all of it without a script", async () => {
-  const v = await visitor({ javaScriptEnabled: false });
+visit("all of it without a script", async (v) => {
   const { page } = v;
   const who = await signUp(page);
   assert.ok((await page.locator("#server-call").innerText()).includes(who.email));
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("heading", { name: "Nobody is signed in" }).waitFor();
-  await v.context.close();
-});
+}, { javaScriptEnabled: false });
 
 test("each page, in both colour schemes, on a desk and on a phone: accessible, no sideways scrolling", async () => {
   for (const colorScheme of ["light", "dark"]) {
@@ -334,8 +315,7 @@ test("each page, in both colour schemes, on a desk and on a phone: accessible, n
   }
 });
 
-test("everything can be reached by the keyboard", async () => {
-  const v = await visitor();
+visit("everything can be reached by the keyboard", async (v) => {
   const { page } = v;
   await page.goto(`${site}/sign-in`);
   await page.keyboard.press("Tab");
@@ -346,5 +326,4 @@ test("everything can be reached by the keyboard", async () => {
     reached.push(await page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent?.trim()));
   }
   for (const wanted of ["email", "password", "Sign in", "Sign up"]) assert.ok(reached.includes(wanted), `${wanted} of ${reached}`);
-  await v.context.close();
 });
