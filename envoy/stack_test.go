@@ -174,20 +174,11 @@ func writeCertificate(t *testing.T, folder string, names ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate, key, err := ca.Issue(time.Now().Add(time.Hour), names...)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": ca.Certificate} {
-		if err := os.WriteFile(filepath.Join(folder, name+".new"), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(filepath.Join(folder, name+".new"), filepath.Join(folder, name)); err != nil {
-			t.Fatal(err)
-		}
+	if err := ca.WriteFiles(folder, time.Now().Add(time.Hour), names...); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -407,16 +407,21 @@ const (
 	unknownToken = "NoneNoneNoneNoneNoneNoneNoneNone"
 )
 
+// liveSession makes Better Auth's tables with a live session in them.
+func liveSession() []string {
+	return []string{betterAuthTables, `insert into "user" ("id", "name", "email", "emailVerified") values ('user-2', 'Ana', 'ana@example.com', true)`,
+		fmt.Sprintf(`insert into "session" ("id", "expiresAt", "token", "updatedAt", "userId") values ('s1', to_timestamp(%d), '%s', now(), 'user-2')`, in(3600), liveToken)}
+}
+
 // readers are the URLs by which an Authorizer connects to a database of sessionsDatabase: as the role of docs/reader.sql.
 var readers sync.Map
 
 // sessionsDatabase holds a live session, an expired one, and one of a user whose id cannot be passed on. The URL is its owner's.
 func sessionsDatabase(t testing.TB) string {
-	owner := newDatabaseURL(t, betterAuthTables,
-		`insert into "user" ("id", "name", "email", "emailVerified") values ('user-2', 'Ana', 'ana@example.com', true), (E'user\r\n3', 'Odd', 'odd@example.com', true)`,
+	owner := newDatabaseURL(t, append(liveSession(),
+		`insert into "user" ("id", "name", "email", "emailVerified") values (E'user\r\n3', 'Odd', 'odd@example.com', true)`,
 		fmt.Sprintf(`insert into "session" ("id", "expiresAt", "token", "updatedAt", "userId") values
-			('s1', to_timestamp(%d), '%s', now(), 'user-2'), ('s2', to_timestamp(%d), '%s', now(), 'user-2'), ('s3', to_timestamp(%d), '%s', now(), E'user\r\n3')`,
-			in(3600), liveToken, in(-1), expiredToken, in(3600), oddToken))
+			('s2', to_timestamp(%d), '%s', now(), 'user-2'), ('s3', to_timestamp(%d), '%s', now(), E'user\r\n3')`, in(-1), expiredToken, in(3600), oddToken))...)
 	installer, err := parts.NewInstaller(os.Stderr)
 	if err != nil {
 		t.Fatal(err)

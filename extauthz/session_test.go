@@ -174,8 +174,7 @@ func TestDatabaseOutage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	execute(t, dsn, betterAuthTables, `insert into "user" ("id", "name", "email", "emailVerified") values ('user-2', 'Ana', 'ana@example.com', true)`,
-		fmt.Sprintf(`insert into "session" ("id", "expiresAt", "token", "updatedAt", "userId") values ('s1', to_timestamp(%d), '%s', now(), 'user-2')`, in(3600), liveToken))
+	execute(t, dsn, liveSession()...)
 	log := &lockedBuffer{}
 	a := startAuthorizer(t, Config{
 		JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, Logger: slog.New(slog.NewTextHandler(log, nil)),

@@ -33,9 +33,8 @@ func startReplicated(t *testing.T) *replicated {
 	if r.owner, err = primary.CreateDatabase(t.Context(), "app"); err != nil {
 		t.Fatal(err)
 	}
-	execute(t, r.owner, "alter system set autovacuum = off", "select pg_reload_conf()", // so that nothing commits by itself
-		betterAuthTables, `insert into "user" ("id", "name", "email", "emailVerified") values ('user-2', 'Ana', 'ana@example.com', true)`,
-		fmt.Sprintf(`insert into "session" ("id", "expiresAt", "token", "updatedAt", "userId") values ('s1', to_timestamp(%d), '%s', now(), 'user-2')`, in(3600), liveToken))
+	execute(t, r.owner, "alter system set autovacuum = off", "select pg_reload_conf()") // so that nothing commits by itself
+	execute(t, r.owner, liveSession()...)
 	port, err := parts.FreePort()
 	if err != nil {
 		t.Fatal(err)

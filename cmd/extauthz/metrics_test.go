@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,14 +24,8 @@ func metricsPage(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate, key, err := authority.Issue(time.Now().Add(time.Hour), "127.0.0.1")
-	if err != nil {
+	if err := authority.WriteFiles(folder, time.Now().Add(time.Hour), "127.0.0.1"); err != nil {
 		t.Fatal(err)
-	}
-	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key} {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 	jwks, _ := newIssuer(t)
 	_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "JWKS_URL": jwks.URL, "DATABASE_URL": "postgresql://nobody@127.0.0.1:" + closedPort(t) + "/none",

@@ -65,18 +65,12 @@ func isServing(connection *grpc.ClientConn) error {
 // writeServerFiles writes a fresh certificate as Kubernetes does: into a new folder, to which a symlink is moved.
 func writeServerFiles(t *testing.T, folder, version string, authority *parts.Authority) {
 	t.Helper()
-	certificate, key, err := authority.Issue(time.Now().Add(time.Hour), "extauthz.example.com")
-	if err != nil {
-		t.Fatal(err)
-	}
 	real := filepath.Join(folder, version)
 	if err := os.Mkdir(real, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": authority.Certificate} {
-		if err := os.WriteFile(filepath.Join(real, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := authority.WriteFiles(real, time.Now().Add(time.Hour), "extauthz.example.com"); err != nil {
+		t.Fatal(err)
 	}
 	fresh := filepath.Join(folder, "fresh")
 	if err := os.Symlink(version, fresh); err != nil {

@@ -131,12 +131,6 @@ func (d *demo) start(ctx context.Context) (err error) {
 		}
 		fmt.Printf("ready in %.1f s\n", time.Since(began).Seconds())
 	}
-	keep := func(process *parts.Process, err error) error {
-		if process != nil {
-			d.running = append(d.running, process)
-		}
-		return err
-	}
 	fmt.Println("starting:")
 	step("extauthz, compiled", func() (err error) {
 		bin := filepath.Join(d.installer.Root(), ".parts", "bin")
@@ -167,9 +161,9 @@ func (d *demo) start(ctx context.Context) (err error) {
 	step(title, func() (err error) {
 		settings := parts.IssuerSettings{Port: issuerPort, URL: d.issuer(), Audience: audience, Secret: d.secret, DatabaseURL: d.database, TrustedOrigins: d.publicURL + ",http://127.0.0.1:8080"}
 		if d.web {
-			err = keep(d.installer.StartWeb(ctx, d.folder, settings, d.webSettings()...))
+			err = d.keep(d.installer.StartWeb(ctx, d.folder, settings, d.webSettings()...))
 		} else {
-			err = keep(d.installer.StartIssuer(ctx, d.folder, settings))
+			err = d.keep(d.installer.StartIssuer(ctx, d.folder, settings))
 		}
 		if err == nil {
 			d.reader, err = d.installer.ReaderURL(ctx, d.database)
@@ -177,14 +171,11 @@ func (d *demo) start(ctx context.Context) (err error) {
 		return err
 	})
 	step("FastAPI backend, for Envoy's address only", func() error {
-		return keep(d.installer.StartBackend(ctx, d.folder, backendPort))
+		return d.keep(d.installer.StartBackend(ctx, d.folder, backendPort))
 	})
 	step("extauthz", func() error {
-		process, err := parts.StartExtauthz(ctx, d.folder, d.binary, adminAddress, d.settings()...)
-		if err := keep(process, err); err != nil {
-			return err
-		}
-		return process.Await(ctx, parts.AnswersHTTP("http://"+adminAddress+"/readyz", 200))
+		_, err := d.startExtauthz(ctx)
+		return err
 	})
 	step("Envoy "+parts.EnvoyNewest, func() error {
 		config, err := d.envoyConfig()
@@ -192,12 +183,29 @@ func (d *demo) start(ctx context.Context) (err error) {
 			return err
 		}
 		process, err := d.installer.StartEnvoy(ctx, d.folder, parts.EnvoyNewest, config, envoyAddress)
-		if err := keep(process, err); err != nil {
+		if err := d.keep(process, err); err != nil {
 			return err
 		}
 		return process.Await(ctx, parts.AnswersHTTP(d.publicURL+"/api/me", 401))
 	})
 	return err
+}
+
+// keep has a process that was started ended with the rest.
+func (d *demo) keep(process *parts.Process, err error) error {
+	if process != nil {
+		d.running = append(d.running, process)
+	}
+	return err
+}
+
+// startExtauthz runs it, and returns when it is ready.
+func (d *demo) startExtauthz(ctx context.Context) (*parts.Process, error) {
+	process, err := parts.StartExtauthz(ctx, d.folder, d.binary, adminAddress, d.settings()...)
+	if err := d.keep(process, err); err != nil {
+		return nil, err
+	}
+	return process, process.Await(ctx, parts.AnswersHTTP("http://"+adminAddress+"/readyz", 200))
 }
 
 // issuer is Better Auth's base URL, and so the tokens' iss: the front end's is the origin that browsers see.

@@ -42,14 +42,8 @@ func (d *demo) makeCertificates() error {
 	if err != nil {
 		return err
 	}
-	certificate, key, err := authority.Issue(time.Now().AddDate(0, 0, 30), "localhost")
-	if err != nil {
+	if err := authority.WriteFiles(d.folder, time.Now().AddDate(0, 0, 30), "localhost"); err != nil {
 		return err
-	}
-	for name, content := range map[string][]byte{"ca.crt": authority.Certificate, "tls.crt": certificate, "tls.key": key} {
-		if err := os.WriteFile(filepath.Join(d.folder, name), content, 0o600); err != nil {
-			return err
-		}
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(authority.Certificate)
@@ -154,12 +148,8 @@ func (d *demo) control(ctx context.Context) http.Handler {
 		return nil
 	})
 	handle("POST /extauthz/start", func(*http.Request) error {
-		process, err := parts.StartExtauthz(ctx, d.folder, d.binary, adminAddress, d.settings()...)
+		process, err := d.startExtauthz(ctx)
 		if err != nil {
-			return err
-		}
-		d.running = append(d.running, process)
-		if err := process.Await(ctx, parts.AnswersHTTP("http://"+adminAddress+"/readyz", 200)); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

@@ -10,6 +10,8 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -73,4 +75,23 @@ func (a *Authority) Issue(until time.Time, names ...string) (certificate, key []
 	}
 	encoded, err := x509.MarshalPKCS8PrivateKey(private)
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), err
+}
+
+// WriteFiles issues a certificate and writes it into a folder, as tls.crt and tls.key, with the authority's own as ca.crt. Each
+// file is replaced at once, for who reads it meanwhile.
+func (a *Authority) WriteFiles(folder string, until time.Time, names ...string) error {
+	certificate, key, err := a.Issue(until, names...)
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": a.Certificate} {
+		file := filepath.Join(folder, name)
+		if err := os.WriteFile(file+".new", content, 0o600); err != nil {
+			return err
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -180,19 +180,12 @@ func (in *Installer) GoModule(name, module, version, sum, wanted string) (string
 func (in *Installer) Issuer() (string, error) {
 	source := filepath.Join(in.root, "envoy", "demo", "issuer")
 	target := in.folder("issuer")
-	copyIn := func(name string) error {
-		content, err := os.ReadFile(filepath.Join(source, name))
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(target, name), content, 0o644)
-	}
 	lock, err := os.ReadFile(filepath.Join(source, "package-lock.json"))
 	if err != nil {
 		return "", err
 	}
 	err = in.once("issuer", "Better Auth", string(lock), func() error {
-		if err := errors.Join(copyIn("package.json"), copyIn("package-lock.json")); err != nil {
+		if err := copyFiles(source, target, "package.json", "package-lock.json"); err != nil {
 			return err
 		}
 		return in.command(target, "npm", "ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund")
@@ -200,7 +193,7 @@ func (in *Installer) Issuer() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return target, copyIn("server.mjs")
+	return target, copyFiles(source, target, "server.mjs")
 }
 
 // Web returns the folder of the Next.js front end, built.
@@ -228,23 +221,32 @@ func (in *Installer) Web() (string, error) {
 		return "", err
 	}
 	return target, in.once("web", "the Next.js front end, and building it", hex.EncodeToString(want.Sum(nil)), func() error {
-		for _, file := range files {
-			content, err := os.ReadFile(source + file)
-			if err != nil {
-				return err
-			}
-			if err := os.MkdirAll(filepath.Dir(target+file), 0o755); err != nil {
-				return err
-			}
-			if err := os.WriteFile(target+file, content, 0o644); err != nil {
-				return err
-			}
+		if err := copyFiles(source, target, files...); err != nil {
+			return err
 		}
 		if err := in.command(target, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"); err != nil {
 			return err
 		}
 		return in.command(target, "npm", "run", "build")
 	})
+}
+
+// copyFiles copies files of a folder, by their paths in it, into another.
+func copyFiles(from, to string, names ...string) error {
+	for _, name := range names {
+		content, err := os.ReadFile(filepath.Join(from, name))
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, name)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(target, content, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // venv installs Python packages into a virtual environment of their own.

@@ -27,21 +27,8 @@ func (in *Installer) StartIssuer(ctx context.Context, folder string, s IssuerSet
 	}
 	command := exec.Command("node", "server.mjs")
 	command.Dir = program
-	process, err := Start("issuer", folder, []string{
-		"ISSUER_ADDRESS=127.0.0.1",
-		"ISSUER_PORT=" + strconv.Itoa(s.Port),
-		"BETTER_AUTH_URL=" + s.URL,
-		"BETTER_AUTH_SECRET=" + s.Secret,
-		"API_AUDIENCE=" + s.Audience,
-		"DATABASE_URL=" + s.DatabaseURL,
-		"TRUSTED_ORIGINS=" + s.TrustedOrigins,
-		"JWT_ALGORITHM=" + s.Algorithm,
-		"BETTER_AUTH_TELEMETRY=0",
-	}, command)
-	if err != nil {
-		return nil, err
-	}
-	return process, process.Await(ctx, AnswersHTTP(fmt.Sprintf("http://127.0.0.1:%d/api/auth/ok", s.Port), 200))
+	return s.start(ctx, "issuer", folder, command, "ISSUER_ADDRESS=127.0.0.1", "ISSUER_PORT="+strconv.Itoa(s.Port),
+		"TRUSTED_ORIGINS="+s.TrustedOrigins, "JWT_ALGORITHM="+s.Algorithm)
 }
 
 // StartWeb runs the Next.js front end with Better Auth in it on 127.0.0.1; it brings its tables up itself.
@@ -50,17 +37,20 @@ func (in *Installer) StartWeb(ctx context.Context, folder string, s IssuerSettin
 	if err != nil {
 		return nil, err
 	}
-	port := strconv.Itoa(s.Port)
-	command := exec.Command("node", "node_modules/next/dist/bin/next", "start", "--hostname", "127.0.0.1", "--port", port)
+	command := exec.Command("node", "node_modules/next/dist/bin/next", "start", "--hostname", "127.0.0.1", "--port", strconv.Itoa(s.Port))
 	command.Dir = program
-	process, err := Start("web", folder, append([]string{
-		"BETTER_AUTH_URL=" + s.URL, "BETTER_AUTH_SECRET=" + s.Secret, "API_AUDIENCE=" + s.Audience, "DATABASE_URL=" + s.DatabaseURL,
-		"BETTER_AUTH_TELEMETRY=0", "NEXT_TELEMETRY_DISABLED=1", "NODE_ENV=production",
+	return s.start(ctx, "web", folder, command, append(env, "NEXT_TELEMETRY_DISABLED=1", "NODE_ENV=production")...)
+}
+
+// start runs a program with Better Auth in it, with what either is told, and waits until it answers.
+func (s *IssuerSettings) start(ctx context.Context, name, folder string, command *exec.Cmd, env ...string) (*Process, error) {
+	process, err := Start(name, folder, append([]string{
+		"BETTER_AUTH_URL=" + s.URL, "BETTER_AUTH_SECRET=" + s.Secret, "API_AUDIENCE=" + s.Audience, "DATABASE_URL=" + s.DatabaseURL, "BETTER_AUTH_TELEMETRY=0",
 	}, env...), command)
 	if err != nil {
 		return nil, err
 	}
-	return process, process.Await(ctx, AnswersHTTP("http://127.0.0.1:"+port+"/api/auth/ok", 200))
+	return process, process.Await(ctx, AnswersHTTP(fmt.Sprintf("http://127.0.0.1:%d/api/auth/ok", s.Port), 200))
 }
 
 // EnvoyAddress is the address from which Envoy connects to the backend, and the only one that the

@@ -42,7 +42,7 @@ func (r *rig) probes() []probe {
 	probes := []probe{
 		{"JWT of Better Auth, seen before", true, onNothing, func() map[string]string { return bearer(p.jwt) }},
 		{"JWT, new each time", true, onNothing, func() map[string]string { return bearer(r.issuer.issueCurrent(nil)) }},
-		{"JWT by the secret, new each time", true, onNothing, func() map[string]string { return bearer(r.issuer.issueHS256(r.issuer.signing.Load().secret)) }},
+		{"JWT by the secret, new each time", true, onNothing, func() map[string]string { return bearer(r.issuer.issueCurrentHS256()) }},
 		{"session token", true, onDatabase, func() map[string]string { return bearer(p.session) }},
 		{"session cookie", true, onDatabase, func() map[string]string { return map[string]string{"cookie": p.cookie} }},
 		{"no credential", false, onNothing, func() map[string]string { return nil }},
@@ -60,10 +60,11 @@ func (r *rig) probes() []probe {
 			return bearer("x" + signed[1:])
 		}},
 	}
-	if s := r.issuer.signing.Load(); s.formerSecret != "" {
+	s := r.issuer.signing.Load()
+	if s.formerSecret != "" {
 		probes = append(probes, probe{"JWT by a former secret", false, onNothing, func() map[string]string { return bearer(r.issuer.issueHS256(s.formerSecret)) }})
 	}
-	if key := r.issuer.signing.Load().withdrawnKey; key != nil {
+	if key := s.withdrawnKey; key != nil {
 		probes = append(probes, probe{"JWT by a withdrawn key", false, onJWKS, func() map[string]string { return bearer(r.issuer.issue(key, key.id, nil)) }})
 	}
 	return probes

@@ -166,18 +166,7 @@ func (r *rig) runCertificate(report *report) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
-	write := func(until time.Time) error {
-		certificate, key, err := authority.Issue(until, "127.0.0.1")
-		if err != nil {
-			return err
-		}
-		for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key} {
-			if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+	write := func(until time.Time) error { return authority.WriteFiles(folder, until, "127.0.0.1") }
 	if err := write(time.Now().Add(-time.Minute)); err != nil {
 		return err
 	}

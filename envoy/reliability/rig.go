@@ -427,6 +427,9 @@ func (i *issuer) issueHS256(secret string) string {
 	})
 }
 
+// issueCurrentHS256 is issueHS256 by the secret in use.
+func (i *issuer) issueCurrentHS256() string { return i.issueHS256(i.signing.Load().secret) }
+
 func sign(header string, claims map[string]any, sign func([]byte) []byte) string {
 	payload, err := json.Marshal(claims)
 	if err != nil {

@@ -76,7 +76,7 @@ func (r *rig) awaitSecret() error {
 	}
 	defer c.connection.Close()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		a := c.check(r.ctx, bearer(r.issuer.issueHS256(r.issuer.signing.Load().secret)))
+		a := c.check(r.ctx, bearer(r.issuer.issueCurrentHS256()))
 		if a.status == 200 {
 			return nil
 		}

@@ -189,15 +189,9 @@ func putAuthority(value any, authority []byte) (found bool) {
 // startExtauthzTLS runs extauthz with a certificate of this name.
 func (s *stack) startExtauthzTLS(t *testing.T, authority *parts.Authority, name string) (*parts.Process, string) {
 	t.Helper()
-	certificate, key, err := authority.Issue(time.Now().Add(time.Hour), name)
-	if err != nil {
-		t.Fatal(err)
-	}
 	folder := t.TempDir()
-	for file, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key} {
-		if err := os.WriteFile(filepath.Join(folder, file), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := authority.WriteFiles(folder, time.Now().Add(time.Hour), name); err != nil {
+		t.Fatal(err)
 	}
 	return s.startExtauthz(t, "EXTAUTHZ_TLS_CERT_FILE="+folder+"/tls.crt", "EXTAUTHZ_TLS_KEY_FILE="+folder+"/tls.key")
 }

@@ -154,14 +154,8 @@ func TestSettingsAreKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate, key, err := authority.Issue(time.Now().Add(time.Hour), "extauthz")
-	if err != nil {
+	if err := authority.WriteFiles(secrets, time.Now().Add(time.Hour), "extauthz"); err != nil {
 		t.Fatal(err)
-	}
-	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key} {
-		if err := os.WriteFile(filepath.Join(secrets, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 	for _, folder := range overlays {
 		objects := overlay(t, folder)
