@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -153,8 +154,8 @@ func (r *rig) spendDescriptors(s *server) error {
 const (
 	steadyTime   = time.Second
 	faultTime    = 3 * time.Second
-	recoveryTime = 3 * time.Second // after a fault's end all must be well
-	afterTime    = time.Second     // in which it is seen to be
+	recoveryTime = 3 * time.Second
+	afterTime    = time.Second // in which all is seen to be well
 )
 
 // runFaults runs one fault after another, each under load.
@@ -223,9 +224,12 @@ func (r *rig) runFault(f *fault, report *report) error {
 		l.end()
 		return fmt.Errorf("ending it: %w", err)
 	}
-	time.Sleep(recoveryTime + afterTime)
+	well, err := r.awaitRecovery(ended, probes, func(header map[string]string) answer { return c.check(r.ctx, header) })
 	l.end()
-	row := judge(f, l, began, ended)
+	if err != nil {
+		return err
+	}
+	row := r.judge(f, l, began, ended, well)
 	// What the load itself took is gone a moment later.
 	for deadline := time.Now().Add(5 * time.Second); s.metric("go_goroutines", "") > goroutines+8 && time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)
@@ -242,19 +246,48 @@ func (r *rig) runFault(f *fault, report *report) error {
 	return nil
 }
 
-// judge holds the answers against what must be.
-func judge(f *fault, l *load, began, ended time.Time) faultRow {
+// awaitRecovery tells when all must be well after a fault's end, and returns a while later.
+func (r *rig) awaitRecovery(ended time.Time, probes []probe, ask func(header map[string]string) answer) (well time.Time, err error) {
+	time.Sleep(recoveryTime)
+	well = ended.Add(recoveryTime)
+	for r.bounds.recovery > recoveryTime { // until it is, then
+		ill := slices.IndexFunc(probes, func(p probe) bool { return p.valid && ask(p.header()).status != 200 })
+		well = time.Now()
+		if ill < 0 {
+			break
+		}
+		if well.After(ended.Add(r.bounds.recovery)) {
+			return well, fmt.Errorf("%s: still not allowed %s after the fault", probes[ill].name, r.bounds.recovery)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	time.Sleep(afterTime)
+	return well, nil
+}
+
+// judge holds the answers against what must be: from well on no fault explains any 503.
+func (r *rig) judge(f *fault, l *load, began, ended, well time.Time) faultRow {
 	row := faultRow{name: f.name}
 	wrong := map[string]int{}
 	for i := range l.probes {
 		p := &l.probes[i]
+		// A check lasts longer where it fails, so that there are few of these; each part of the time is looked at for itself.
+		meanwhile, otherwise, late := newLosses(), newLosses(), newLosses()
 		for j := range l.answers[i] {
 			a := &l.answers[i][j]
 			during := a.at.After(began) && a.at.Before(ended)
 			row.slowest = max(row.slowest, a.took)
 			row.checks++
-			if what := p.wrong(a); what != "" {
+			if what := p.wrong(a, r.bounds.longest); what != "" {
 				wrong[p.name+": "+what]++
+			}
+			undue := otherwise
+			if during {
+				undue = meanwhile
+			}
+			undue.checks++
+			if a.at.After(well) {
+				late.checks++
 			}
 			switch {
 			case !p.valid:
@@ -262,18 +295,43 @@ func judge(f *fault, l *load, began, ended time.Time) faultRow {
 				row.unavailable++
 				row.recovered = max(row.recovered, a.at.Add(a.took).Sub(ended))
 				if p.dependsOn != f.of {
-					wrong[p.name+": 503 "+a.reason+", though it does not depend on this"]++
+					undue.of[p.name+": 503 "+a.reason+", though it does not depend on this"]++
 				}
-				if a.at.After(ended.Add(recoveryTime)) {
-					wrong[p.name+": 503 "+a.reason+" long after the fault"]++
+				if a.at.After(well) {
+					late.of[p.name+": 503 "+a.reason+" long after the fault"]++
 				}
 			case during:
 				row.allowedDuring++
 			}
+		}
+		for _, lost := range []*losses{meanwhile, otherwise, late} {
+			lost.addUnlessFew(wrong, r.bounds.lost)
 		}
 	}
 	for what, count := range wrong {
 		row.wrong = append(row.wrong, fmt.Sprintf("%s (%d times)", what, count))
 	}
 	return row
+}
+
+// losses are checks that came to nothing, of so many.
+type losses struct {
+	checks int
+	of     map[string]int
+}
+
+func newLosses() *losses { return &losses{of: map[string]int{}} }
+
+// addUnlessFew adds them to what is wrong, unless they are a share that may be.
+func (l *losses) addUnlessFew(wrong map[string]int, share float64) {
+	sum := 0
+	for _, count := range l.of {
+		sum += count
+	}
+	if float64(sum) <= share*float64(l.checks) {
+		return
+	}
+	for what, count := range l.of {
+		wrong[what] += count
+	}
 }

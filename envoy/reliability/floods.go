@@ -194,14 +194,14 @@ func (r *rig) runFloods(o *options, report *report) error {
 		if o.short {
 			f.count, f.duration = f.count/20, 0
 		}
-		if err := r.runFlood(&f, report, !o.short); err != nil {
+		if err := r.runFlood(&f, report); err != nil {
 			return fmt.Errorf("flood of %s: %w", f.name, err)
 		}
 	}
 	return nil
 }
 
-func (r *rig) runFlood(f *flood, report *report, timed bool) error {
+func (r *rig) runFlood(f *flood, report *report) error {
 	s, err := r.startServer("flooded")
 	if err != nil {
 		return err
@@ -271,11 +271,11 @@ func (r *rig) runFlood(f *flood, report *report, timed bool) error {
 		row.wrong = append(row.wrong, fmt.Sprintf("%s (%d times)", what, count))
 	}
 	switch {
-	case float64(outages) > 0.001*row.good*took:
+	case float64(outages) > max(0.001, r.bounds.lost)*row.good*took:
 		row.wrong = append(row.wrong, fmt.Sprintf("%d good checks were answered with 503", outages))
-	case timed && row.share() < 0.5:
+	case row.share() < r.bounds.share:
 		row.wrong = append(row.wrong, fmt.Sprintf("the good checks kept %.2f of their share", row.share()))
-	case timed && row.slowest > bound:
+	case row.slowest > r.bounds.longest:
 		row.wrong = append(row.wrong, fmt.Sprintf("a good check took %s", row.slowest))
 	case row.fetches > 4.1:
 		row.wrong = append(row.wrong, fmt.Sprintf("%.1f fetches a second", row.fetches))

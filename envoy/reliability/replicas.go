@@ -69,10 +69,15 @@ func (r *rig) runReplicas(report *report) error {
 		}
 	}
 	over := time.Now()
-	time.Sleep(recoveryTime + afterTime)
+	client := &http.Client{Timeout: patience}
+	defer client.CloseIdleConnections()
+	well, err := r.awaitRecovery(over, probes, func(header map[string]string) answer { return askEnvoy(client, url, header) })
 	close(ended)
 	work.Wait()
-	row := judge(f, l, began, over)
+	if err != nil {
+		return err
+	}
+	row := r.judge(f, l, began, over, well)
 	// Each death is an outage for what was under way there, and until Envoy has noticed.
 	row.wrong = deleteContaining(row.wrong, "though it does not depend on this")
 	report.add(row)

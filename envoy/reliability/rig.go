@@ -41,6 +41,7 @@ type rig struct {
 	installer *parts.Installer
 	folder    string
 	binary    string
+	bounds    bounds
 
 	postgres *parts.Postgres
 	second   *parts.Postgres // what the first fails over to
@@ -57,7 +58,7 @@ type rig struct {
 type person struct{ id, jwt, session, cookie string }
 
 func newRig(ctx context.Context) (r *rig, err error) {
-	r = &rig{ctx: ctx}
+	r = &rig{ctx: ctx, bounds: measured}
 	if r.installer, err = parts.NewInstaller(os.Stdout); err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func (r *rig) calm(duration time.Duration, report *report) error {
 	began := time.Now()
 	time.Sleep(max(duration, time.Second))
 	l.end()
-	row := judge(&fault{name: "calm", of: "nothing at all"}, l, began, began.Add(-recoveryTime))
+	row := r.judge(&fault{name: "calm", of: "nothing at all"}, l, began, began, began)
 	report.note("calm", row.wrong)
 	if len(row.wrong) > 0 {
 		fmt.Println(r.server.LogEnd())
