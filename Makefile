@@ -52,7 +52,7 @@ browser:
 test: tools lint ## all tests, on real parts, and the linters
 	@$(if $(RACE),,echo "no C compiler (gcc or cc), so the race detector is left out")
 	@# One package after another: each starts servers, and two cores are soon taken.
-	go test -p 1 $(RACE) ./...
+	go test -timeout 30m -p 1 $(RACE) ./...
 
 RACE := $(if $(shell command -v gcc || command -v cc),-race)
 
