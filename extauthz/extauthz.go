@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -247,12 +246,12 @@ func checkURL(field, value string) error {
 // goes on trying when either is down. Checks that come before are answered with 503.
 func (a *Authorizer) Run(ctx context.Context) {
 	var work sync.WaitGroup
-	work.Go(func() { a.keys.run(ctx) })
+	work.Go(func() { supervise(ctx, a.log, a.metrics, panicInJWKS, a.keys.run) })
 	if a.shadow != ShadowOff {
 		work.Go(func() { a.remindOfShadow(ctx) })
 	}
 	if a.database != nil {
-		work.Go(func() { a.database.run(ctx) })
+		work.Go(func() { supervise(ctx, a.log, a.metrics, panicInDatabase, a.database.run) })
 	}
 	work.Wait()
 }
@@ -397,7 +396,7 @@ func (a *Authorizer) decide(ctx context.Context, r *request) decision {
 func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			a.log.Error("panic in a check", "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+			reportPanic(a.log, a.metrics, panicInCheck, fault)
 			d.denial = unavailable(ReasonInternalError, errors.New("panic"))
 		}
 	}()

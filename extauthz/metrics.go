@@ -35,6 +35,7 @@ type metrics struct {
 	duration map[Method]prometheus.Observer
 	hits     prometheus.Counter // of the memory
 	misses   prometheus.Counter
+	panics   *prometheus.CounterVec
 
 	formerSecrets [kinds]prometheus.Counter // uses; none for KindJWT
 	fetches       *prometheus.CounterVec
@@ -66,6 +67,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			"Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).", "outcome", "method", "reason"),
 		fetches: counters("extauthz_jwks_fetches_total",
 			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set).", "result"),
+		panics:  counters("extauthz_panics_total", "Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
 		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
 		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
 			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13))),
@@ -88,6 +90,9 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	m.hits, m.misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
 	former := counters("extauthz_former_secret_uses_total", "Credentials that a former secret verified, by what they are: hs256, session.", "use")
 	m.formerSecrets[KindHS256], m.formerSecrets[KindSession] = former.WithLabelValues(string(MethodHS256)), former.WithLabelValues(string(MethodSession))
+	for _, place := range panicPlaces {
+		m.panics.WithLabelValues(place)
+	}
 	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid} {
 		m.fetches.WithLabelValues(result)
 	}

@@ -1,0 +1,28 @@
+package extauthz
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// Background work that panics is counted and begun anew until its context ends.
+func TestWorkThatPanicsBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		metrics, begun := newMetrics(nil), 0
+		supervise(ctx, slog.New(slog.DiscardHandler), metrics, panicInJWKS, func(ctx context.Context) {
+			if begun++; begun == 3 {
+				stop()
+				return
+			}
+			panic("a fault")
+		})
+		if counted := testutil.ToFloat64(metrics.panics.WithLabelValues(panicInJWKS)); begun != 3 || counted != 2 {
+			t.Errorf("begun %d times with %v panics counted, want 3 and 2", begun, counted)
+		}
+	})
+}
