@@ -69,6 +69,9 @@ type Config struct {
 	// SessionCookie is the cookie's name; by default "better-auth.session_token". The same name with
 	// __Secure- in front is always accepted too.
 	SessionCookie string
+	// KeepHeaders are headers of the client's that begin with x-user- or x-auth- and pass to the backend all the same, by their
+	// exact names, at most 63. None can be a name that tells the backend who the user is. gRPC-Web's x-user-agent always passes.
+	KeepHeaders []string
 
 	// Logger gets one record a decision; by default slog.Default().
 	Logger *slog.Logger
@@ -118,6 +121,7 @@ type Authorizer struct {
 	shadow    Shadow
 	audiences []string
 	cookie    string
+	kept      keptHeaders
 	secrets   *sharedSecrets
 	verifiers chain
 	keys      *remoteKeySet
@@ -150,10 +154,14 @@ func New(config Config) (*Authorizer, error) {
 	if config.DatabaseMaxLag < 0 {
 		return nil, &ConfigError{"DatabaseMaxLag", "is negative; give how far a standby may be behind, or 0 to ask a primary only"}
 	}
+	kept, err := newKeptHeaders(config.KeepHeaders)
+	if err != nil {
+		return nil, err
+	}
 	config.setDefaults()
 
 	a := &Authorizer{
-		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie,
+		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept,
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: newMetrics(config.Metrics),
 		tracing: newTracing(config.TracerProvider),
@@ -381,6 +389,7 @@ var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSe
 // decide judges the request, counts the decision and logs it.
 func (a *Authorizer) decide(ctx context.Context, r *request) decision {
 	started := time.Now()
+	r.identityNames = a.kept.without(r.identityNames) // they are the client's, whatever the verdict
 	ctx, span := a.tracing.begin(ctx, r)
 	d := a.judge(ctx, r)
 	took := time.Since(started)

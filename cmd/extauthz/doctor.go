@@ -179,6 +179,9 @@ func diagnoseSettings(s *settings, environment []string) (found []extauthz.Findi
 	if s.config.FormerForHS256 || s.config.FormerForSessions {
 		add(extauthz.LevelWarning, "former secrets", "still verify", "Unset EXTAUTHZ_FORMER_SECRETS once extauthz_former_secret_uses_total stands still.")
 	}
+	if len(s.config.KeepHeaders) > 0 {
+		add(extauthz.LevelOK, "kept headers", strings.Join(s.config.KeepHeaders, ", ")+": pass as the client wrote them, and prove nothing", "")
+	}
 	for _, line := range misspelt(environment) {
 		add(extauthz.LevelWarning, "environment", line, "Correct its name; it counts for nothing.")
 	}

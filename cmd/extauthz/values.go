@@ -167,6 +167,18 @@ func readCookieName(s *settings, value string) error {
 	return nil
 }
 
+func readKeepHeaders(s *settings, value string) error {
+	for name := range strings.SplitSeq(value, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			s.config.KeepHeaders = append(s.config.KeepHeaders, name)
+		}
+	}
+	if len(s.config.KeepHeaders) == 0 {
+		return fmt.Errorf("is %q, which names no header; write names as in x-auth-tenant, or leave it out", value)
+	}
+	return nil
+}
+
 func readListen(s *settings, value string) error {
 	for one := range strings.SplitSeq(value, ",") {
 		a, err := parseAddress(strings.TrimSpace(one))
