@@ -34,6 +34,8 @@ const (
 	ReasonIssuedInFuture        Reason = "issued_in_future"
 	ReasonWrongIssuer           Reason = "wrong_issuer"
 	ReasonWrongAudience         Reason = "wrong_audience"
+	ReasonProofRequired         Reason = "proof_required"
+	ReasonOAuthNotConfigured    Reason = "oauth_not_configured"
 	ReasonMissingSubject        Reason = "missing_subject"
 	ReasonSessionsNotConfigured Reason = "sessions_not_configured"
 	ReasonUnknownSession        Reason = "unknown_session"
@@ -95,8 +97,8 @@ var facts = []Fact{
 		"A JWT whose base64url or header is not strictly well-formed: padding, stray bits, a repeated name, a `crit` header.",
 		"Issue the token with a JOSE library and pass it on unchanged."},
 	{ReasonUnsupportedType, http.StatusUnauthorized, detailInvalid, StepShape,
-		"The header's `typ` names another kind of JWT, such as a cookie-cache token.",
-		"Send an access token: `typ` absent, `JWT` or `at+jwt`."},
+		"Another kind of JWT than a user's own, by its `typ` or a claim: a cookie cache, an ID token (`at_hash`), a logout token (`events`).",
+		"Send a token of Better Auth's jwt plugin (`/api/auth/token`): its `typ` is absent or `JWT`."},
 	{ReasonUnsupportedAlgorithm, http.StatusUnauthorized, detailInvalid, StepShape,
 		"The header's `alg` is not one of EdDSA, ES256, ES512, PS256, RS256 and HS256.",
 		"Sign with an algorithm that Better Auth issues."},
@@ -130,9 +132,15 @@ var facts = []Fact{
 	{ReasonIssuedInFuture, http.StatusUnauthorized, detailInvalid, StepTimes,
 		"The token's `iat` lies in the future.",
 		"Compare the clocks of the issuer and of this server."},
+	{ReasonProofRequired, http.StatusUnauthorized, detailInvalid, StepClaims,
+		"The token is bound to a key (`cnf`: DPoP, RFC 9449, or a client certificate, RFC 8705) and came as plain Bearer, which proves nothing.",
+		"Have the client ask for tokens that are not bound, or send a token of Better Auth's jwt plugin; proofs are not checked here."},
+	{ReasonOAuthNotConfigured, http.StatusUnauthorized, detailInvalid, StepClaims,
+		"An OAuth access token (`typ` `at+jwt`, a claim `azp`, or `client_id` together with `scope`): it is a client's, with that client's rights, and not the user's own.",
+		"Send a token of Better Auth's jwt plugin (`/api/auth/token`) or a session token. A project's own claim must not be named `azp`."},
 	{ReasonWrongIssuer, http.StatusUnauthorized, detailInvalid, StepIssuer,
-		"The token's `iss` is not `BETTER_AUTH_URL`.",
-		"Set `BETTER_AUTH_URL` to the token's `iss`, or `jwt.issuer` in Better Auth to `BETTER_AUTH_URL`."},
+		"The token's `iss` is none of the accepted issuers: those of `EXTAUTHZ_ISSUERS`, or else the origin of `BETTER_AUTH_URL`.",
+		"If the token is Better Auth's: put its `iss` into `EXTAUTHZ_ISSUERS`, to the letter. It need not be a URL. Or set `jwt.issuer` in Better Auth to an accepted one."},
 	{ReasonWrongAudience, http.StatusUnauthorized, detailInvalid, StepAudience,
 		"The token's `aud` holds none of `API_AUDIENCE`.",
 		"Set `API_AUDIENCE` to the token's `aud`, or `jwt.audience` in Better Auth to `API_AUDIENCE`."},
@@ -159,7 +167,7 @@ var facts = []Fact{
 		"Correct Envoy's configuration: `audience`, `methods`, `optional` and `claim.NAME` are known, and only narrow the server's settings."},
 	{ReasonJWKSUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepKey,
 		"The JWKS was never fetched, is older than a day, or lacks this `kid` and cannot be fetched now.",
-		"See that this server reaches `<BETTER_AUTH_URL>/api/auth/jwks`, or set `JWKS_URL`; the error says how the fetch failed."},
+		"See that this server reaches the JWKS (`<BETTER_AUTH_URL>/api/auth/jwks`, or `<BETTER_AUTH_URL>/jwks` where that has a path), or set `JWKS_URL`; the error says how the fetch failed."},
 	{ReasonDatabaseUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepRow,
 		"PostgreSQL could not be asked, or its tables do not fit.",
 		"See that this server reaches `DATABASE_URL`; the error says what failed."},

@@ -14,7 +14,7 @@ const (
 	StepShape      = "shape"      // it is a JWT or a session token
 	StepKey        = "key"        // the key or secret for its signature is there
 	StepSignature  = "signature"
-	StepClaims     = "claims" // each has its type
+	StepClaims     = "claims" // each has its type, and they are a user's own token's
 	StepTimes      = "times"  // exp, nbf, iat; a session's expiresAt
 	StepIssuer     = "issuer"
 	StepAudience   = "audience"
@@ -77,7 +77,7 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 		}
 		e.Steps = append(e.Steps, step)
 	}
-	if failed != "" && credential.Kind != KindSession && slices.Index(steps, failed) > slices.Index(steps, StepClaims) {
+	if failed != "" && credential.Kind != KindSession && slices.Index(steps, failed) >= slices.Index(steps, StepClaims) {
 		a.explainClaims(&e, &credential)
 	}
 	return e
@@ -89,8 +89,10 @@ func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
 	if err != nil {
 		return
 	}
+	claims.isAccessToken = credential.jwt.isAccessToken
 	expected := &a.expected[credential.Kind]
 	verdicts := map[string]error{
+		StepClaims:   claims.profile.check(),
 		StepTimes:    expected.checkTimes(&claims.times, a.now()),
 		StepIssuer:   expected.checkIssuer(claims.issuer, claims.hasIssuer),
 		StepAudience: expected.checkAudience(claims.audience),
@@ -138,7 +140,8 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 	case StepTimes:
 		return fmt.Sprintf("expires %s, in %s", formatTime(identity.ExpiresAt), identity.ExpiresAt.Sub(a.now()).Round(time.Second))
 	case StepIssuer:
-		return quoteList(a.expected[credential.Kind].issuers[:1])
+		claims, err := parseClaims(credential.jwt.payload)
+		return showClaim(claims.issuer, err == nil)
 	case StepAudience:
 		return "one of " + quoteList(a.expected[credential.Kind].audiences)
 	case StepRow:

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,11 +32,16 @@ const Version = "0.1.0"
 
 // Config says what to check against. The zero value of a field is its default.
 type Config struct {
-	// Issuer is Better Auth's base URL; tokens must have it as iss. A trailing slash does no harm. Required.
+	// Issuer is Better Auth's base URL, read as Better Auth reads it: the JWKS is at Issuer + "/api/auth/jwks", or at
+	// Issuer + "/jwks" where it has a path, and tokens have its origin as iss. One without a path is also accepted as it
+	// is written here, with and without a trailing slash. Required, unless Issuers and JWKSURL are both given.
 	Issuer string
-	// JWKSURL is where the issuer's keys are; by default Issuer + "/api/auth/jwks".
+	// Issuers are the accepted values of iss, any texts, compared octet by octet; by default those that Issuer stands for.
+	// With them Issuer only says where the keys are.
+	Issuers []string
+	// JWKSURL is where the issuer's keys are; by default as Issuer says.
 	JWKSURL string
-	// Audiences are the accepted values of aud; one is enough. Required.
+	// Audiences are the accepted values of aud; one is enough. Required. Better Auth's own default for aud is its origin.
 	Audiences []string
 	// Secret is Better Auth's secret. It turns on HS256, and the check of a session token's
 	// signature; without it, session cookies are refused.
@@ -139,17 +145,16 @@ type Authorizer struct {
 // New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the
 // configuration is a *[ConfigError].
 func New(config Config) (*Authorizer, error) {
-	issuers, err := issuerSpellings(config.Issuer)
+	issuer, err := newIssuer(&config)
 	if err != nil {
 		return nil, err
 	}
-	if config.JWKSURL == "" {
-		config.JWKSURL = issuers[0] + "/api/auth/jwks"
-	} else if err := checkURL("JWKSURL", config.JWKSURL); err != nil {
-		return nil, err
-	}
+	config.JWKSURL = issuer.jwksURL
 	if len(config.Audiences) == 0 {
 		return nil, &ConfigError{"Audiences", "is empty; give the API's URL as it stands in the tokens' aud"}
+	}
+	if slices.ContainsFunc(config.Audiences, func(one string) bool { return strings.TrimSpace(one) == "" }) {
+		return nil, &ConfigError{"Audiences", "has an empty entry, which fits tokens that are for nobody; leave it out"}
 	}
 	if config.DatabaseMaxLag < 0 {
 		return nil, &ConfigError{"DatabaseMaxLag", "is negative; give how far a standby may be behind, or 0 to ask a primary only"}
@@ -176,8 +181,8 @@ func New(config Config) (*Authorizer, error) {
 	a.metrics.watch(config.Metrics, a)
 	a.secrets = &sharedSecrets{formerForHS256: config.FormerForHS256, formerForSessions: config.FormerForSessions, metrics: a.metrics}
 	a.SetSecrets(config.Secret, config.FormerSecrets)
-	a.expected[KindJWT] = expectations{issuers, config.Audiences, jwksLeeway}
-	a.expected[KindHS256] = expectations{issuers, config.Audiences, 0}
+	a.expected[KindJWT] = expectations{issuer.accepted, config.Audiences, jwksLeeway}
+	a.expected[KindHS256] = expectations{issuer.accepted, config.Audiences, 0}
 	a.verifiers = chain{
 		KindJWT:     &jwksVerifier{a.keys, newGate(), a.memory, a.expected[KindJWT], config.Now},
 		KindHS256:   &secretVerifier{a.secrets, a.memory, a.expected[KindHS256], config.Now},
@@ -214,19 +219,6 @@ func (c *Config) setDefaults() {
 	if c.budget == 0 {
 		c.budget = timeBudget
 	}
-}
-
-// issuerSpellings returns the issuer without its trailing slash, and then as it was given: Better
-// Auth writes its base URL into iss as it was given to it.
-func issuerSpellings(issuer string) ([]string, error) {
-	if err := checkURL("Issuer", issuer); err != nil {
-		return nil, err
-	}
-	trimmed := strings.TrimRight(issuer, "/")
-	if trimmed == issuer {
-		return []string{issuer}, nil
-	}
-	return []string{trimmed, issuer}, nil
 }
 
 // checkURL wants an absolute http or https URL. It never shows a value that could hold a password.

@@ -62,6 +62,7 @@ func judgeClaims(credential *Credential, signer signedBy, memory *memory, expect
 	if err != nil {
 		return Identity{Method: method}, err
 	}
+	claims.isAccessToken = credential.jwt.isAccessToken
 	identity := claims.identity(method)
 	if err := expected.check(&claims, now); err != nil {
 		return identity, err

@@ -20,6 +20,8 @@ type jwt struct {
 	algorithm string // the header's alg; a wish, the key decides
 	keyID     string // the header's kid; empty when absent
 
+	isAccessToken bool // the header's typ is at+jwt
+
 	signed    []byte // header and payload as they were signed (RFC 7515 §5.2, step 8)
 	payload   []byte // the claims, still JSON
 	signature []byte
@@ -78,9 +80,11 @@ func (t *jwt) readHeader(header []byte) error {
 	}
 	// RFC 8725 §3.11: one kind of JWT is not taken for another.
 	switch strings.TrimPrefix(strings.ToLower(typ), "application/") {
-	case "", "jwt", "at+jwt":
+	case "", "jwt":
+	case "at+jwt": // refused once its signature and times are judged, with a reason of its own
+		t.isAccessToken = true
 	default:
-		return denyDiffering(ReasonUnsupportedType, strconv.QuoteToASCII(clip(typ)), `none, "JWT" or "at+jwt"`)
+		return denyDiffering(ReasonUnsupportedType, strconv.QuoteToASCII(clip(typ)), `none or "JWT"`)
 	}
 	return nil
 }
@@ -94,6 +98,7 @@ type claims struct {
 	email     string
 	name      string
 
+	profile
 	times
 }
 
@@ -151,7 +156,10 @@ func parseClaims(payload []byte) (claims, error) {
 		case "name":
 			c.name, err = readStringOrNull(value)
 		default:
-			err = value.SkipValue()
+			var isRead bool
+			if isRead, err = c.profile.read(name, value); !isRead {
+				err = value.SkipValue()
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -254,9 +262,13 @@ type expectations struct {
 }
 
 // check judges the claims at the given time. Expiry goes first: whatever else is wrong with it, a
-// token that was genuine and is past its time is told so.
+// token that was genuine and is past its time is told so. The token's kind goes before its issuer and audience, which
+// an operator could otherwise set to those of an OAuth client's tokens, one refusal after the other.
 func (e *expectations) check(c *claims, now time.Time) error {
 	if err := e.checkTimes(&c.times, now); err != nil {
+		return err
+	}
+	if err := c.profile.check(); err != nil {
 		return err
 	}
 	if err := e.checkIssuer(c.issuer, c.hasIssuer); err != nil {
@@ -346,10 +358,16 @@ func showClaim(value string, present bool) string {
 	return strconv.QuoteToASCII(clip(value))
 }
 
+// quoteList shows some of the values when they are many: a log line should be readable.
 func quoteList(values []string) string {
-	quoted := make([]string, len(values))
+	const most = 10
+	quoted := make([]string, 0, most+1)
 	for i, value := range values {
-		quoted[i] = strconv.QuoteToASCII(value)
+		if i == most {
+			quoted = append(quoted, fmt.Sprintf("one of %d more", len(values)-most))
+			break
+		}
+		quoted = append(quoted, strconv.QuoteToASCII(clip(value)))
 	}
 	return strings.Join(quoted, " or ")
 }

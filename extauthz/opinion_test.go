@@ -43,7 +43,9 @@ func secondOpinion(token string, keys map[string]*key) error {
 // stricterThanTheSecond says, for each reason for which this server alone refuses, the line of the verdict table that it is.
 var stricterThanTheSecond = map[Reason]string{
 	ReasonMissingSubject:      `a valid token with no sub, or one that is empty, not a string, or holds control characters: 401 "Invalid token: missing user ID"`,
-	ReasonUnsupportedType:     "one kind of JWT is not taken for another: typ is absent, JWT or at+jwt",
+	ReasonUnsupportedType:     "one kind of JWT is not taken for another: typ is absent or JWT",
+	ReasonOAuthNotConfigured:  `an OAuth access token, where OAuth is off: 401, reason oauth_not_configured`,
+	ReasonProofRequired:       `a token with cnf: 401, reason proof_required`,
 	ReasonMalformedToken:      "a header's name stands once; crit is not honoured, so a token that insists on it is refused",
 	ReasonMalformedClaims:     "a claim stands once and has its type; exp lies in a calendar's range",
 	ReasonMalformedCredential: "base64url is strict: no line ends",
@@ -88,7 +90,7 @@ func makeToken(random *rand.Rand) string {
 	}
 	number := func(name string, values ...int) string { return member(name, in(values[random.IntN(len(values))])) }
 	for range random.IntN(3) {
-		switch random.IntN(9) {
+		switch random.IntN(10) {
 		case 0:
 			claims["iss"] = pick(`"iss":"https://evil.example.com"`, `"iss":"https://app.example.com/"`, `"iss":null`, `"iss":["https://app.example.com"]`, `"x":1`, `"iss":""`)
 		case 1:
@@ -107,6 +109,8 @@ func makeToken(random *rand.Rand) string {
 			claims["name"] = pick(`"name":null`, `"name":[]`, `"sub":"admin"`, `"exp":9999999999`)
 		case 8:
 			claims["jti"] = pick(`"jti":"a"`, `"jti":7`)
+		case 9:
+			claims["kind"] = pick(`"cnf":{"jkt":"x"}`, `"azp":"client"`, `"client_id":"client","scope":"openid"`, `"client_id":"client"`, `"scope":"openid"`, `"at_hash":"x"`)
 		}
 	}
 	var list []string

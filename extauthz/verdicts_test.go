@@ -212,6 +212,11 @@ func verdictTable() []verdict {
 		refused(ReasonMalformedClaims, "half a surrogate pair", payload(strings.Replace(goodClaims(nil), "user-1", `user-\ud800`, 1))),
 		refused(ReasonMalformedClaims, "HS256 without exp", bearer(hs256(goodClaims(map[string]any{"exp": nil})))),
 
+		// Its kind; TestTokenProfiles has many more.
+		refused(ReasonProofRequired, "a token that is bound to a key", issued(map[string]any{"cnf": map[string]any{"jkt": "thumbprint"}})),
+		refused(ReasonOAuthNotConfigured, "typ at+jwt", withHeader(member("alg", "EdDSA"), member("kid", "ed"), member("typ", "application/at+jwt"))),
+		refused(ReasonOAuthNotConfigured, "a claim azp", issued(map[string]any{"azp": "client"})),
+
 		// Its times. Better Auth's own keys get 60 s of leeway, the shared secret none.
 		refused(ReasonExpired, "exp an hour ago", issued(map[string]any{"exp": in(-3600)})),
 		refused(ReasonExpired, "exp 60 s ago, to the second", issued(map[string]any{"exp": in(-60)})),
@@ -283,7 +288,6 @@ func verdictTable() []verdict {
 		allowed("HS256 with a kid", byHS256, bearer(jwtOf(object(member("alg", "HS256"), member("kid", "any")), goodClaims(nil), hmacOf(testSecret)))),
 		allowed("typ JWT", byJWKS, withHeader(member("alg", "EdDSA"), member("kid", "ed"), member("typ", "JWT"))),
 		allowed("typ jwt", byJWKS, withHeader(member("alg", "EdDSA"), member("kid", "ed"), member("typ", "jwt"))),
-		allowed("typ at+jwt", byJWKS, withHeader(member("alg", "EdDSA"), member("kid", "ed"), member("typ", "application/at+jwt"))),
 		allowed("jku, which is not followed", byJWKS, withHeader(member("alg", "EdDSA"), member("kid", "ed"), member("jku", "https://evil.example"))),
 		allowed("bearer in lower case", byJWKS, []header{{"authorization", "bearer " + good}}),
 		allowed("BEARER and several spaces", byJWKS, []header{{"authorization", "BEARER   " + good}}),

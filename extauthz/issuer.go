@@ -1,0 +1,110 @@
+package extauthz
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// issuer says whose tokens are accepted and where their keys are.
+type issuer struct {
+	accepted []string // values of iss, compared octet by octet (RFC 7519 §4.1.1)
+	jwksURL  string
+}
+
+// newIssuer reads the base URL as Better Auth reads its own. Better Auth derives iss from it: its origin, with or
+// without a path. A project that names the issuer itself (jwt.issuer) mostly writes its base URL there, so a URL
+// without a path counts as it was given, too, with and without its trailing slash. One with a path does not: what
+// follows the origin there is the issuer of Better Auth's OAuth tokens.
+func newIssuer(config *Config) (issuer, error) {
+	var derived []string
+	jwksURL := config.JWKSURL
+	if config.Issuer != "" || jwksURL == "" || len(config.Issuers) == 0 {
+		if err := checkURL("Issuer", config.Issuer); err != nil {
+			return issuer{}, err
+		}
+		base, _ := url.Parse(config.Issuer)
+		origin, err := originOf(base)
+		if err != nil {
+			return issuer{}, err
+		}
+		path := strings.TrimRight(withoutDots(base.EscapedPath()), "/")
+		given, _, _ := strings.Cut(config.Issuer, "://")
+		given += "://" + base.Host
+		derived = []string{origin}
+		if path == "" {
+			derived = []string{given, origin, config.Issuer}
+			path = "/api/auth"
+		}
+		if jwksURL == "" {
+			jwksURL = given + path + "/jwks"
+		}
+	}
+	if config.JWKSURL != "" {
+		if err := checkURL("JWKSURL", config.JWKSURL); err != nil {
+			return issuer{}, err
+		}
+	}
+	accepted := derived
+	if len(config.Issuers) > 0 {
+		accepted = config.Issuers
+	}
+	var unique []string
+	for _, one := range accepted {
+		if strings.TrimSpace(one) == "" {
+			return issuer{}, &ConfigError{"Issuers", "has an empty entry, which no token should have as iss; leave it out"}
+		}
+		if !slices.Contains(unique, one) {
+			unique = append(unique, one)
+		}
+	}
+	return issuer{unique, jwksURL}, nil
+}
+
+// originOf is the URL's origin as a browser and Node write it: in lower case, without the scheme's own port, the
+// host's letters in ASCII (WHATWG URL §4.7, RFC 6454 §6.1).
+func originOf(u *url.URL) (string, error) {
+	scheme, host, port := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()
+	if address, err := netip.ParseAddr(host); err == nil {
+		if host = address.String(); address.Is6() {
+			host = "[" + host + "]"
+		}
+	} else if !isASCII(host) {
+		if host, err = idna.New(idna.MapForLookup(), idna.Transitional(false)).ToASCII(host); err != nil {
+			return "", &ConfigError{"Issuer", fmt.Sprintf("is %q, whose host is no name; write one like https://app.example.com", clip(u.Redacted()))}
+		}
+	}
+	if port == defaultPorts[scheme] {
+		port = ""
+	}
+	if port != "" {
+		port = ":" + port
+	}
+	return scheme + "://" + host + port, nil
+}
+
+// defaultPorts are the ports that a URL leaves out.
+var defaultPorts = map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443", "ftp": "21"}
+
+func isASCII(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return r > 0x7f }) < 0
+}
+
+// withoutDots resolves the segments . and .. of a path (RFC 3986 §5.2.4), also where they are escaped, as Node does.
+func withoutDots(path string) string {
+	var kept []string
+	for _, segment := range strings.Split(strings.TrimPrefix(path, "/"), "/") {
+		switch strings.ReplaceAll(strings.ToLower(segment), "%2e", ".") {
+		case ".":
+		case "..":
+			kept = kept[:max(0, len(kept)-1)]
+		default:
+			kept = append(kept, segment)
+		}
+	}
+	return "/" + strings.Join(kept, "/")
+}
