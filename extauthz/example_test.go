@@ -26,7 +26,7 @@ func Example() {
 
 	// embedding:begin
 	authorizer, err := extauthz.New(extauthz.Config{
-		Issuer:    issuerURL, // Better Auth's base URL
+		Issuer:    issuerURL, // Better Auth's base URL; Issuers lists other values of iss
 		Audiences: []string{"https://api.example.com"},
 	})
 	if err != nil {

@@ -160,7 +160,9 @@ func diagnoseSettings(s *settings, environment []string) (found []extauthz.Findi
 	add := func(level extauthz.Level, tried, what, mend string) {
 		found = append(found, extauthz.Finding{Part: partSettings, Tried: tried, Level: level, Found: what, Mend: mend})
 	}
-	add(extauthz.LevelOK, "issuer", s.config.Issuer, "")
+	if add(extauthz.LevelOK, "issuer", s.config.Issuer, ""); len(s.config.Issuers) > 0 {
+		add(extauthz.LevelOK, "issuers", fmt.Sprintf("%q", s.config.Issuers), "")
+	}
 	add(extauthz.LevelOK, "audience", strings.Join(s.config.Audiences, ", "), "")
 	switch length := len(s.config.Secret); {
 	case length == 0:

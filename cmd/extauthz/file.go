@@ -84,10 +84,11 @@ func (f *configFile) take(key, value *yaml.Node) error {
 		parts = []string{value.Value}
 	case value.Kind == yaml.SequenceNode && setting.shape.isList() && len(value.Content) > 0:
 		for _, item := range value.Content {
-			if !isScalar(item) || strings.Contains(item.Value, ",") {
+			escaped, fits := setting.shape.escape(item.Value)
+			if !isScalar(item) || !fits {
 				return fmt.Errorf("%s holds a list in which not each is one plain value; write one value a line, without a comma", key.Value)
 			}
-			parts = append(parts, item.Value)
+			parts = append(parts, escaped)
 		}
 	case setting.shape.isList():
 		return fmt.Errorf("%s is neither a value nor a list of values; write one of these, or leave it out", key.Value)

@@ -59,6 +59,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GOOD", claims(nil))
 			env.Setenv("EXPIRED", claims(map[string]any{"exp": now - 3600}))
 			env.Setenv("WRONG_AUDIENCE", claims(map[string]any{"aud": "http://wrong.example.com", "iss": issuer}))
+			env.Setenv("OTHER_ISSUER", claims(map[string]any{"iss": "our app, no URL"}))
+			env.Setenv("OAUTH", claims(map[string]any{"iss": issuer + "/api/auth", "azp": "client", "client_id": "client", "scope": "openid"}))
 			good := claims(nil)
 			env.Setenv("FORGED", good[:strings.LastIndex(good, ".")+1]+strings.Repeat("A", 86))
 			env.Setenv("CLOSED_PORT", closedPort(t))

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"strings"
 )
 
 // shape is what a setting's value looks like in the file: a JSON Schema (2020-12) of one value.
@@ -15,6 +16,8 @@ var (
 	fraction = shape{"type": "number", "minimum": 0, "maximum": 1}
 	// listOfTexts is a list, or one value, which may also be several with commas between.
 	listOfTexts = shape{"anyOf": []shape{text, {"type": "array", "minItems": 1, "items": shape{"type": "string", "pattern": "^[^,]+$"}}}}
+	// listOfAnyTexts is one whose items may hold commas.
+	listOfAnyTexts = shape{"anyOf": []shape{text, {"type": "array", "minItems": 1, "items": text}}}
 )
 
 func oneOf(values ...string) shape { return shape{"enum": values} }
@@ -25,6 +28,16 @@ func listOf(values ...string) shape {
 
 func between(least, most int) shape {
 	return shape{"type": "integer", "minimum": least, "maximum": most}
+}
+
+// escape makes an item of a list fit for the environment's spelling; false where an item of this list holds no comma.
+func (s shape) escape(item string) (escaped string, fits bool) {
+	if alternatives, _ := s["anyOf"].([]shape); len(alternatives) == 2 {
+		if items, _ := alternatives[1]["items"].(shape); items["pattern"] == nil && items["enum"] == nil {
+			return strings.ReplaceAll(item, ",", `\,`), true
+		}
+	}
+	return item, !strings.Contains(item, ",")
 }
 
 func (s shape) isList() bool { return s["anyOf"] != nil }

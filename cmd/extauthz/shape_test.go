@@ -63,6 +63,10 @@ func TestSchemaAgreesWithTheCommand(t *testing.T) {
 		{"former-secrets: [everything]", false},
 		{"api-audience: []", false},
 		{"api-audience: ['a,b']", false},
+		{"issuers: my-app", true},
+		{"issuers: [https://app.example.com, 'Zoë, of course', 'urn:example:auth']", true},
+		{"issuers: []", false},
+		{"issuers: ['']", false},
 		{"jwks-url:", false},
 		{"{}", true},
 	} {

@@ -24,6 +24,31 @@ func readAudiences(s *settings, value string) error {
 	return nil
 }
 
+// readIssuers reads a list whose entries may be any strings: a comma that belongs to one has a backslash in front.
+func readIssuers(s *settings, value string) error {
+	entry := []byte{}
+	add := func() {
+		if issuer := strings.TrimSpace(string(entry)); issuer != "" {
+			s.config.Issuers = append(s.config.Issuers, issuer)
+		}
+		entry = entry[:0]
+	}
+	for i := 0; i < len(value); i++ {
+		switch {
+		case strings.HasPrefix(value[i:], `\,`):
+			entry, i = append(entry, ','), i+1
+		case value[i] == ',':
+			add()
+		default:
+			entry = append(entry, value[i])
+		}
+	}
+	if add(); len(s.config.Issuers) == 0 {
+		return fmt.Errorf("is %q, which names no issuer; write the tokens' iss, or leave it out", value)
+	}
+	return nil
+}
+
 func (s *settings) setSecret(value string) error {
 	switch {
 	case len(s.config.Secret) > 0:
