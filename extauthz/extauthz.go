@@ -179,8 +179,8 @@ func New(config Config) (*Authorizer, error) {
 		}
 	}
 	a.metrics.watch(config.Metrics, a)
-	a.secrets = &sharedSecrets{formerForHS256: config.FormerForHS256, formerForSessions: config.FormerForSessions, metrics: a.metrics}
-	a.SetSecrets(config.Secret, config.FormerSecrets)
+	a.secrets = &sharedSecrets{metrics: a.metrics}
+	a.ReplaceSecrets(Secrets{config.Secret, config.FormerSecrets, config.FormerForHS256, config.FormerForSessions})
 	a.expected[KindJWT] = expectations{issuer.accepted, config.Audiences, jwksLeeway}
 	a.expected[KindHS256] = expectations{issuer.accepted, config.Audiences, 0}
 	a.verifiers = chain{
@@ -242,6 +242,15 @@ func checkURL(field, value string) error {
 	return nil
 }
 
+// CheckDatabaseURL tells whether a connection string can be [Config.DatabaseURL]; its error is a *[ConfigError]. It connects to
+// nothing.
+func CheckDatabaseURL(value string) error {
+	if _, _, err := parseDatabaseURL(value); err != nil {
+		return &ConfigError{"DatabaseURL", err.Error()}
+	}
+	return nil
+}
+
 // Run does the background work until ctx ends: it fetches the JWKS and connects to the database, and
 // goes on trying when either is down. Checks that come before are answered with 503.
 func (a *Authorizer) Run(ctx context.Context) {
@@ -271,7 +280,14 @@ func (a *Authorizer) Missing() []string {
 
 // SetSecrets puts other secrets in force, from the next check on: tokens by one that is no longer there are refused,
 // remembered or not. A rotation first makes the new secret current and the old one former, and leaves that out at its end.
-func (a *Authorizer) SetSecrets(current []byte, former [][]byte) { a.secrets.replace(current, former) }
+// What former secrets are good for stays as it is.
+func (a *Authorizer) SetSecrets(current []byte, former [][]byte) {
+	a.secrets.replaceValues(current, former)
+}
+
+// ReplaceSecrets is [Authorizer.SetSecrets] that also says what former secrets are good for. No check sees the one without the
+// other.
+func (a *Authorizer) ReplaceSecrets(secrets Secrets) { a.secrets.replace(secrets) }
 
 // Refresh fetches the JWKS now, within the bound of four fetches a second, so that withdrawn keys stop. It does not wait.
 func (a *Authorizer) Refresh() { a.keys.refresh() }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -29,24 +30,51 @@ func (s secret) mac(message []byte) []byte {
 // sharedSecret is one of the secrets. The same value is the same pointer as long as it is configured.
 type sharedSecret struct{ value secret }
 
-// secretSet is the secrets at one time. It is never changed, only replaced.
+// Secrets are Better Auth's shared secrets, and what those before a rotation are still good for. The zero value turns off
+// all that needs a secret.
+type Secrets struct {
+	// Current is the one that signs; empty when there is none.
+	Current []byte
+	// Former are those before a rotation. They count for nothing unless one of the next two says so.
+	Former [][]byte
+	// FormerForHS256 lets a former secret verify HS256 tokens, FormerForSessions the signature of a session token or cookie.
+	FormerForHS256, FormerForSessions bool
+}
+
+// secretSet is the secrets at one time, and what the former ones are good for. It is never changed, only replaced.
 type secretSet struct {
 	current *sharedSecret // nil when none is configured
 	former  []*sharedSecret
+	uses    [kinds]bool // the kinds of credentials that a former secret may verify
 }
 
 // sharedSecrets are the secrets in force, and what the former ones are good for: during a rotation, tokens of a
 // service that has not moved yet, and session tokens that were signed before it. All methods are safe for
 // concurrent use.
 type sharedSecrets struct {
-	set               atomic.Pointer[secretSet]
-	formerForHS256    bool
-	formerForSessions bool
-	metrics           *metrics
+	mu      sync.Mutex // serializes replacements
+	set     atomic.Pointer[secretSet]
+	metrics *metrics
 }
 
-// replace puts other secrets in force; an empty current one turns off what needs a secret.
-func (s *sharedSecrets) replace(current []byte, former [][]byte) {
+// replace puts other secrets in force, as a whole; an empty current one turns off what needs a secret.
+func (s *sharedSecrets) replace(fresh Secrets) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var uses [kinds]bool
+	uses[KindHS256], uses[KindSession] = fresh.FormerForHS256, fresh.FormerForSessions
+	s.put(fresh.Current, fresh.Former, uses)
+}
+
+// replaceValues is replace for the secrets alone: what the former ones are good for stays.
+func (s *sharedSecrets) replaceValues(current []byte, former [][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(current, former, s.set.Load().uses)
+}
+
+// put makes the set. s.mu is held.
+func (s *sharedSecrets) put(current []byte, former [][]byte, uses [kinds]bool) {
 	var known []*sharedSecret
 	if earlier := s.set.Load(); earlier != nil {
 		known = append(slices.Clone(earlier.former), earlier.current)
@@ -59,7 +87,7 @@ func (s *sharedSecrets) replace(current []byte, former [][]byte) {
 		}
 		return &sharedSecret{bytes.Clone(value)}
 	}
-	fresh := &secretSet{}
+	fresh := &secretSet{uses: uses}
 	if len(current) > 0 {
 		fresh.current = keep(current)
 	}
@@ -79,7 +107,7 @@ func (s *sharedSecrets) isInForce(signer *sharedSecret) bool {
 	switch {
 	case set.current == signer:
 		return true
-	case s.formerForHS256 && slices.Contains(set.former, signer):
+	case set.uses[KindHS256] && slices.Contains(set.former, signer):
 		s.metrics.formerSecrets[KindHS256].Inc()
 		return true
 	}
@@ -87,7 +115,7 @@ func (s *sharedSecrets) isInForce(signer *sharedSecret) bool {
 }
 
 // signer returns the secret by which fits is true: the current one, or a former one if these count for this kind.
-func (s *sharedSecrets) signer(kind Kind, formerCount bool, fits func(secret) bool) (*sharedSecret, error) {
+func (s *sharedSecrets) signer(kind Kind, fits func(secret) bool) (*sharedSecret, error) {
 	set := s.set.Load()
 	if set.current == nil {
 		return nil, deny(ReasonSecretNotConfigured)
@@ -95,7 +123,7 @@ func (s *sharedSecrets) signer(kind Kind, formerCount bool, fits func(secret) bo
 	if fits(set.current.value) {
 		return set.current, nil
 	}
-	if formerCount {
+	if set.uses[kind] {
 		for _, former := range set.former {
 			if fits(former.value) {
 				s.metrics.formerSecrets[kind].Inc()
@@ -110,7 +138,7 @@ func (s *sharedSecrets) signer(kind Kind, formerCount bool, fits func(secret) bo
 // the token in standard base64. The text is compared and not the bytes behind it, so
 // that each token has one signature only.
 func (s *sharedSecrets) verifySession(credential *Credential) error {
-	_, err := s.signer(KindSession, s.formerForSessions, func(value secret) bool {
+	_, err := s.signer(KindSession, func(value secret) bool {
 		expected := base64.StdEncoding.EncodeToString(value.mac([]byte(credential.Token)))
 		return hmac.Equal([]byte(expected), []byte(credential.Signature))
 	})
@@ -128,7 +156,7 @@ type secretVerifier struct {
 
 // Verify implements [Verifier].
 func (v *secretVerifier) Verify(_ context.Context, credential Credential) (Identity, error) {
-	signer, err := v.secrets.signer(KindHS256, v.secrets.formerForHS256, fitsHMAC(&credential.jwt))
+	signer, err := v.secrets.signer(KindHS256, fitsHMAC(&credential.jwt))
 	if err != nil {
 		return Identity{}, err
 	}

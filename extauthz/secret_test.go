@@ -102,6 +102,43 @@ func TestSecretsRotate(t *testing.T) {
 	})
 }
 
+// The secrets and what former ones are good for are swapped as one: while they change back and forth, a token that one of the two
+// states refuses and the other allows for another reason never meets half of each.
+func TestSecretsAndTheirUsesAreOneSwap(t *testing.T) {
+	const first, second = "the-first-secret-of-more-than-32-characters", "the-second-secret-of-more-than-32-characters"
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(first)})
+	states := []Secrets{
+		{Current: []byte(first)}, // the second counts for nothing
+		{Current: []byte(second), Former: [][]byte{[]byte(first)}, FormerForHS256: true}, // both count
+	}
+	token := jwtOf(object(member("alg", "HS256")), goodClaims(nil), hmacOf(first))
+	var load sync.WaitGroup
+	var stop atomic.Bool
+	for range 4 {
+		load.Go(func() {
+			for !stop.Load() {
+				if reason := checkToken(t, a, token); reason != "" {
+					t.Errorf("%s, though both states allow it", reason)
+					return
+				}
+			}
+		})
+	}
+	for i := range 2000 {
+		a.ReplaceSecrets(states[i%2])
+	}
+	stop.Store(true)
+	load.Wait()
+	a.ReplaceSecrets(states[1])
+	expectReason(t, checkToken(t, a, token), "")
+	a.SetSecrets([]byte(second), [][]byte{[]byte(first)})
+	expectReason(t, checkToken(t, a, token), "") // what former ones are good for stays
+	a.ReplaceSecrets(Secrets{Current: []byte(second), Former: [][]byte{[]byte(first)}})
+	expectReason(t, checkToken(t, a, token), ReasonBadSignature) // though it was remembered
+	a.ReplaceSecrets(Secrets{})
+	expectReason(t, checkToken(t, a, token), ReasonSecretNotConfigured)
+}
+
 // A fetch that somebody asks for comes at once, and takes a withdrawn key away.
 func TestRefreshWithdrawsKeysNow(t *testing.T) {
 	ed := signers()["ed"]
@@ -121,7 +158,7 @@ func TestRefreshWithdrawsKeysNow(t *testing.T) {
 // FuzzSessionSignature: of all texts, one is the signature of a token.
 func FuzzSessionSignature(f *testing.F) {
 	secrets := &sharedSecrets{metrics: newMetrics(nil)}
-	secrets.replace([]byte(testSecret), nil)
+	secrets.replace(Secrets{Current: []byte(testSecret)})
 	whole := signedSession(liveToken, testSecret)
 	f.Add(liveToken, whole[len(liveToken)+1:])
 	f.Add(unknownToken, whole[len(liveToken)+1:])

@@ -253,8 +253,8 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	}
 	if credential.Kind == KindHS256 {
 		secrets := &sharedSecrets{metrics: newMetrics(nil)}
-		secrets.replace(sharedSecret, nil)
-		_, err := secrets.signer(KindHS256, false, fitsHMAC(&credential.jwt))
+		secrets.replace(Secrets{Current: sharedSecret})
+		_, err := secrets.signer(KindHS256, fitsHMAC(&credential.jwt))
 		return err
 	}
 	if id := credential.jwt.keyID; parsed[id] == nil && id != "" {

@@ -56,7 +56,7 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 	s.config.Logger = slog.New(slog.DiscardHandler) // the steps tell it all
 	authorizer, err := extauthz.New(s.config)
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", configFault(err))
+		fmt.Fprintln(stderr, "extauthz:", s.configFault(err))
 		return exitFault
 	}
 

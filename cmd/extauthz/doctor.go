@@ -77,7 +77,7 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 	if err == nil {
 		s.config.Logger = slog.New(slog.DiscardHandler) // the findings tell it all
 		if authorizer, err = extauthz.New(s.config); err != nil {
-			err = configFault(err)
+			err = s.configFault(err)
 		}
 	}
 	if err == nil && s.tls.certificate != "" {

@@ -23,21 +23,19 @@ type fileLine struct {
 }
 
 // readConfigFile reads the file that --config or EXTAUTHZ_CONFIG names, if any.
-func readConfigFile(given map[string]bool, values []*string, getenv func(string) string) (file configFile, err error) {
+func readConfigFile(given map[string]string, getenv func(string) string) (file configFile, err error) {
 	i := slices.IndexFunc(settingTable, func(s setting) bool { return s.flag == configFlag })
-	name, path := settingTable[i].variable, getenv(settingTable[i].variable)
-	if given[configFlag] {
-		name, path = "--"+configFlag, *values[i]
-	} else if path == "" {
+	o := originOf(&settingTable[i], given, getenv, file)
+	if o.isUnset() {
 		return file, nil
 	}
-	content, err := readSmallFile(path)
+	content, err := readSmallFile(o.value)
 	if err != nil {
-		return file, fmt.Errorf("%s %w", name, err)
+		return file, fmt.Errorf("%s %w", o.name, err)
 	}
-	file = configFile{path, map[string]fileLine{}}
+	file = configFile{o.value, map[string]fileLine{}}
 	if err := file.parse(content); err != nil {
-		return file, fmt.Errorf("%s %w", path, err)
+		return file, fmt.Errorf("%s %w", file.path, err)
 	}
 	return file, nil
 }

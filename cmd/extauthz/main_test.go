@@ -262,7 +262,7 @@ func TestServeEndsWhenAServerFails(t *testing.T) {
 		}
 		s := &servers{log: slog.New(slog.DiscardHandler), authorizer: authorizer, registry: prometheus.NewRegistry(),
 			checks: []net.Listener{listener("gRPC server"), listener("another")}, admins: []net.Listener{listener("admin server")},
-			reload: func() (*settings, error) { return &settings{}, nil }}
+			reloader: newReloader(&settings{}, func() (*settings, error) { return &settings{}, nil }, new(slog.LevelVar), slog.New(slog.DiscardHandler))}
 		ended := make(chan error)
 		go func() { ended <- s.serveUntil(t.Context(), &settings{}) }()
 		select {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +35,11 @@ const serveHelp = `extauthz serve answers Envoy's external-authorization checks 
 
 It starts while its JWKS and database are down, is ready (/readyz, and gRPC health) once each
 that is configured has answered, and recovers by itself.
+
+While it runs it looks at the files of secrets and at the file of settings, and at SIGHUP at once. A change takes effect
+whole, or is refused whole and logged, and the earlier settings stay. These can change: BETTER_AUTH_SECRET_FILE,
+BETTER_AUTH_SECRETS_FILE and what stands in them, EXTAUTHZ_FORMER_SECRETS, DATABASE_URL_FILE, EXTAUTHZ_LOG_LEVEL. A change of
+any other setting waits for a restart.
 
 usage: extauthz serve [flags]
        extauthz serve --dry-run [flags]    read the configuration and its files, say whether they can be used, and end
@@ -64,7 +67,14 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 
 	var (
-		log      = newLogger(s, stderr)
+		level = new(slog.LevelVar)
+		log   = newLogger(s, stderr, level)
+		read  = func() (*settings, error) {
+			s, _, err := loadSettings("serve", args, os.Getenv, more)
+			return s, err
+		}
+		inForce  = *s // as it was read; what follows adds to s
+		reloader = newReloader(&inForce, read, level, log)
 		registry = prometheus.NewRegistry()
 	)
 	for _, line := range misspelt(os.Environ()) {
@@ -93,12 +103,16 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		s.config.TracerProvider = traces
 		defer endTraces(traces, log)
 	}
+	if s.config.ReadDatabaseURL != nil {
+		s.config.ReadDatabaseURL = reloader.readDatabaseURL
+	}
 	authorizer, err := extauthz.New(s.config)
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", configFault(err))
+		fmt.Fprintln(stderr, "extauthz:", s.configFault(err))
 		return exitFault
 	}
-	servers := &servers{log: log, authorizer: authorizer, registry: registry, audit: audit, shadow: s.config.Shadow != extauthz.ShadowOff}
+	reloader.replace = authorizer.ReplaceSecrets
+	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: audit, shadow: s.config.Shadow != extauthz.ShadowOff}
 	if s.adminPage {
 		servers.page = &page{authorizer, newHistory(registry), servers.shadow}
 	}
@@ -115,24 +129,17 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	for _, address := range s.listen {
 		listeners, err := address.listen()
 		if err != nil {
-			fmt.Fprintln(stderr, "extauthz: EXTAUTHZ_LISTEN", err)
+			fmt.Fprintln(stderr, "extauthz:", s.nameOf("EXTAUTHZ_LISTEN"), err)
 			return exitFault
 		}
 		servers.checks = append(servers.checks, listeners...)
 	}
 	if servers.admins, err = s.adminListen.listen(); err != nil {
-		fmt.Fprintln(stderr, "extauthz: EXTAUTHZ_ADMIN_LISTEN", err)
+		fmt.Fprintln(stderr, "extauthz:", s.nameOf("EXTAUTHZ_ADMIN_LISTEN"), err)
 		return exitFault
 	}
 	tuneCollector(os.Getenv, s.config.RememberedBytes)
-	if secret := len(s.config.Secret); secret > 0 && secret < 32 {
-		log.Warn("BETTER_AUTH_SECRET is shorter than 32 bytes, which HS256 asks for (RFC 7518 section 3.2)")
-	}
-
-	servers.reload = func() (*settings, error) {
-		s, _, err := loadSettings("serve", args, os.Getenv, more)
-		return s, err
-	}
+	warnOfShortSecret(log, s)
 	if err := servers.serveUntil(ctx, s); err != nil {
 		fmt.Fprintln(stderr, "extauthz:", err)
 		return exitDeny
@@ -178,8 +185,8 @@ type servers struct {
 	admins       []net.Listener // one, unless systemd passed several
 	audit        *auditLog      // nil without one
 	shadow       bool
-	page         *page                     // nil without one
-	reload       func() (*settings, error) // reads the settings anew
+	page         *page // nil without one
+	reloader     *reloader
 }
 
 // newGRPC makes the server for checks.
@@ -219,10 +226,15 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	}
 	setHealth(healthServer, healthpb.HealthCheckResponse_NOT_SERVING)
 
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
 	background, stopBackground := context.WithCancel(context.Background())
 	work.Go(func() { s.authorizer.Run(background) })
 	work.Go(func() { s.followReadiness(ctx, healthServer) })
-	work.Go(func() { s.followSecrets(ctx, settings) })
+	work.Go(func() {
+		defer signal.Stop(hangup)
+		s.followSettings(ctx, hangup)
+	})
 	if s.page != nil {
 		work.Go(func() { s.page.history.run(ctx) })
 	}
@@ -282,65 +294,6 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 		s.log.Warn("the audit log's disk is too slow; what waits for it is lost", "records", len(s.audit.waiting))
 	}
 	return err
-}
-
-// secretsInterval is how often files of secrets are looked at. In Kubernetes a Secret reaches its pods within a
-// minute or so, by a symlink that is moved.
-const secretsInterval = 2 * time.Second
-
-// followSecrets puts other secrets in force when their files change or on SIGHUP, which also fetches the JWKS. What
-// cannot be used is logged once, and the earlier secrets stay.
-func (s *servers) followSecrets(ctx context.Context, inForce *settings) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	var look <-chan time.Time // never, without files
-	if inForce.hasFiles {
-		ticker := time.NewTicker(secretsInterval)
-		defer ticker.Stop()
-		look = ticker.C
-	}
-	said := ""
-	for {
-		reloading := false
-		select {
-		case <-ctx.Done():
-			return
-		case <-look:
-		case <-hangup:
-			reloading = true
-			s.notifyReloading()
-			s.log.Info("SIGHUP: reading secrets, fetching the JWKS, opening the audit log anew")
-			s.authorizer.Refresh()
-			if s.audit != nil {
-				select {
-				case s.audit.reopen <- struct{}{}:
-				default: // about to
-				}
-			}
-			said = ""
-		}
-		fresh, err := s.reload()
-		switch {
-		case err != nil && err.Error() != said:
-			said = err.Error()
-			s.log.Warn("the changed secrets cannot be used; going on with the earlier ones", "error", err)
-		case err == nil:
-			said = ""
-			if !sameSecrets(&fresh.config, &inForce.config) {
-				inForce = fresh
-				s.authorizer.SetSecrets(fresh.config.Secret, fresh.config.FormerSecrets)
-				s.log.Info("secrets changed", "former", len(fresh.config.FormerSecrets))
-			}
-		}
-		if reloading {
-			s.notify(daemon.SdNotifyReady)
-		}
-	}
-}
-
-func sameSecrets(a, b *extauthz.Config) bool {
-	return bytes.Equal(a.Secret, b.Secret) && slices.EqualFunc(a.FormerSecrets, b.FormerSecrets, bytes.Equal)
 }
 
 // followReadiness turns gRPC health to serving once every part has answered. systemd counts the service as started

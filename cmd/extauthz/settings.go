@@ -35,6 +35,7 @@ type settings struct {
 type origin struct {
 	*setting
 	value, from string
+	name        string // what to call it in a fault: the variable, the flag, or the file's line
 }
 
 // setting is one thing to configure: an environment variable and, unless it is a secret, a flag.
@@ -195,8 +196,8 @@ func printSettings(w io.Writer) {
 	}
 }
 
-func newLogger(s *settings, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: s.logLevel}
+func newLogger(s *settings, w io.Writer, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if s.logFormat == "text" {
 		return slog.New(slog.NewTextHandler(w, options))
 	}

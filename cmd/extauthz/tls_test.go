@@ -329,7 +329,7 @@ func TestSecretFilesChange(t *testing.T) {
 		t.Error("the former secret does not count")
 	}
 	write("no secrets")
-	time.Sleep(secretsInterval + 500*time.Millisecond)
+	time.Sleep(reloadInterval + maxSettling)
 	if !allows(second) || !allows(first) {
 		t.Error("a file that cannot be used changed the secrets")
 	}
