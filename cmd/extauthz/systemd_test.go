@@ -20,12 +20,12 @@ import (
 // started, how it is, that it reloads and that it stops.
 func TestSystemd(t *testing.T) {
 	jwks, _ := newIssuer(t)
-	folder, err := os.MkdirTemp("", "extauthz-") // t.TempDir's path may be too long for a socket
+	path, err := os.MkdirTemp("", "extauthz-") // t.TempDir's path may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(folder) })
-	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(folder, "notify"), Net: "unixgram"})
+	t.Cleanup(func() { os.RemoveAll(path) })
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(path, "notify"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,21 +52,22 @@ func TestSystemd(t *testing.T) {
 		targets = append(targets, listener.Addr().String())
 	}
 	open("tcp", "127.0.0.1:0")
-	open("unix", filepath.Join(folder, "checks.sock"))
+	open("unix", filepath.Join(path, "checks.sock"))
 	open("tcp", "127.0.0.1:0")
 
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(folder, "extauthz") // by this name the test's binary is the command
+	program := filepath.Join(path, "extauthz") // by this name the test's binary is the command
 	if err := os.Symlink(self, program); err != nil {
 		t.Fatal(err)
 	}
+	secret := folder{t, path}.write("secret", secretA)
 	start := func() *exec.Cmd {
 		command := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve`, program)
 		command.Env = []string{"NOTIFY_SOCKET=" + manager.LocalAddr().String(), "LISTEN_FDS=3", "LISTEN_FDNAMES=checks:checks:admin",
-			"EXTAUTHZ_LISTEN=systemd:checks", "EXTAUTHZ_ADMIN_LISTEN=systemd:admin", "BETTER_AUTH_URL=" + issuer, "JWKS_URL=" + jwks.URL}
+			"EXTAUTHZ_LISTEN=systemd:checks", "EXTAUTHZ_ADMIN_LISTEN=systemd:admin", "BETTER_AUTH_URL=" + issuer, "JWKS_URL=" + jwks.URL, "BETTER_AUTH_SECRET_FILE=" + secret}
 		command.ExtraFiles, command.Stderr = sockets, t.Output()
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
@@ -106,10 +107,14 @@ func TestSystemd(t *testing.T) {
 	if status := get(targets[2] + "/readyz"); status != 200 {
 		t.Errorf("/readyz gives %d", status)
 	}
-	heard = nil
-	command.Process.Signal(syscall.SIGHUP)
-	hear("RELOADING=1")
-	hear("READY=1")
+	for _, content := range []string{secretB, ""} { // a reload that is refused ends as well
+		folder{t, path}.write("secret", content)
+		heard = nil
+		command.Process.Signal(syscall.SIGHUP)
+		hear("RELOADING=1")
+		hear("READY=1")
+	}
+	folder{t, path}.write("secret", secretB) // for its next start
 	command.Process.Signal(syscall.SIGTERM)
 	hear("STOPPING=1")
 	if err := command.Wait(); err != nil {
