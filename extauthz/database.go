@@ -54,12 +54,13 @@ type lookup struct {
 // its question was asked; nothing is remembered. Questions that wait while all connections are busy
 // share the next query. All methods are safe for concurrent use.
 type database struct {
-	pool   *pgxpool.Pool
-	names  SchemaNames
-	schema string        // where to look for the tables; empty for the search_path
-	budget time.Duration // of one query: past it nobody waits any more
-	maxLag time.Duration // of a standby; 0 for a primary only
-	log    *slog.Logger
+	pool    *pgxpool.Pool
+	names   SchemaNames
+	schema  string        // where to look for the tables; empty for the search_path
+	leftOut []string      // the connection string's parameters that nobody knows
+	budget  time.Duration // of one query: past it nobody waits any more
+	maxLag  time.Duration // of a standby; 0 for a primary only
+	log     *slog.Logger
 
 	metrics     *metrics
 	tracing     *tracing
@@ -85,6 +86,10 @@ func newDatabase(c *Config, metrics *metrics, tracing *tracing) (*database, erro
 	if err != nil {
 		return nil, err
 	}
+	leftOut := unknownParameters(c.DatabaseURL)
+	if len(leftOut) > 0 {
+		c.Logger.Warn("the connection string has parameters that no PostgreSQL driver is known to have; they are left out", "parameters", leftOut)
+	}
 	config.MaxConns = int32(c.DatabaseConnections)
 	if c.DatabaseMaxLag == 0 {
 		config.ConnConfig.ValidateConnect = onlyPrimary(config.ConnConfig.ValidateConnect)
@@ -97,7 +102,7 @@ func newDatabase(c *Config, metrics *metrics, tracing *tracing) (*database, erro
 		return nil, errors.New("cannot be used to make a connection pool")
 	}
 	return &database{
-		pool: pool, names: c.Schema, schema: schema, budget: c.budget, maxLag: c.DatabaseMaxLag, log: c.Logger, metrics: metrics, tracing: tracing,
+		pool: pool, names: c.Schema, schema: schema, leftOut: leftOut, budget: c.budget, maxLag: c.DatabaseMaxLag, log: c.Logger, metrics: metrics, tracing: tracing,
 		connections: int64(c.DatabaseConnections),
 		waiting:     make(chan *lookup, maxWaiting),
 		turn:        make(chan struct{}, 1),
@@ -367,7 +372,7 @@ func withoutConnectionString(err error) error {
 	}
 	lines := strings.Split(strings.ReplaceAll(connectErr.Unwrap().Error(), "ValidateConnect failed: ", ""), "\n")
 	slices.Sort(lines)
-	return errors.New(strings.Join(slices.Compact(lines), "; "))
+	return errors.New(withAdvice(strings.Join(slices.Compact(lines), "; ")))
 }
 
 // discover finds the tables when the database is first reached, and again when they have changed.

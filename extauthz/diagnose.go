@@ -207,6 +207,10 @@ func (f *findings) keys(keys map[string]*key) {
 // diagnose asks the database as a check would, and what a check does not need to know.
 func (d *database) diagnose(ctx context.Context) []Finding {
 	f := &findings{part: "database"}
+	if len(d.leftOut) > 0 {
+		f.warn("parameters", strings.Join(d.leftOut, ", ")+": unknown, and left out",
+			"Correct their spelling in DATABASE_URL, or remove them; run-time parameters go as options=-c%20name%3Dvalue.")
+	}
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
 	started := time.Now()

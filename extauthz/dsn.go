@@ -2,10 +2,13 @@ package extauthz
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/url"
+	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,42 +16,130 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// driverOptions are query parameters that other languages' drivers read and PostgreSQL would refuse.
-var driverOptions = []string{
-	// SQLAlchemy and asyncpg
-	"prepared_statement_cache_size", "statement_cache_size", "prepared_statement_name_func", "async_fallback",
-	"command_timeout", "timeout", "server_settings", "max_cached_statement_lifetime", "max_cacheable_statement_size",
-	// Prisma and node-postgres
-	"schema", "pgbouncer", "connection_limit", "pool_timeout", "socket_timeout", "uselibpqcompat", "workaround",
+// maxConnectTimeout bounds the time for making one connection, whatever the connection string says.
+const maxConnectTimeout = 2 * time.Second
+
+var errNotConnectionString = errors.New("is not a PostgreSQL connection string; write " +
+	"postgresql://user:password@host:5432/database, with special characters of the password percent-encoded")
+
+// connectionString is what a connection string says, whichever its form.
+type connectionString struct {
+	values   map[string]string // by libpq's keyword
+	runtime  map[string]string // run-time parameters for the server
+	schema   string            // Prisma's schema, empty when not given
+	leftOut  []string          // names of parameters that nobody knows, sorted
+	hostaddr []string          // by host, as libpq pairs them
+	timeout  time.Duration     // for making a connection; 0 when not given
+	oldest   uint16            // TLS version, 0 when not given
+	newest   uint16            // TLS version, 0 when not given
 }
 
-// sslModes are the spellings of `ssl` (asyncpg, node-postgres) and `sslmode` (libpq), in libpq's words.
-var sslModes = map[string]string{
-	"disable": "disable", "allow": "allow", "prefer": "prefer", "require": "require", "verify-ca": "verify-ca", "verify-full": "verify-full",
-	"true": "require", "on": "require", "1": "require", "no-verify": "require",
-	"false": "disable", "off": "disable", "0": "disable",
-}
-
-// parseDatabaseURL reads a connection string as libpq does (URL, or keyword=value), and also in the
-// spellings of Python and Node backends: a driver behind the scheme (postgresql+asyncpg://), `ssl` for
-// `sslmode`, and options that only their drivers know. schema is Prisma's, empty when not given.
-// Its errors never hold any part of the string.
+// parseDatabaseURL reads a connection string as libpq does (URL, or keyword=value) and as node-postgres does where
+// libpq refuses it, and knows the parameters of other drivers. What both accept and mean differently is an error,
+// except where libpq's manual is explicit: see docs/database.md. schema is Prisma's, empty when not given.
+// Its errors never hold any part of the string but names of parameters.
 func parseDatabaseURL(dsn string) (config *pgxpool.Config, schema string, err error) {
-	if scheme, rest, isURL := strings.Cut(dsn, "://"); isURL && !strings.ContainsAny(scheme, " =") {
-		if dsn, schema, err = normalizeURL(scheme, rest); err != nil {
-			return nil, "", err
-		}
-	}
-	config, err = pgxpool.ParseConfig(dsn)
+	c, err := readConnectionString(dsn)
 	if err != nil {
-		return nil, "", errors.New("is not a PostgreSQL connection string; write postgresql://user:password@host:5432/database, with special characters of the password percent-encoded")
+		return nil, "", err
+	}
+	config, err = c.config()
+	return config, c.schema, err
+}
+
+// unknownParameters names the parameters of a connection string that were left out, since no driver is known to have them.
+func unknownParameters(dsn string) []string {
+	c, err := readConnectionString(dsn)
+	if err != nil {
+		return nil
+	}
+	if _, err := c.config(); err != nil {
+		return nil
+	}
+	return c.leftOut
+}
+
+func readConnectionString(dsn string) (*connectionString, error) {
+	dsn = strings.TrimSpace(dsn)
+	if quote := strings.IndexAny(dsn, `"'`); quote == 0 && strings.HasSuffix(dsn[1:], dsn[:1]) {
+		return nil, errors.New("is in quotes, which some tools do not remove; write it without them")
+	}
+	if strings.ContainsFunc(dsn, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f }) {
+		return nil, errNotConnectionString
+	}
+	pairs, err := readPairs(dsn)
+	if err != nil {
+		return nil, err
+	}
+	c := &connectionString{values: map[string]string{}, runtime: map[string]string{}}
+	if err := c.sort(pairs); err != nil {
+		return nil, err
+	}
+	if err := c.checkHosts(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// readPairs tells the forms of a connection string apart.
+func readPairs(dsn string) ([]parameter, error) {
+	// JDBC writes its own scheme before PostgreSQL's.
+	if len(dsn) > 5 && strings.EqualFold(dsn[:5], "jdbc:") {
+		dsn = dsn[5:]
+	}
+	if len(dsn) > 7 && strings.EqualFold(dsn[:7], "socket:") {
+		return readSocketURL(dsn[7:])
+	}
+	if strings.HasPrefix(dsn, "/") { // node-postgres: a socket's folder, and a database behind a space
+		folder, database, _ := strings.Cut(dsn, " ")
+		if strings.ContainsAny(folder, "@?#=") {
+			return nil, errNotConnectionString
+		}
+		return []parameter{{name: "host", value: folder}, {name: "dbname", value: database}}, nil
+	}
+	if scheme, rest, isURL := strings.Cut(dsn, "://"); isURL && !strings.ContainsAny(scheme, " =\t\r\n'") {
+		return readURL(scheme, rest)
+	}
+	return readKeywords(dsn)
+}
+
+// config makes pgx's configuration. pgx reads what the string leaves out from the PG* environment variables, a service
+// file, a password file and ~/.postgresql, as libpq does.
+func (c *connectionString) config() (*pgxpool.Config, error) {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(c.values)) {
+		fmt.Fprintf(&text, "%s='%s' ", name, strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(c.values[name]))
+	}
+	config, err := pgxpool.ParseConfig(text.String())
+	if err != nil {
+		return nil, c.explain(err)
 	}
 	connection := config.ConnConfig
-	if connection.ConnectTimeout == 0 || connection.ConnectTimeout > 2*time.Second {
-		connection.ConnectTimeout = 2 * time.Second
+	// What a service file or the environment said goes the same way as the string's own parameters.
+	for name, value := range connection.RuntimeParams {
+		if name == "application_name" || name == "options" {
+			continue
+		}
+		delete(connection.RuntimeParams, name)
+		if err := c.put(name, value); err != nil {
+			return nil, err
+		}
+	}
+	maps.Copy(connection.RuntimeParams, c.runtime)
+	connection.ConnectTimeout = maxConnectTimeout
+	if c.timeout > 0 {
+		connection.ConnectTimeout = min(c.timeout, maxConnectTimeout)
 	}
 	if connection.RuntimeParams["application_name"] == "" {
 		connection.RuntimeParams["application_name"] = "extauthz"
+	}
+	for _, way := range append([]*tls.Config{connection.TLSConfig}, fallbackTLS(connection)...) {
+		if way != nil {
+			way.MinVersion, way.MaxVersion = max(way.MinVersion, c.oldest), c.newest
+		}
+	}
+	if len(c.hostaddr) > 0 {
+		c.pin(connection)
 	}
 	// Unnamed statements, unless a query says otherwise: named ones do not survive poolers that hand each
 	// transaction another server connection.
@@ -56,41 +147,107 @@ func parseDatabaseURL(dsn string) (config *pgxpool.Config, schema string, err er
 	// A dead connection is noticed by its query, which is then sent again; a ping before it would
 	// make every check that comes after a pause wait twice.
 	config.ShouldPing = func(_ context.Context, _ pgxpool.ShouldPingParams) bool { return false }
-	return config, schema, nil
+	return config, nil
 }
 
-func normalizeURL(scheme, rest string) (dsn, schema string, err error) {
-	base, _, _ := strings.Cut(scheme, "+") // whatever the driver, the way to the server is the same
-	if base != "postgresql" && base != "postgres" {
-		return "", "", fmt.Errorf("begins with %q; Better Auth's database must be PostgreSQL: write postgresql://…", clip(base)+"://")
+func fallbackTLS(connection *pgx.ConnConfig) []*tls.Config {
+	var configs []*tls.Config
+	for _, fallback := range connection.Fallbacks {
+		configs = append(configs, fallback.TLSConfig)
 	}
-	before, rawQuery, hasQuery := strings.Cut(rest, "?")
-	if !hasQuery {
-		return "postgresql://" + rest, "", nil
+	return configs
+}
+
+// explain says which part of the string pgx did not take, without saying what is in it: pgx quotes values.
+func (c *connectionString) explain(err error) error {
+	if c.values["service"] != "" && strings.Contains(err.Error(), "service") {
+		return errors.New("names a service that no service file has (PGSERVICEFILE, or ~/.pg_service.conf)")
 	}
-	query, err := url.ParseQuery(rawQuery)
-	if err != nil {
-		return "", "", errors.New("has a query part that cannot be read; write it as ?name=value&name=value")
-	}
-	schema = query.Get("schema")
-	if query.Has("ssl") {
-		if query.Has("sslmode") && sslModes[query.Get("ssl")] != sslModes[query.Get("sslmode")] {
-			return "", "", errors.New("says both ssl and sslmode, and not the same; keep one of them")
+	for _, name := range []string{"sslrootcert", "sslcert", "sslkey"} {
+		path := c.values[name]
+		if path == "" || name == "sslrootcert" && path == "system" {
+			continue
 		}
-		query.Set("sslmode", query.Get("ssl"))
-		query.Del("ssl")
-	}
-	if query.Has("sslmode") {
-		mode, known := sslModes[query.Get("sslmode")]
-		if !known {
-			return "", "", errors.New("has an unknown sslmode; write disable, allow, prefer, require, verify-ca or verify-full")
+		file, openErr := os.Open(path)
+		if openErr != nil {
+			if pathErr, ok := errors.AsType[*os.PathError](openErr); ok {
+				openErr = pathErr.Err
+			}
+			return fmt.Errorf("has %s, a file that cannot be read: %w", name, openErr)
 		}
-		query.Set("sslmode", mode)
+		file.Close()
 	}
-	for name := range query {
-		if slices.Contains(driverOptions, name) {
-			query.Del(name)
+	if (c.values["sslcert"] == "") != (c.values["sslkey"] == "") {
+		return errors.New("has one of sslcert and sslkey; give both, or, for the authority's certificate (Prisma's sslcert), sslrootcert")
+	}
+	if strings.Contains(err.Error(), "failed to configure TLS") {
+		return errors.New("has sslrootcert, sslcert, sslkey or sslpassword that do not make a TLS configuration; see that they are PEM and belong together")
+	}
+	return errNotConnectionString
+}
+
+// pin makes the addresses of hostaddr those of their hosts: libpq connects to the address, and takes the host for
+// the certificate's name.
+func (c *connectionString) pin(connection *pgx.ConnConfig) {
+	addresses := map[string][]string{}
+	for i, host := range strings.Split(c.values["host"], ",") {
+		if c.hostaddr[i] != "" {
+			addresses[host] = append(addresses[host], c.hostaddr[i])
 		}
 	}
-	return "postgresql://" + before + "?" + query.Encode(), schema, nil
+	lookUp := connection.LookupFunc
+	connection.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+		if pinned := addresses[host]; pinned != nil {
+			return pinned, nil
+		}
+		return lookUp(ctx, host)
+	}
+}
+
+// checkHosts refuses hosts that no name or address can be: such text is a password that was not escaped, and an error
+// of the resolver would show it.
+func (c *connectionString) checkHosts() error {
+	hosts := strings.Split(c.values["host"], ",")
+	if len(c.hostaddr) > 0 {
+		switch {
+		case c.values["host"] == "":
+			hosts = c.hostaddr
+			c.values["host"] = strings.Join(hosts, ",")
+		case len(c.hostaddr) != len(hosts):
+			return fmt.Errorf("has %d host addresses (hostaddr) for %d hosts; give one for each", len(c.hostaddr), len(hosts))
+		}
+	}
+	for _, host := range slices.Concat(hosts, c.hostaddr) {
+		if strings.HasPrefix(host, "/") {
+			continue // a socket's folder
+		}
+		if strings.HasPrefix(host, "@") && c.values["password"] == "" {
+			return errors.New("names an abstract Unix socket, which is not supported; name a folder, or a host")
+		}
+		if strings.ContainsFunc(host, isNoHostRune) {
+			return errAmbiguous
+		}
+	}
+	ports := strings.Split(c.values["port"], ",")
+	for i, port := range ports {
+		ports[i] = strings.TrimSpace(port)
+		if number, err := strconv.ParseUint(ports[i], 10, 16); ports[i] != "" && (err != nil || number == 0) {
+			return errNotConnectionString
+		}
+	}
+	if c.values["port"] != "" {
+		c.values["port"] = strings.Join(ports, ",")
+	}
+	if len(ports) > 1 && len(ports) != len(hosts) {
+		return fmt.Errorf("has %d ports for %d hosts; give one for all, or one for each", len(ports), len(hosts))
+	}
+	return nil
+}
+
+func isNoHostRune(r rune) bool {
+	switch {
+	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("._-:%", r): // %: a zone (RFC 4007)
+		return false
+	}
+	return r < 0x80 || r == '\uFFFD' // an internationalised name has letters beyond ASCII
 }
