@@ -5,66 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/url"
 	"os"
 	"os/user"
 	"strconv"
-	"strings"
 	"syscall"
 )
-
-// address is where a server listens: TCP, a Unix socket with the rights of its file, or what systemd opened.
-type address struct {
-	network, name string
-	mode          fs.FileMode // of the socket; 0 leaves what the umask gives
-	owner, group  string      // names or numbers; empty leaves those of the process
-}
-
-// parseAddress reads host:port, unix:///path?mode=0660&user=…&group=…, or systemd:name.
-func parseAddress(value string) (a address, err error) {
-	if rest, isUnix := strings.CutPrefix(value, "unix://"); isUnix {
-		path, rawQuery, _ := strings.Cut(rest, "?")
-		if !strings.HasPrefix(path, "/") {
-			return a, fmt.Errorf("is %q; write an absolute path, as in unix:///run/extauthz.sock", value)
-		}
-		a = address{network: "unix", name: path}
-		query, err := url.ParseQuery(rawQuery)
-		if err != nil {
-			return a, fmt.Errorf("is %q; write its options as ?mode=0660&user=name&group=name", value)
-		}
-		for name, values := range query {
-			switch name {
-			case "mode":
-				mode, err := strconv.ParseUint(values[0], 8, 32)
-				if err != nil || mode == 0 || mode > 0o777 {
-					return a, fmt.Errorf("has the mode %q; write an octal number, as in mode=0660", values[0])
-				}
-				a.mode = fs.FileMode(mode)
-			case "user":
-				a.owner = values[0]
-			case "group":
-				a.group = values[0]
-			default:
-				return a, fmt.Errorf("has an option %q; there are mode, user and group", name)
-			}
-		}
-		return a, nil
-	}
-	if name, isSystemd := strings.CutPrefix(value, "systemd:"); isSystemd {
-		if name == "" {
-			return a, fmt.Errorf("is %q; write the socket's FileDescriptorName behind it, as in systemd:checks", value)
-		}
-		return address{network: "systemd", name: name}, nil
-	}
-	_, port, err := net.SplitHostPort(value)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		return a, fmt.Errorf("is %q; write host:port, as in 127.0.0.1:9191 or :9191, unix:///path or systemd:name", value)
-	}
-	return address{network: "tcp", name: value}, nil
-}
 
 // listen opens the address. A socket file that a crashed server left behind is replaced; one that
 // somebody listens on is not.
@@ -76,6 +21,13 @@ func (a address) listen() ([]net.Listener, error) {
 		listener, err := net.Listen("tcp", a.name)
 		if err != nil {
 			return nil, fmt.Errorf("cannot be listened on (%w); choose a free address of this machine", err)
+		}
+		return []net.Listener{listener}, nil
+	}
+	if a.isAbstract() { // gone with the process that has it, so there is nothing to clear away and nothing to set
+		listener, err := net.Listen("unix", a.name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot be listened on (%w); choose a name that no process of this network namespace has", err)
 		}
 		return []net.Listener{listener}, nil
 	}

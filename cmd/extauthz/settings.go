@@ -127,7 +127,7 @@ var settingTable = []setting{
 			return err
 		}},
 	{"EXTAUTHZ_LISTEN", "listen", ":9191", "", listOfTexts,
-		"where Envoy's checks come in: gRPC on host:port, unix:///path?mode=0660&user=…&group=…, or systemd:name for a socket that systemd opened; or a comma-separated list of these",
+		"where Envoy's checks come in: gRPC on host:port, unix:///path?mode=0660&user=…&group=…, unix://@name for an abstract socket, or systemd:name for a socket that systemd opened; or a comma-separated list of these",
 		readListen},
 	{"EXTAUTHZ_TLS_CERT_FILE", "tls-cert-file", "", "", text,
 		"certificate chain, PEM; turns on TLS for TCP. Read anew when it changes",

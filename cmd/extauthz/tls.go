@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -157,7 +158,8 @@ func (c *certificates) latest() *tls.Config {
 
 func notAfter(config *tls.Config) time.Time { return config.Certificates[0].Leaf.NotAfter }
 
-// transport is the server's credentials: TLS for TCP, none for a Unix socket, which the file system guards.
+// transport is the server's credentials: TLS for TCP and for abstract Unix sockets, which every process of the network namespace
+// reaches; none for a Unix socket with a file, which the file system guards.
 func (c *certificates) transport() credentials.TransportCredentials {
 	return &transport{
 		TransportCredentials: credentials.NewTLS(&tls.Config{
@@ -176,7 +178,7 @@ type transport struct {
 
 // ServerHandshake implements [credentials.TransportCredentials].
 func (t *transport) ServerHandshake(connection net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if connection.LocalAddr().Network() == "unix" {
+	if local := connection.LocalAddr(); local.Network() == "unix" && !strings.HasPrefix(local.String(), "@") {
 		return t.plain.ServerHandshake(connection)
 	}
 	secured, info, err := t.TransportCredentials.ServerHandshake(connection)

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"extauthz/envoy/parts"
+)
+
+// An address means what it says, or is a fault that says what to write; none makes a file that nobody asked for.
+func TestParseAddress(t *testing.T) {
+	long := strings.Repeat("n", maxSocketName)
+	for _, row := range []struct {
+		value string
+		want  address
+		fault string
+	}{
+		{":9191", address{network: "tcp", name: ":9191"}, ""},
+		{"[::1]:9191", address{network: "tcp", name: "[::1]:9191"}, ""},
+		{"systemd:checks", address{network: "systemd", name: "checks"}, ""},
+		{"unix:///run/extauthz.sock", address{network: "unix", name: "/run/extauthz.sock"}, ""},
+		{"unix:///run/a b@c.sock", address{network: "unix", name: "/run/a b@c.sock"}, ""},
+		{"unix:///run/@name", address{network: "unix", name: "/run/@name"}, ""},
+		{"unix:///run/x?mode=0660&user=1&group=daemon", address{network: "unix", name: "/run/x", mode: 0o660, owner: "1", group: "daemon"}, ""},
+		{"unix:///" + long[1:], address{network: "unix", name: "/" + long[1:]}, ""},
+		{"unix://@name", address{network: "unix", name: "@name"}, ""},
+		{"unix:@name", address{network: "unix", name: "@name"}, ""},
+		{"unix://@a/b c", address{network: "unix", name: "@a/b c"}, ""},
+		{"unix://@" + long[1:], address{network: "unix", name: "@" + long[1:]}, ""},
+
+		{"unix:///@name", address{}, "write unix://@name for an abstract socket"},
+		{"unix:///@name?mode=0660", address{}, "write unix://@name for an abstract socket"},
+		{"unix:/@name", address{}, "write unix://@name for an abstract socket"},
+		{"unix:name", address{}, "write an absolute path"},
+		{"unix:/run/x.sock", address{}, "write an absolute path"},
+		{"unix://run/x.sock", address{}, "write an absolute path"},
+		{"unix:////@name", address{}, ""}, // see below
+		{"unix:", address{}, "write an absolute path"},
+		{"unix://", address{}, "write an absolute path"},
+		{"unix://?mode=0660", address{}, "write an absolute path"},
+		{"unix:// @name", address{}, "write an absolute path"},
+		{"unix:// /run/x.sock", address{}, "write an absolute path"},
+		{"unix:///", address{}, "names no socket"},
+		{"unix:///run/", address{}, "names no socket"},
+		{"unix://@", address{}, "names no socket"},
+		{"unix:@", address{}, "names no socket"},
+		{"unix:///run/my%20sock", address{}, "nothing is decoded"},
+		{"unix:///%40name", address{}, "nothing is decoded"},
+		{"unix://%40name", address{}, "write an absolute path"},
+		{"unix://@na%6de", address{}, "nothing is decoded"},
+		{"unix://@na\x00me", address{}, "control character"},
+		{"unix:///run/x\n", address{}, "control character"},
+		{"unix:///" + long, address{}, "names a Unix socket by 108 bytes, and 107 are allowed"},
+		{"unix://@" + long, address{}, "names a Unix socket by 108 bytes, and 107 are allowed"},
+		{"unix://@name?mode=0660", address{}, "mode, user and group cannot be set"},
+		{"unix:@name?user=envoy", address{}, "mode, user and group cannot be set"},
+		{"unix://@name?", address{}, "mode, user and group cannot be set"},
+		{"unix:///run/x?mode=0660&mode=0777", address{}, "has the option mode more than once"},
+		{"unix:///run/x?user=", address{}, "has an empty option user"},
+		{"unix:///run/x?mode=", address{}, "has the mode"},
+		{"unix:///run/x?mode=0", address{}, "has the mode"},
+		{"unix:///run/x?mode=1777", address{}, "has the mode"},
+		{"unix:///run/x?mode", address{}, "has the mode"},
+		{"unix:///run/x?owner=me", address{}, `has an option "owner"`},
+		{"unix:///run/x?mode=%zz", address{}, "write its options as"},
+		{"UNIX:///run/x", address{}, "write host:port"},
+		{"unix-abstract:name", address{}, "write host:port"},
+		{"@name", address{}, "write host:port"},
+		{"systemd:", address{}, "FileDescriptorName"},
+		{"9191", address{}, "write host:port"},
+		{"", address{}, "write host:port"},
+	} {
+		if row.value == "unix:////@name" { // an absolute path like any other, of the root's folder
+			row.fault, row.want = "", address{network: "unix", name: "//@name"}
+		}
+		got, err := parseAddress(row.value)
+		switch {
+		case row.fault == "" && (err != nil || got != row.want):
+			t.Errorf("%q: %+v, %v; want %+v", row.value, got, err, row.want)
+		case row.fault != "" && (err == nil || !strings.Contains(err.Error(), row.fault)):
+			t.Errorf("%q: %+v, %v; want a fault with %q", row.value, got, err, row.fault)
+		}
+	}
+}
+
+// abstractName is free in this network namespace.
+func abstractName(t *testing.T, length int) string {
+	t.Helper()
+	name := fmt.Sprintf("@extauthz-test-%d-%d-", os.Getpid(), time.Now().UnixNano())
+	return name + strings.Repeat("x", max(length-len(name), 0))
+}
+
+// An abstract socket serves Envoy and an ordinary gRPC client, leaves no file, and is told when it is taken; the longest name
+// that is allowed works as well.
+func TestServeOnAbstractSocket(t *testing.T) {
+	jwks, issue := newIssuer(t)
+	installer, err := parts.NewInstaller(t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 600})
+	for title, name := range map[string]string{"short": abstractName(t, 0), "longest": abstractName(t, maxSocketName)} {
+		t.Run(title, func(t *testing.T) {
+			_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL, "EXTAUTHZ_LISTEN": "unix://" + name})
+			eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+			for _, file := range []string{name, "/" + name} {
+				if _, err := os.Lstat(file); err == nil {
+					t.Errorf("it made the file %s", file)
+				}
+			}
+			client, err := grpc.NewClient("unix-abstract:"+name[1:], grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			eventually(t, "health", func() bool { return healthOf(t, client, "") == healthpb.HealthCheckResponse_SERVING })
+			if _, err := (address{network: "unix", name: name}).listen(); err == nil || !strings.Contains(err.Error(), "choose a name that no process") {
+				t.Errorf("a second listener: %v", err)
+			}
+
+			listener := "127.0.0.1:" + closedPort(t)
+			_, port, err := net.SplitHostPort(listener)
+			if err != nil {
+				t.Fatal(err)
+			}
+			folder := t.TempDir()
+			config := filepath.Join(folder, "envoy.json")
+			if err := os.WriteFile(config, fmt.Appendf(nil, abstractEnvoy, port, name), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			envoy, err := installer.StartEnvoy(t.Context(), folder, parts.EnvoyNewest, config, listener)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { envoy.Stop() })
+			ask := func(token string) int {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener+"/", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Authorization", "Bearer "+token)
+				status := 0
+				eventually(t, "an answer", func() bool {
+					response, err := http.DefaultClient.Do(request)
+					if err != nil {
+						return false
+					}
+					response.Body.Close()
+					if status = response.StatusCode; status == 503 {
+						t.Log("503:", envoy.LogEnd())
+					}
+					return status != 503
+				})
+				return status
+			}
+			if status := ask(token); status != 200 {
+				t.Errorf("a good token through Envoy: %d", status)
+			}
+			if status := ask(token + "x"); status != 401 {
+				t.Errorf("a bad token through Envoy: %d", status)
+			}
+		})
+	}
+}
+
+// abstractEnvoy is Envoy's side: a pipe whose path begins with @ is an abstract socket.
+const abstractEnvoy = `{"static_resources": {
+  "listeners": [{"name": "http", "address": {"socket_address": {"address": "127.0.0.1", "port_value": %s}}, "filter_chains": [{"filters": [{
+    "name": "hcm", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+      "stat_prefix": "http",
+      "http_filters": [
+        {"name": "ext_authz", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", "transport_api_version": "V3",
+          "status_on_error": {"code": 503}, "grpc_service": {"envoy_grpc": {"cluster_name": "extauthz"}, "timeout": "5s"}}},
+        {"name": "router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+      "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]}]}}}]}]}],
+  "clusters": [{"name": "extauthz", "type": "STATIC", "connect_timeout": "5s",
+    "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+      "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": {"http2_protocol_options": {}}}},
+    "load_assignment": {"cluster_name": "extauthz", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": "%s"}}}}]}]}}]}}`
+
+// With TLS an abstract socket wants it as TCP does, since no file's rights guard it.
+func TestAbstractSocketWantsTLS(t *testing.T) {
+	jwks, _ := newIssuer(t)
+	folder := t.TempDir()
+	writeServerFiles(t, folder, "1", newAuthority(t))
+	name := abstractName(t, 0)
+	_, admin, _ := startServe(t, tlsSettings(folder, jwks.URL, "unix://"+name))
+	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	client, err := grpc.NewClient("unix-abstract:"+name[1:], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if answer, err := healthpb.NewHealthClient(client).Check(t.Context(), &healthpb.HealthCheckRequest{}); err == nil {
+		t.Errorf("without TLS: %v", answer)
+	}
+}
