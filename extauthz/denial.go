@@ -13,6 +13,8 @@ type Reason string
 
 const (
 	ReasonTooManyHeaders        Reason = "too_many_headers"
+	ReasonOversizedMessage      Reason = "oversized_message"
+	ReasonUndecodableMessage    Reason = "undecodable_message"
 	ReasonMissingCredential     Reason = "missing_credential"
 	ReasonRepeatedAuthorization Reason = "repeated_authorization"
 	ReasonMalformedCredential   Reason = "malformed_credential"
@@ -78,6 +80,12 @@ var facts = []Fact{
 	{ReasonTooManyHeaders, http.StatusRequestHeaderFieldsTooLarge, detailTooMany, StepCredential,
 		"The request has more than 1,000 header fields.",
 		"Send fewer; Envoy's own bound is `max_headers_count`, 100 by default."},
+	{ReasonOversizedMessage, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
+		"Envoy's message for the check, the request's body with it, is larger than `EXTAUTHZ_MAX_MESSAGE_MIB`, 8 MiB by default.",
+		"Leave `with_request_body` out of the filter: no body is looked at. Or lower its `max_request_bytes`, or raise the bound."},
+	{ReasonUndecodableMessage, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
+		"The message for the check cannot be decoded, is cut off, or takes longer than 10 s to come in.",
+		"See that an Envoy sends it, in the v3 API, and that nothing in between changes it; the error says what is wrong."},
 	{ReasonMissingCredential, http.StatusUnauthorized, detailMissing, StepCredential,
 		"No Authorization header with the scheme Bearer, and no session cookie.",
 		"Send `Authorization: Bearer …` or the session cookie. With Envoy's `allowed_headers`, list `authorization` and `cookie`."},
@@ -175,7 +183,7 @@ var facts = []Fact{
 		"The check's time budget (400 ms, or less when the caller's deadline is nearer) ran out before there was an answer.",
 		"Look for a slow database or issuer. In Envoy, give the filter a timeout of 0.5 s."},
 	{ReasonOverloaded, http.StatusServiceUnavailable, detailUnavailable, StepRow,
-		"More checks wait for the database, for the JWKS or for their signature's turn than can be answered in time, so this one was not begun. JWTs whose signature is remembered go before.",
+		"More checks wait for the database, for the JWKS or for their signature's turn than can be answered in time, so this one was not begun; or the messages of others take all the memory that messages may take. JWTs whose signature is remembered go before.",
 		"Give the server more CPU or more replicas. Where the log's `client` shows a few addresses with made-up tokens, rate-limit them in Envoy."},
 	{ReasonCancelled, http.StatusServiceUnavailable, detailUnavailable, StepRow,
 		"Envoy gave the check up before there was an answer, as it does when its client goes away. Nobody got the answer.",

@@ -53,6 +53,9 @@ type Config struct {
 	FormerForHS256 bool
 	// FormerForSessions lets a former secret verify the signature of a session token or cookie, whose row still decides.
 	FormerForSessions bool
+	// MaxMessageBytes bounds the message of one check that comes in by [Authorizer.Register], the body that Envoy sends along
+	// with with_request_body; by default 8 MiB. All together hold no more than 128 MiB, or eight times the bound of one.
+	MaxMessageBytes int
 	// DatabaseURL is a PostgreSQL connection string. It turns on session tokens.
 	DatabaseURL string
 	// ReadDatabaseURL, if set, is asked before each new connection for the connection string that counts by then, so that
@@ -128,6 +131,7 @@ type Authorizer struct {
 	audiences []string
 	cookie    string
 	kept      keptHeaders
+	intake    *intake
 	secrets   *sharedSecrets
 	verifiers chain
 	keys      *remoteKeySet
@@ -166,7 +170,7 @@ func New(config Config) (*Authorizer, error) {
 	config.setDefaults()
 
 	a := &Authorizer{
-		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept,
+		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept, intake: newIntake(config.MaxMessageBytes),
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: newMetrics(config.Metrics),
 		tracing: newTracing(config.TracerProvider),
@@ -203,6 +207,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.AuditAllowRate == 0 {
 		c.AuditAllowRate = 1
+	}
+	if c.MaxMessageBytes == 0 {
+		c.MaxMessageBytes = DefaultMaxMessageBytes
 	}
 	if c.SessionCookie == "" {
 		c.SessionCookie = DefaultSessionCookie
@@ -364,7 +371,13 @@ func (s *partState) part(name string) Part {
 // Check decides one request. It is the whole way, from Envoy's question to the answer; it never
 // returns an error, since Envoy would answer one by its failure mode and not by ours. A server
 // made by [ServerOptions] and [Authorizer.Register] goes the same way without the protobuf codec.
-func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			reportPanic(a.log, a.metrics, panicInCheck, fault)
+			response = denyResponse(deny(ReasonInternalError))
+		}
+	}()
 	r := readRequest(in)
 	d := a.decide(ctx, &r)
 	switch {
@@ -417,7 +430,11 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 			d.denial = unavailable(ReasonInternalError, errors.New("panic"))
 		}
 	}()
-	if r.tooMany {
+	switch {
+	case r.unread != nil:
+		d.denial = r.unread
+		return d
+	case r.tooMany:
 		d.denial = deny(ReasonTooManyHeaders)
 		return d
 	}

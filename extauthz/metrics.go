@@ -121,6 +121,7 @@ func (m *metrics) watch(registerer prometheus.Registerer, a *Authorizer) {
 	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.", func() float64 { return float64(a.memory.stats().bytes) })
 	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_remembered_evictions_total",
 		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.stats().evicted) }))
+	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.", func() float64 { return float64(a.intake.held.Load()) })
 	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.age().Seconds() })
 	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.usable()) })
 	if a.database != nil {

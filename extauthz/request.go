@@ -27,8 +27,10 @@ type request struct {
 	traceparent   string
 	tracestate    string
 
-	headers int // how many fields there were, until finish
-	tooMany bool
+	headers   int // how many fields there were, until finish
+	tooMany   bool
+	everyName bool    // until finish: identityNames is to have all of them, also of a request with too many fields
+	unread    *Denial // why nothing else is known of the request; nil when it was read
 
 	route []routeSetting // the route's own settings: Envoy's context_extensions
 
@@ -48,6 +50,8 @@ func readRequest(in *authv3.CheckRequest) request {
 		host:   http.GetHost(),
 		path:   http.GetPath(),
 		client: attributes.GetSource().GetAddress().GetSocketAddress().GetAddress(),
+
+		everyName: true,
 	}
 	headers := http.GetHeaders()
 	for _, name := range slices.Sorted(maps.Keys(headers)) { // in an order that is always the same
@@ -74,7 +78,12 @@ func headerValue(header *corev3.HeaderValue) string {
 // readHeader files one header. Names are compared without regard to case (RFC 9110 §5.1), though
 // Envoy sends them in lower case; the length goes first, since most names are none of these.
 func (r *request) readHeader(name, value string) {
-	r.headers++
+	if r.headers++; r.headers > maxHeaders { // it is refused for that alone
+		if r.everyName && isIdentityName(name) {
+			r.identityNames = append(r.identityNames, name)
+		}
+		return
+	}
 	switch len(name) {
 	case len("host"):
 		if strings.EqualFold(name, "host") {
@@ -123,7 +132,7 @@ const maxHeaders = 1000
 
 // finish settles what all headers together decide.
 func (r *request) finish() {
-	r.tooMany, r.headers = r.headers > maxHeaders, 0
+	r.tooMany, r.headers, r.everyName = r.headers > maxHeaders, 0, false
 	if r.host == "" {
 		r.host = r.hostHeader
 	}

@@ -99,11 +99,31 @@ func headersToRemove(r *request, set []allowedFact) []string {
 	isSet := func(name string) bool {
 		return slices.ContainsFunc(set, func(fact allowedFact) bool { return fact.header == name })
 	}
-	var remove []string
+	var (
+		remove []string
+		known  map[string]bool // what remove holds, once that is long: a client may send thousands
+	)
 	add := func(name string) {
-		if !isSet(name) && !slices.Contains(remove, name) {
-			remove = append(remove, name)
+		switch {
+		case isSet(name):
+			return
+		case len(remove) < fewNames:
+			if slices.Contains(remove, name) {
+				return
+			}
+		case known == nil:
+			known = make(map[string]bool, len(r.identityNames))
+			for _, earlier := range remove {
+				known[earlier] = true
+			}
+			fallthrough
+		default:
+			if known[name] {
+				return
+			}
+			known[name] = true
 		}
+		remove = append(remove, name)
 	}
 	for _, name := range r.identityNames {
 		add(strings.ToLower(name))
@@ -113,6 +133,9 @@ func headersToRemove(r *request, set []allowedFact) []string {
 	}
 	return remove
 }
+
+// fewNames is how many names are compared with each other without a map.
+const fewNames = 16
 
 // denyResponse answers as FastAPI does, so that clients need not be changed.
 func denyResponse(denial *Denial) *authv3.CheckResponse {

@@ -1,9 +1,7 @@
 package extauthz
 
 import (
-	"context"
 	"math"
-	"sync"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -16,6 +14,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This file takes the few fields that a check needs out of the message's bytes, and sends answers as
@@ -26,70 +25,18 @@ import (
 // stack would have to grow. docs/performance.md has what 8 to 256 of them cost.
 const streamWorkers = 128
 
+// connectionWindow is HTTP/2's window of a connection, in bytes: enough for 100 MB/s where an answer takes 10 ms.
+const connectionWindow = 1 << 20
+
 // ServerOptions are the options of a gRPC server that an Authorizer registers itself with: a codec of
 // its own for Check, the ordinary one for everything else, and settings that suit many small calls.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(grpcproto.Name)}),
 		grpc.NumStreamWorkers(streamWorkers),
+		// Windows that grow with the connection's speed would let each stream send megabytes that nobody has asked for.
+		grpc.StaticStreamWindowSize(smallMessage), grpc.StaticConnWindowSize(connectionWindow),
 	}
-}
-
-// Register makes the server answer envoy.service.auth.v3.Authorization by this Authorizer. The server
-// must have been made with [ServerOptions]; on another, use the generated
-// RegisterAuthorizationServer, which costs more and decides the same.
-func (a *Authorizer) Register(server grpc.ServiceRegistrar) {
-	description := authv3.Authorization_ServiceDesc
-	description.Methods = []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}}
-	server.RegisterService(&description, a)
-}
-
-// call is one check on its way through this file. Its request's strings lie in its message and are
-// gone when the answer is: what outlives the check copies them.
-type call struct {
-	message []byte
-	request request
-}
-
-var calls = sync.Pool{New: func() any { return new(call) }}
-
-// maxKeptMessage bounds the memory that a rare large message leaves behind.
-const maxKeptMessage = 64 << 10
-
-func (c *call) release() {
-	if cap(c.message) > maxKeptMessage {
-		c.message = nil
-	}
-	r := &c.request
-	*r = request{
-		authorization: r.authorization[:0], cookies: r.cookies[:0], secFetchSite: r.secFetchSite[:0],
-		origin: r.origin[:0], identityNames: r.identityNames[:0], route: r.route[:0],
-	}
-	calls.Put(c)
-}
-
-func handleCheck(server any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-	a := server.(*Authorizer)
-	if interceptor != nil { // it wants the message itself
-		in := new(authv3.CheckRequest)
-		if err := decode(in); err != nil {
-			return nil, err
-		}
-		info := &grpc.UnaryServerInfo{Server: server, FullMethod: authv3.Authorization_Check_FullMethodName}
-		return interceptor(ctx, in, info, func(ctx context.Context, in any) (any, error) {
-			return a.Check(ctx, in.(*authv3.CheckRequest))
-		})
-	}
-	c := calls.Get().(*call)
-	defer c.release()
-	if err := decode(c); err != nil {
-		return nil, err
-	}
-	d := a.decide(ctx, &c.request)
-	if a.shadow != ShadowOff {
-		return a.shadowResponse(&c.request, &d), nil
-	}
-	return d.response(&c.request), nil
 }
 
 // response is the answer to send, made as seldom as can be.
@@ -113,12 +60,21 @@ type answer struct {
 
 func (a *answer) set(encoded []byte) { a.encoded, a.buffers[0] = encoded, &a.encoded }
 
+// ProtoReflect makes an answer a message for who does not know its bytes: the codec of a server without [ServerOptions],
+// or a handler of statistics. It is a copy, decoded for each call.
+func (a *answer) ProtoReflect() protoreflect.Message { return a.decoded().ProtoReflect() }
+
+func (a *answer) decoded() *authv3.CheckResponse {
+	response := new(authv3.CheckResponse)
+	if err := proto.Unmarshal(a.encoded, response); err != nil {
+		panic(err) // a fault of who encoded it
+	}
+	return response
+}
+
 // identity reads back what encodeAllow was given.
 func (a *answer) identity() Identity {
-	var response authv3.CheckResponse
-	if err := proto.Unmarshal(a.encoded, &response); err != nil {
-		panic(err) // a fault of encodeAllow
-	}
+	response := a.decoded()
 	known := response.GetDynamicMetadata().GetFields()
 	at := func(name string) (t time.Time) {
 		if value := known[name]; value != nil {
@@ -214,25 +170,7 @@ func (c codec) Marshal(message any) (mem.BufferSlice, error) {
 
 // Unmarshal implements [encoding.CodecV2].
 func (c codec) Unmarshal(data mem.BufferSlice, message any) error {
-	call, ok := message.(*call)
-	if !ok {
-		return c.ordinary.Unmarshal(data, message)
-	}
-	if size := data.Len(); cap(call.message) < size {
-		call.message = make([]byte, size, size+size/4)
-	} else {
-		call.message = call.message[:size]
-	}
-	data.CopyTo(call.message)
-	if scanRequest(call.message, &call.request) {
-		return nil
-	}
-	var in authv3.CheckRequest
-	if err := c.ordinary.Unmarshal(data, &in); err != nil {
-		return err
-	}
-	call.request = readRequest(&in)
-	return nil
+	return c.ordinary.Unmarshal(data, message)
 }
 
 // scanRequest fills r from an encoded CheckRequest, its strings lying in message. It returns false for
@@ -261,6 +199,10 @@ func scanRequest(message []byte, r *request) bool {
 		}
 		return f.takeText(2, &r.method) && f.takeText(4, &r.path) && f.takeText(5, &r.host) && f.takeText(6, &r.scheme) && f.take(13, &headerMap)
 	})
+	if r.headers > maxHeaders && !r.everyName {
+		r.finish()
+		return true
+	}
 	// A name that stands twice in the map headers is for the ordinary codec to settle; in header_map it
 	// is repeated indeed.
 	if !ok || hasHeaders && (headerMap.value != nil || len(r.authorization) > 1 || len(r.cookies) > 1 || len(r.secFetchSite) > 1 || len(r.origin) > 1) {
@@ -269,13 +211,21 @@ func scanRequest(message []byte, r *request) bool {
 	ok = scan(headerMap.value, func(f field) bool {
 		return f.number != 1 || f.kind == protowire.BytesType && scanHeader(f.value, rawValue, r)
 	})
+	ok = ok || r.headers > maxHeaders && !r.everyName
 	r.finish()
-	return ok && !r.tooMany // a name that stands twice there would count twice here
+	return ok
 }
+
+// maxScannedSettings is how many entries of context_extensions are compared with each other. More are left to the
+// ordinary codec.
+const maxScannedSettings = 32
 
 // scanExtension reads one of the map context_extensions. A name that stands twice is for the ordinary codec to settle.
 func scanExtension(f field, r *request) bool {
 	var s routeSetting
+	if len(r.route) == maxScannedSettings {
+		return false
+	}
 	if f.kind != protowire.BytesType || !scan(f.value, func(f field) bool { return f.takeText(1, &s.name) && f.takeText(2, &s.value) }) {
 		return false
 	}

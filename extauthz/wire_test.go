@@ -39,6 +39,11 @@ func dialAuthorizer(t testing.TB, a *Authorizer, options ...grpc.ServerOption) a
 	return authv3.NewAuthorizationClient(connection)
 }
 
+// passes is an interceptor that does nothing.
+func passes(ctx context.Context, in any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	return handler(ctx, in)
+}
+
 // The verdict table over the wire, by the codec and the memory: cold, and again when what can be
 // remembered is. Every answer is the one that the ordinary way gives without a memory.
 func TestVerdictsOverTheWire(t *testing.T) {
@@ -47,10 +52,7 @@ func TestVerdictsOverTheWire(t *testing.T) {
 	config.RememberedTokens = -1
 	ordinary := startAuthorizer(t, config)
 	client := dialAuthorizer(t, lean)
-	pass := func(_ context.Context, in any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		return handler(t.Context(), in)
-	}
-	intercepted := dialAuthorizer(t, lean, grpc.UnaryInterceptor(pass))
+	intercepted := dialAuthorizer(t, lean, passing)
 	spoofed := []header{{"x-user-id", "admin"}, {"x_user_role", "admin"}, {"x-auth-request-user", "admin"}}
 	for _, row := range verdictTable() {
 		for wireName, request := range wire {

@@ -1,0 +1,180 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+)
+
+// Register makes the server answer envoy.service.auth.v3.Authorization by this Authorizer. Make the server with
+// [ServerOptions]: on another one the answers are the same, but each is decoded and encoded once more. A message is read
+// within Config.MaxMessageBytes, whatever grpc.MaxRecvMsgSize is.
+func (a *Authorizer) Register(server grpc.ServiceRegistrar) {
+	description := authv3.Authorization_ServiceDesc
+	description.Methods = []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}}
+	server.RegisterService(&description, a)
+}
+
+// call is one check on its way from its stream to its answer. Its request's strings lie in its message and are
+// gone when the answer is: what outlives the check copies them.
+type call struct {
+	prefix  [5]byte // of the message in its stream: a flag and a length
+	message []byte
+	holding holding
+	request request
+}
+
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+const (
+	// maxKeptMessage bounds the memory that a rare large message leaves behind, in bytes.
+	maxKeptMessage = 64 << 10
+	// maxKeptFields bounds likewise each list of fields.
+	maxKeptFields = 64
+)
+
+// release gives back what the check held. What is kept for the next one holds nothing of this one's message.
+func (c *call) release() {
+	c.holding.release()
+	if cap(c.message) > maxKeptMessage {
+		c.message = nil
+	}
+	r := &c.request
+	*r = request{
+		authorization: cleared(r.authorization), cookies: cleared(r.cookies), secFetchSite: cleared(r.secFetchSite),
+		origin: cleared(r.origin), identityNames: cleared(r.identityNames), route: cleared(r.route),
+	}
+	calls.Put(c)
+}
+
+func cleared[T any](list []T) []T {
+	if cap(list) > maxKeptFields {
+		return nil
+	}
+	clear(list[:cap(list)])
+	return list[:0]
+}
+
+// handleCheck answers a check, whatever happens on its way: an error would be answered by Envoy's failure mode and not
+// by ours.
+func handleCheck(
+	server any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor,
+) (response any, err error) {
+	a := server.(*Authorizer)
+	defer func() {
+		if fault := recover(); fault != nil {
+			reportPanic(a.log, a.metrics, panicInCheck, fault)
+			response, err = denialAnswers[ReasonInternalError], nil
+		}
+	}()
+	stream, canRead := grpc.ServerTransportStreamFromContext(ctx).(messageStream)
+	if interceptor != nil || !canRead {
+		return a.handleDecoded(ctx, stream, decode, interceptor)
+	}
+	c := calls.Get().(*call)
+	defer c.release()
+	denial := a.receive(ctx, stream, c, false)
+	if denial == nil {
+		denial = c.read(a.shadow == ShadowHeaders)
+	}
+	if denial != nil {
+		return a.refuse(ctx, denial), nil
+	}
+	d := a.decide(ctx, &c.request)
+	if a.shadow != ShadowOff {
+		return newAnswer(a.shadowResponse(&c.request, &d))
+	}
+	return d.response(&c.request), nil
+}
+
+// handleDecoded answers a check by its decoded message, which an interceptor wants, body and all.
+func (a *Authorizer) handleDecoded(
+	ctx context.Context, stream messageStream, decode func(any) error, interceptor grpc.UnaryServerInterceptor,
+) (any, error) {
+	in := new(authv3.CheckRequest)
+	if stream == nil {
+		if err := decode(in); err != nil {
+			return nil, err
+		}
+	} else {
+		c := calls.Get().(*call)
+		defer c.release()
+		denial := a.receive(ctx, stream, c, true)
+		if denial == nil {
+			denial = c.decode(in)
+		}
+		if denial != nil {
+			return a.refuse(ctx, denial), nil
+		}
+	}
+	check := func(ctx context.Context, in any) (any, error) { return a.Check(ctx, in.(*authv3.CheckRequest)) }
+	if interceptor == nil {
+		return check(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{Server: a, FullMethod: authv3.Authorization_Check_FullMethodName}
+	response, err := interceptor(ctx, in, info, check)
+	if made, ok := response.(*authv3.CheckResponse); ok && err == nil {
+		return newAnswer(made)
+	}
+	return response, err
+}
+
+// read fills the request from the message.
+func (c *call) read(everyName bool) *Denial {
+	c.request.everyName = everyName
+	if scanRequest(c.message, &c.request) {
+		return nil
+	}
+	in := new(authv3.CheckRequest)
+	if denial := c.decode(in); denial != nil {
+		return denial
+	}
+	c.request = readRequest(in)
+	return nil
+}
+
+// decode decodes the whole message by the ordinary codec.
+func (c *call) decode(in *authv3.CheckRequest) *Denial {
+	if len(c.message) > smallMessage && !c.holding.grow(decodedSize(c.message)) {
+		return overfull()
+	}
+	if proto.Unmarshal(c.message, in) != nil {
+		return undecodable(errBadWire)
+	}
+	return nil
+}
+
+// decodedSize bounds what a message takes once it is decoded, in bytes: its body as much as before, the rest more.
+func decodedSize(message []byte) int {
+	s := newBodyStripper(len(message), false)
+	if !s.feed(message) || !s.end() {
+		return len(message) * decodedGrowth
+	}
+	return len(message) - len(s.kept) + len(s.kept)*decodedGrowth
+}
+
+// refuse answers a check whose message could not be read. It is counted and logged like any other.
+func (a *Authorizer) refuse(ctx context.Context, denial *Denial) any {
+	r := request{unread: denial}
+	d := a.decide(ctx, &r)
+	if a.shadow == ShadowReport {
+		return a.shadowResponse(&r, &d)
+	}
+	// In the other shadow mode the client's own identity headers go, and which these are is not known here.
+	return d.response(&r)
+}
+
+// newAnswer encodes a response here and not in gRPC, so that a fault of it is a denial too.
+func newAnswer(response *authv3.CheckResponse) (*answer, error) {
+	encoded, err := proto.Marshal(response)
+	if err != nil {
+		panic(errors.New("a response that cannot be encoded"))
+	}
+	made := new(answer)
+	made.set(encoded)
+	return made, nil
+}
