@@ -165,7 +165,7 @@ func tuneCollector(getenv func(string) string, remembered int) {
 
 // Bounds of one connection.
 const (
-	maxMessage          = 1 << 20          // bytes of a check; Envoy's default for a request's headers is 60 KiB
+	maxMessage          = 1 << 20          // bytes of a message other than a check's, which EXTAUTHZ_MAX_MESSAGE_MIB bounds
 	handshakeTimeout    = 10 * time.Second // for TLS and HTTP/2 to begin
 	maxStreams          = 16 << 10         // checks in flight
 	maxMetadata         = 16 << 10         // bytes of gRPC's own headers; a client's are in the message
@@ -196,8 +196,9 @@ func (s *servers) newGRPC(maxConnectionAge time.Duration) *grpc.Server {
 		parameters.MaxConnectionAge, parameters.MaxConnectionAgeGrace = maxConnectionAge, connectionAgeGrace
 	}
 	options := append(extauthz.ServerOptions(), grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.MaxConcurrentStreams(maxStreams), grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxMetadata), grpc.KeepaliveParams(parameters),
+		grpc.MaxConcurrentStreams(maxStreams), grpc.MaxRecvMsgSize(maxMessage), grpc.KeepaliveParams(parameters),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minKeepaliveOfPeers, PermitWithoutStream: true}))
+	options = append(options, newRefusedCalls(s.log, s.registry).options()...)
 	if s.certificates != nil {
 		options = append(options, grpc.Creds(s.certificates.transport()))
 		s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -181,6 +181,18 @@ func readBound(into *int, value string, unit int) error {
 	return nil
 }
 
+// maxMessageMiB bounds the bound of a message. Envoy's own bounds of a body are far below.
+const maxMessageMiB = 1024
+
+func readMaxMessage(into *int, value string) error {
+	number, err := strconv.Atoi(value)
+	if err != nil || number < 1 || number > maxMessageMiB {
+		return fmt.Errorf("is %q; write a number of MiB from 1 to %d", value, maxMessageMiB)
+	}
+	*into = number << 20
+	return nil
+}
+
 func readCookieName(s *settings, value string) error {
 	if strings.HasPrefix(value, "__Secure-") {
 		return fmt.Errorf("is %q; leave out __Secure-, which is accepted by itself", value)
