@@ -28,6 +28,7 @@ const (
 	ReasonUnknownKey            Reason = "unknown_key"
 	ReasonUnusableKey           Reason = "unusable_key"
 	ReasonKeyAlgorithmMismatch  Reason = "key_algorithm_mismatch"
+	ReasonUnsignedToken         Reason = "unsigned_token"
 	ReasonSecretNotConfigured   Reason = "secret_not_configured"
 	ReasonBadSignature          Reason = "bad_signature"
 	ReasonMalformedClaims       Reason = "malformed_claims"
@@ -125,6 +126,9 @@ var facts = []Fact{
 	{ReasonSecretNotConfigured, http.StatusUnauthorized, detailInvalid, StepKey,
 		"An HS256 token or a session cookie, and no `BETTER_AUTH_SECRET` to check its signature with.",
 		"Set `BETTER_AUTH_SECRET` or `BETTER_AUTH_SECRET_FILE` to Better Auth's secret."},
+	{ReasonUnsignedToken, http.StatusUnauthorized, detailInvalid, StepSignature,
+		"A raw session token, and `EXTAUTHZ_REQUIRE_SIGNATURE` wants one with its signature.",
+		"Send the token as Better Auth's `set-auth-token` header gives it (`value.signature`), or the session cookie."},
 	{ReasonBadSignature, http.StatusUnauthorized, detailInvalid, StepSignature,
 		"The signature does not fit the credential and its key.",
 		"If this is no forgery: the secret here and in Better Auth must be the same, and the token must arrive unchanged."},
@@ -163,7 +167,7 @@ var facts = []Fact{
 		"Issue tokens with the user's id as `sub`."},
 	{ReasonCrossSite, http.StatusForbidden, detailCrossSite, StepSite,
 		"An unsafe method, or a WebSocket, authenticated by the cookie and sent from another site.",
-		"Call from the same site, or send the token as `Authorization: Bearer …`."},
+		"Call from the same site, list the page's origin in `EXTAUTHZ_TRUSTED_ORIGINS`, or send the token as `Authorization: Bearer …`."},
 	{ReasonMethodRefused, http.StatusForbidden, detailForbidden, StepRoute,
 		"The route's `methods` (context_extensions) do not list how this user was authenticated.",
 		"Send the kind of credential that the route asks for."},

@@ -121,7 +121,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 		switch {
 		case credential.Kind == KindJWT:
 			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)), credential.jwt.algorithm, a.keys.shown)
-		case credential.Kind == KindSession && credential.Signature == "":
+		case credential.Kind == KindSession && credential.Signature == "" && !a.requireSignature:
 			return "none needed for a raw token"
 		case !a.secrets.isConfigured():
 			return "no secret is configured, so the signature does not count"

@@ -82,6 +82,13 @@ type Config struct {
 	// exact names, at most 63. None can be a name that tells the backend who the user is. gRPC-Web's x-user-agent always passes.
 	KeepHeaders []string
 
+	// TrustedOrigins are origins beside the API's own site from which cookies may authenticate unsafe methods and
+	// WebSockets, as in Better Auth's trustedOrigins: to the letter, or with wildcards as in https://*.example.com, or an
+	// application's own scheme as in capacitor://localhost. By default none.
+	TrustedOrigins []string
+	// RequireSignature refuses raw session tokens, as Better Auth's bearer({ requireSignature: true }); it wants a Secret.
+	RequireSignature bool
+
 	// Logger gets one record a decision; by default slog.Default().
 	Logger *slog.Logger
 	// Audit gets a record of every denial, and of allows by AuditAllowRate. It is called by the check itself, so it must
@@ -132,18 +139,22 @@ type Authorizer struct {
 	cookie    string
 	kept      keptHeaders
 	intake    *intake
+	trusted   []originPattern
 	secrets   *sharedSecrets
 	verifiers chain
 	keys      *remoteKeySet
 	memory    *memory   // nil when turned off
 	database  *database // nil when not configured
 	expected  [kinds]expectations
-	budget    time.Duration
-	now       func() time.Time
-	log       *slog.Logger
-	audit     auditing
-	metrics   *metrics
-	tracing   *tracing // nil when turned off
+
+	requireSignature bool
+
+	budget  time.Duration
+	now     func() time.Time
+	log     *slog.Logger
+	audit   auditing
+	metrics *metrics
+	tracing *tracing // nil when turned off
 }
 
 // New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the
@@ -167,6 +178,13 @@ func New(config Config) (*Authorizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	trusted, err := newOriginPatterns(config.TrustedOrigins)
+	if err != nil {
+		return nil, err
+	}
+	if config.RequireSignature && len(config.Secret) == 0 {
+		return nil, &ConfigError{"RequireSignature", "is true, and no secret is set to check a signature with; set Better Auth's secret, or leave it out"}
+	}
 	config.setDefaults()
 
 	a := &Authorizer{
@@ -185,12 +203,13 @@ func New(config Config) (*Authorizer, error) {
 	a.metrics.watch(config.Metrics, a)
 	a.secrets = &sharedSecrets{metrics: a.metrics}
 	a.ReplaceSecrets(Secrets{config.Secret, config.FormerSecrets, config.FormerForHS256, config.FormerForSessions})
+	a.trusted, a.requireSignature = trusted, config.RequireSignature
 	a.expected[KindJWT] = expectations{issuer.accepted, config.Audiences, jwksLeeway}
 	a.expected[KindHS256] = expectations{issuer.accepted, config.Audiences, 0}
 	a.verifiers = chain{
 		KindJWT:     &jwksVerifier{a.keys, newGate(), a.memory, a.expected[KindJWT], config.Now},
 		KindHS256:   &secretVerifier{a.secrets, a.memory, a.expected[KindHS256], config.Now},
-		KindSession: &sessionVerifier{a.secrets, a.database, config.Now},
+		KindSession: &sessionVerifier{a.secrets, config.RequireSignature, a.database, config.Now},
 	}
 	return a, nil
 }
@@ -477,7 +496,7 @@ func (a *Authorizer) judgeCredential(ctx context.Context, r *request, found pres
 	d.method = methodOf[credential.Kind]
 	d.identity, err = a.verifiers.Verify(ctx, credential)
 	if err == nil && credential.Cookie {
-		err = checkSite(r)
+		err = checkSite(r, a.trusted)
 	}
 	if err != nil {
 		d.denial = denialOf(err)

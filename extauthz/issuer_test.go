@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -34,13 +35,17 @@ func runBetterAuth(t *testing.T, script string, input, output any) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	given := filepath.Join(t.TempDir(), "input.json")
 	text, err := json.Marshal(input)
+	if err == nil {
+		err = os.WriteFile(given, text, 0o600)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), "node", "--input-type=module", "-")
 	command.Dir, command.Stdin = folder, bytes.NewReader(source)
-	command.Env = append(os.Environ(), "EXTAUTHZ_TEST_INPUT="+string(text), "BETTER_AUTH_TELEMETRY=0")
+	command.Env = append(os.Environ(), "EXTAUTHZ_TEST_INPUT="+given, "BETTER_AUTH_TELEMETRY=0")
 	var complaints bytes.Buffer
 	command.Stderr = &complaints
 	printed, err := command.Output()

@@ -8,9 +8,10 @@ import (
 
 // sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.
 type sessionVerifier struct {
-	secrets  *sharedSecrets
-	database *database // nil when not configured
-	now      func() time.Time
+	secrets          *sharedSecrets
+	requireSignature bool
+	database         *database // nil when not configured
+	now              func() time.Time
 }
 
 // Verify implements [Verifier].
@@ -39,13 +40,15 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 	return identity, checkSubject(identity.Subject)
 }
 
-// verifySignature checks a signed token before PostgreSQL is asked. A raw token needs no signature,
-// a cookie always does.
+// verifySignature checks a signed token before PostgreSQL is asked. A raw token needs no signature unless that is
+// asked for, a cookie always does.
 func (v *sessionVerifier) verifySignature(credential *Credential) error {
 	switch {
+	case credential.Signature == "" && v.requireSignature:
+		return deny(ReasonUnsignedToken)
 	case credential.Signature != "" && v.secrets.isConfigured():
 		return v.secrets.verifySession(credential)
-	case credential.Cookie:
+	case credential.Cookie || v.requireSignature:
 		return deny(ReasonSecretNotConfigured)
 	}
 	return nil

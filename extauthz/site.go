@@ -12,29 +12,58 @@ import (
 // checkSite refuses a request that another site's page made the browser send (CSRF), where that
 // could do something: an unsafe method (RFC 9110 §9.2.1), or a WebSocket, which browsers let any
 // page open. It matters for cookies only, which browsers send unasked.
-func checkSite(r *request) error {
+func checkSite(r *request, trusted []originPattern) error {
 	switch r.method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		if !r.websocket {
 			return nil
 		}
 	}
+	var err error
 	if len(r.secFetchSite) > 0 {
-		return checkFetchSite(r.secFetchSite)
+		err = checkFetchSite(r.secFetchSite, r.origin)
+	} else {
+		err = checkOrigin(r)
 	}
-	return checkOrigin(r)
+	if err != nil && comesFromTrusted(r, trusted) {
+		return nil
+	}
+	return err
+}
+
+// comesFromTrusted tells whether the request names exactly one origin, and that one is trusted. It does not settle what a
+// browser would not send: a Sec-Fetch-Site that is repeated or unknown.
+func comesFromTrusted(r *request, trusted []originPattern) bool {
+	if len(trusted) == 0 || len(r.origin) != 1 || len(r.secFetchSite) > 1 ||
+		len(r.secFetchSite) == 1 && strings.Trim(r.secFetchSite[0], " \t") != "cross-site" {
+		return false
+	}
+	from, ok := parseOrigin(r.origin[0])
+	if !ok {
+		return false
+	}
+	for i := range trusted {
+		if trusted[i].matches(from, r.scheme == "https") {
+			return true
+		}
+	}
+	return false
 }
 
 // checkFetchSite judges Sec-Fetch-Site, which a page cannot set. What is not known to be harmless, a
 // repeated field among it, counts as cross-site.
-func checkFetchSite(fields []string) error {
+func checkFetchSite(fields, origin []string) error {
 	if len(fields) == 1 {
 		switch strings.Trim(fields[0], " \t") {
 		case "same-origin", "same-site", "none": // none: the user's own doing
 			return nil
 		}
 	}
-	return denyDiffering(ReasonCrossSite, "Sec-Fetch-Site "+showClaim(strings.Join(fields, ", "), true), "same-origin, same-site or none")
+	got := "Sec-Fetch-Site " + showClaim(strings.Join(fields, ", "), true)
+	if len(origin) > 0 {
+		got += ", Origin " + showClaim(strings.Join(origin, ", "), true)
+	}
+	return denyDiffering(ReasonCrossSite, got, "same-origin, same-site or none, or a trusted origin")
 }
 
 // checkOrigin is for browsers without Sec-Fetch-Site, and for plain http, where none sends it. No
@@ -43,7 +72,7 @@ func checkOrigin(r *request) error {
 	if len(r.origin) == 0 {
 		return nil
 	}
-	refusal := denyDiffering(ReasonCrossSite, "Origin "+showClaim(strings.Join(r.origin, ", "), true), "the site of "+showClaim(r.host, true))
+	refusal := denyDiffering(ReasonCrossSite, "Origin "+showClaim(strings.Join(r.origin, ", "), true), "the site of "+showClaim(r.host, true)+", or a trusted origin")
 	if len(r.origin) > 1 {
 		return refusal
 	}

@@ -204,6 +204,18 @@ func readCookieName(s *settings, value string) error {
 	return nil
 }
 
+func readTrustedOrigins(s *settings, value string) error {
+	for origin := range strings.SplitSeq(value, ",") {
+		if origin = strings.TrimSpace(origin); origin != "" {
+			s.config.TrustedOrigins = append(s.config.TrustedOrigins, origin)
+		}
+	}
+	if len(s.config.TrustedOrigins) == 0 {
+		return fmt.Errorf("is %q, which names no origin; write one like https://app.example.com, or leave it out", value)
+	}
+	return nil
+}
+
 func readKeepHeaders(s *settings, value string) error {
 	for name := range strings.SplitSeq(value, ",") {
 		if name = strings.TrimSpace(name); name != "" {

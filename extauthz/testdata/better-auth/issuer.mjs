@@ -1,9 +1,10 @@
-// What a real Better Auth makes of each base URL on standard input: a token of its jwt plugin, its key set, and where it serves that.
+// What a real Better Auth makes of each base URL of the input: a token of its jwt plugin, its key set, and where it serves that.
+import { readFileSync } from "node:fs";
 import { betterAuth } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { bearer, jwt } from "better-auth/plugins";
 
-const { urls, paths } = JSON.parse(process.env.EXTAUTHZ_TEST_INPUT);
+const { urls, paths } = JSON.parse(readFileSync(process.env.EXTAUTHZ_TEST_INPUT, "utf8"));
 const answers = [];
 for (const { baseURL, basePath } of urls) {
   const auth = betterAuth({
