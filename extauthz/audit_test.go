@@ -102,8 +102,10 @@ func TestAuditPage(t *testing.T) {
 	fmt.Fprintf(&page, `# The audit log
 
 With `+"`EXTAUTHZ_AUDIT_LOG`"+` each decision is one line of JSON, to standard output (`+"`stdout`"+`) or to a file, which SIGHUP opens anew (logrotate without copytruncate).
-Refused requests are all there, allowed ones by `+"`EXTAUTHZ_AUDIT_ALLOW_RATE`"+`. It never holds a credential. No check waits for it: 16,384 records wait for a slow disk,
-what comes past them is dropped, counted (`+"`extauthz_audit_dropped_total`"+`) and told in the log. Lines are written once a second, and before an orderly end.
+Refused requests are all there, allowed ones by `+"`EXTAUTHZ_AUDIT_ALLOW_RATE`"+`. It never holds a credential. No check waits for it: up to 16,384 records
+(8 MiB) wait for a slow disk. Further ones, and those that could not be written for five seconds, are dropped, counted (`+"`extauthz_audit_dropped_total`"+`) and logged. A disk that hangs is
+logged after two seconds; SIGHUP then goes on in the path's file as it is by then, without losing a record. Lines are written once a second, and before an orderly end. The file may be a FIFO: its reader may come and
+go. A line that a full disk or a crash cut short stays as it is; the next line begins on a line of its own, and a record that this process could not finish is written again whole.
 
 The form is version %d. This page is made from the code by `+"`UPDATE_DOCS=1 go test -run TestAuditPage ./extauthz`"+`.
 

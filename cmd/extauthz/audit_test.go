@@ -2,8 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,7 +15,6 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"extauthz/extauthz"
 )
@@ -100,49 +99,62 @@ func (s stuck) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A disk that does not come back holds nobody up: what finds no room is dropped, counted and told.
+// A disk that does not come back holds nobody up: what finds no room is dropped and counted. The log says that the disk hangs
+// while it does, and afterwards how much was lost.
 func TestAuditWaitsForNoDisk(t *testing.T) {
 	disk := stuck{make(chan struct{})}
 	var messages safeBuffer
-	a, err := newAuditLog("", disk, slog.New(slog.NewTextHandler(&messages, nil)), prometheus.NewRegistry())
+	registry := prometheus.NewRegistry()
+	a, err := newAuditLog("", &lineFile{file: disk}, slog.New(slog.NewTextHandler(&messages, nil)), registry)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var work sync.WaitGroup
-	work.Go(func() { a.run(ctx) })
 	const records = 3 * auditRoom
 	for range records {
 		a.record(extauthz.AuditRecord{Path: strings.Repeat("p", 200)}) // returns, or the test does not end
 	}
-	if dropped := testutil.ToFloat64(a.counter); dropped < 1 || dropped > records-auditRoom {
+	if dropped := droppedOf(t, registry); dropped != records-auditRoom {
 		t.Errorf("%v of %d dropped, with room for %d", dropped, records, auditRoom)
 	}
+	eventually(t, "the log to tell of the disk", func() bool { return strings.Contains(messages.String(), "does not answer") })
 	close(disk.release)
-	eventually(t, "the log to tell", func() bool { return strings.Contains(messages.String(), "audit records were dropped") })
-	cancel()
-	work.Wait()
+	eventually(t, "the log to tell of the loss", func() bool {
+		return strings.Contains(messages.String(), fmt.Sprintf(`msg="audit records were dropped" count=%d`, records-auditRoom)) &&
+			strings.Contains(messages.String(), "answers again")
+	})
+	a.close()
+	if dropped := droppedOf(t, registry); dropped != records-auditRoom {
+		t.Errorf("%v dropped in the end", dropped)
+	}
+}
+
+// droppedOf is extauthz_audit_dropped_total.
+func droppedOf(t *testing.T, registry *prometheus.Registry) int {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil || len(families) != 1 {
+		t.Fatal(families, err)
+	}
+	return int(families[0].Metric[0].GetCounter().GetValue())
 }
 
 // A full disk loses records, which is counted and told, and nothing else; a path that cannot be written stops the start.
 func TestAuditOnAFullDisk(t *testing.T) {
 	var messages safeBuffer
-	a, err := newAuditLog("/dev/full", nil, slog.New(slog.NewTextHandler(&messages, nil)), prometheus.NewRegistry())
+	registry := prometheus.NewRegistry()
+	a, err := newAuditLog("/dev/full", nil, slog.New(slog.NewTextHandler(&messages, nil)), registry)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var work sync.WaitGroup
-	work.Go(func() { a.run(ctx) })
 	for range 10 {
 		a.record(extauthz.AuditRecord{})
 	}
-	eventually(t, "ten dropped", func() bool { return testutil.ToFloat64(a.counter) == 10 })
-	cancel()
-	work.Wait()
-	if !strings.Contains(messages.String(), "no space left on device") {
-		t.Errorf("the log: %s", messages.String())
+	eventually(t, "ten dropped", func() bool { return droppedOf(t, registry) == 10 })
+	eventually(t, "the log to tell", func() bool { return strings.Contains(messages.String(), `msg="audit records were dropped" count=10`) })
+	a.record(extauthz.AuditRecord{})
+	a.close()
+	if !strings.Contains(messages.String(), "no space left on device") || droppedOf(t, registry) != 11 {
+		t.Errorf("%d dropped; the log: %s", droppedOf(t, registry), messages.String())
 	}
 	if _, err := newAuditLog("/no/such/folder/audit.log", nil, nil, prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), "EXTAUTHZ_AUDIT_LOG names a file that cannot be written") {
 		t.Errorf("%v", err)

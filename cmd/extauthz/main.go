@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"extauthz/cmd/extauthz/hangup"
 	"extauthz/extauthz"
 )
 
@@ -41,6 +42,10 @@ usage:
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	adoptGRPC()
+	if len(os.Args) < 2 || os.Args[1] != "serve" {
+		hangup.Restore() // the others end with their terminal
+	}
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -295,10 +295,7 @@ func (s *servers) hangup(ctx context.Context) {
 	s.log.Info("SIGHUP: reading the settings, fetching the JWKS, opening the audit log anew")
 	s.authorizer.Refresh()
 	if s.audit != nil {
-		select {
-		case s.audit.reopen <- struct{}{}:
-		default: // about to
-		}
+		s.audit.reopen()
 	}
 	s.reloader.again()
 	came := s.reloader.look(ctx)

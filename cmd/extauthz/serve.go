@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -46,10 +47,11 @@ usage: extauthz serve [flags]
 
 `
 
-// drainTime bounds how long checks in flight may take to end after SIGTERM.
-const drainTime = 5 * time.Second
-
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	hangup := make(chan os.Signal, 1) // before the settings are read, so that one that comes meanwhile reads them again
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	signal.Ignore(syscall.SIGPIPE) // which would end the process when a reader of its streams goes away
 	dryRun := false
 	more := func(flags *flag.FlagSet) { flags.BoolVar(&dryRun, "dry-run", false, "") }
 	s, rest, err := loadSettings("serve", args, os.Getenv, more)
@@ -61,6 +63,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("serve takes flags only, not %q", rest[0])
 	}
+	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "extauthz_log_dropped_total",
+		Help: "Lines of the log that were dropped since standard error could not be written in time."})
+	outFile, errFile := standardFiles(stdout, stderr)
+	lines := newLogLines(errFile, s, func(count int) { dropped.Add(float64(count)) })
+	defer lines.close(logEnd)
+	stderr = lines // from here on nothing waits for its reader
 	if err != nil {
 		fmt.Fprintln(stderr, "extauthz:", err)
 		return exitFault
@@ -77,10 +85,11 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		reloader = newReloader(&inForce, read, level, log)
 		registry = prometheus.NewRegistry()
 	)
+	defer adoptLoggers(log)()
 	for _, line := range misspelt(os.Environ()) {
 		log.Warn(line)
 	}
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), dropped)
 	s.config.Logger, s.config.Metrics = log, registry
 	var audit *auditLog
 	if s.auditLog != "" && !dryRun {
@@ -88,7 +97,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if path == "stdout" {
 			path = ""
 		}
-		if audit, err = newAuditLog(path, stdout, log, registry); err != nil {
+		if audit, err = newAuditLog(path, outFile, log, registry); err != nil {
 			fmt.Fprintln(stderr, "extauthz:", err)
 			return exitFault
 		}
@@ -101,7 +110,6 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if traces != nil {
 		s.config.TracerProvider = traces
-		defer endTraces(traces, log)
 	}
 	if s.config.ReadDatabaseURL != nil {
 		s.config.ReadDatabaseURL = reloader.readDatabaseURL
@@ -112,7 +120,8 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFault
 	}
 	reloader.replace = authorizer.ReplaceSecrets
-	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: audit, shadow: s.config.Shadow != extauthz.ShadowOff}
+	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: audit, traces: traces, hangups: hangup,
+		shadow: s.config.Shadow != extauthz.ShadowOff}
 	if s.adminPage {
 		servers.page = &page{authorizer, newHistory(registry), servers.shadow}
 	}
@@ -182,8 +191,10 @@ type servers struct {
 	registry     *prometheus.Registry
 	certificates *certificates // nil without TLS
 	checks       []net.Listener
-	admins       []net.Listener // one, unless systemd passed several
-	audit        *auditLog      // nil without one
+	admins       []net.Listener        // one, unless systemd passed several
+	audit        *auditLog             // nil without one
+	traces       *trace.TracerProvider // nil without them
+	hangups      <-chan os.Signal      // SIGHUP
 	shadow       bool
 	page         *page // nil without one
 	reloader     *reloader
@@ -215,7 +226,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	var (
 		grpcServer   = s.newGRPC(settings.maxConnectionAge)
 		healthServer = health.NewServer()
-		adminServer  = &http.Server{Handler: s.adminHandler(ctx), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+		adminServer  = s.newAdmin(ctx)
 		failed       = make(chan error, len(s.checks)+len(s.admins))
 		addresses    []string
 		work         sync.WaitGroup
@@ -227,27 +238,13 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	}
 	setHealth(healthServer, healthpb.HealthCheckResponse_NOT_SERVING)
 
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
 	background, stopBackground := context.WithCancel(context.Background())
 	work.Go(func() { s.authorizer.Run(background) })
 	work.Go(func() { s.followReadiness(ctx, healthServer) })
-	work.Go(func() {
-		defer signal.Stop(hangup)
-		s.followSettings(ctx, hangup)
-	})
+	work.Go(func() { s.followSettings(ctx, s.hangups) })
 	if s.page != nil {
 		work.Go(func() { s.page.history.run(ctx) })
 	}
-	auditCtx, stopAudit := context.WithCancel(context.Background())
-	defer stopAudit()
-	audited := make(chan struct{})
-	go func() {
-		defer close(audited)
-		if s.audit != nil {
-			s.audit.run(auditCtx)
-		}
-	}()
 	for _, listener := range s.checks {
 		addresses = append(addresses, listener.Addr().String())
 		work.Go(func() {
@@ -282,18 +279,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 		healthServer.Shutdown()
 		stop()
 	}
-	drained := time.AfterFunc(drainTime, grpcServer.Stop)
-	grpcServer.GracefulStop()
-	drained.Stop()
-	adminServer.Close()
-	stopBackground()
-	work.Wait()
-	stopAudit() // no check is left that could add to it
-	select {
-	case <-audited:
-	case <-time.After(auditEnd):
-		s.log.Warn("the audit log's disk is too slow; what waits for it is lost", "records", len(s.audit.waiting))
-	}
+	s.stop(grpcServer, adminServer, stopBackground, &work)
 	return err
 }
 
@@ -326,6 +312,21 @@ func (s *servers) followReadiness(ctx context.Context, server *health.Server) {
 func setHealth(server *health.Server, status healthpb.HealthCheckResponse_ServingStatus) {
 	server.SetServingStatus("", status)
 	server.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
+}
+
+// Bounds of the admin listener: who is slow to ask or to read is not waited for.
+const (
+	adminRead    = 10 * time.Second // for a request
+	adminWrite   = 30 * time.Second // for its answer; an explanation waits for the issuer and the database
+	adminIdle    = time.Minute      // between two requests
+	adminHeaders = 64 << 10         // bytes of a request's headers
+)
+
+func (s *servers) newAdmin(ctx context.Context) *http.Server {
+	return &http.Server{
+		Handler: s.adminHandler(ctx), ReadHeaderTimeout: adminRead / 2, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
+		MaxHeaderBytes: adminHeaders, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
 }
 
 // adminHandler serves what operators ask. Once ctx ends the server is not ready any more.

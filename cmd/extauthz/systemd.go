@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -34,11 +36,29 @@ func listenersOf(name string) ([]net.Listener, error) {
 		name, strings.TrimSpace(names), name)
 }
 
+// notifyTime bounds how long systemd may take to be told something.
+const notifyTime = 200 * time.Millisecond
+
 // notify tells systemd how the service is (sd_notify(3)). Where there is no systemd nothing happens.
 func (s *servers) notify(states ...string) {
-	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
+	if err := sendState(os.Getenv("NOTIFY_SOCKET"), strings.Join(states, "\n")); err != nil {
 		s.log.Warn("systemd cannot be told", "error", err)
 	}
+}
+
+// sendState sends one datagram, within notifyTime: the socket's queue may be full, and nobody there to read it.
+func sendState(socket, state string) error {
+	if socket == "" {
+		return nil
+	}
+	connection, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	connection.SetWriteDeadline(time.Now().Add(notifyTime))
+	_, err = connection.Write([]byte(state))
+	return err
 }
 
 // notifyReloading begins a reload, which READY=1 ends (sd_notify(3)).

@@ -84,13 +84,15 @@ func traceProtocol(getenv func(string) string) (string, error) {
 	return "", fmt.Errorf("%s is %q; write grpc or http/protobuf", name, protocol)
 }
 
-// endTraces sends what is left.
+// endTraces sends what is left, within its bound whatever the exporter does.
 func endTraces(provider *trace.TracerProvider, log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), traceEnd)
-	defer cancel()
-	if err := provider.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		log.Warn("the last spans were not sent", "error", err)
-	}
+	within(traceEnd, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), traceEnd)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			log.Warn("the last spans were not sent", "error", err)
+		}
+	})
 }
 
 // traceErrors logs what OpenTelemetry's library complains about, at most once a minute.
