@@ -14,6 +14,9 @@ import (
 type configFile struct {
 	path  string
 	lines map[string]fileLine // by the flag's name
+
+	isMapping bool             // whether there were settings to read at all
+	faults    map[string]error // of single settings, by the key as it stands
 }
 
 // fileLine is one setting's value, a list joined as the environment has it, and where it stands.
@@ -33,7 +36,7 @@ func readConfigFile(given map[string]string, getenv func(string) string) (file c
 	if err != nil {
 		return file, fmt.Errorf("%s %w", o.name, err)
 	}
-	file = configFile{o.value, map[string]fileLine{}}
+	file = configFile{path: o.value, lines: map[string]fileLine{}, faults: map[string]error{}}
 	if err := file.parse(content); err != nil {
 		return file, fmt.Errorf("%s %w", file.path, err)
 	}
@@ -59,13 +62,18 @@ func (f *configFile) parse(content []byte) error {
 	if mapping.Kind != yaml.MappingNode {
 		return fmt.Errorf("line %d: is no mapping; write settings as in better-auth-url: https://app.example.com", mapping.Line)
 	}
+	f.isMapping = true
+	var first error
 	for i := 0; i < len(mapping.Content); i += 2 {
 		key, value := mapping.Content[i], mapping.Content[i+1]
 		if err := f.take(key, value); err != nil {
-			return fmt.Errorf("line %d: %w", key.Line, err)
+			f.faults[key.Value] = err
+			if first == nil {
+				first = fmt.Errorf("line %d: %w", key.Line, err)
+			}
 		}
 	}
-	return nil
+	return first
 }
 
 func (f *configFile) take(key, value *yaml.Node) error {

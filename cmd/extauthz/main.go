@@ -32,11 +32,12 @@ usage:
   extauthz check --cookie [flags] VALUE
                                     the same for the session cookie's value
   extauthz doctor [flags]           try the whole deployment from here, and say what to do
+  extauthz health [flags]           ask a running server whether it is ready, for containers
   extauthz config [flags]           print the settings in force and where each came from
   extauthz version                  print the version
 
 'extauthz serve --help' lists every setting, 'extauthz check --help' how to read its answer,
-'extauthz doctor --help' what it can look at.
+'extauthz doctor --help' what it can look at, 'extauthz health --help' its exit status.
 `
 
 func main() {
@@ -61,6 +62,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return serve(ctx, args, stdout, stderr)
 	case "config":
 		return configCommand(args, stdout, stderr)
+	case "health":
+		return healthCommand(ctx, args, stdout, stderr)
 	case "doctor":
 		return doctor(ctx, args, stdin, stdout, stderr)
 	case "check":
@@ -72,7 +75,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	}
-	commands := []string{"serve", "check", "doctor", "config", "version", "help"}
+	commands := []string{"serve", "check", "doctor", "health", "config", "version", "help"}
 	fmt.Fprintf(stderr, "extauthz: there is no command %q%s; the commands are %s\n", command, didYouMean(command, commands), strings.Join(commands, ", "))
 	return exitFault
 }

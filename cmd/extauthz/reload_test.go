@@ -39,13 +39,27 @@ func (o *output) String() string {
 // program is the command as a process of its own.
 type program struct {
 	*exec.Cmd
+	path   string
 	log    *output
 	checks authv3.AuthorizationClient
 	admin  string
 }
 
-// startProgram runs serve by the real binary, with no environment but the given one.
+// command runs the same binary once more.
+func (p *program) command(t *testing.T, args ...string) *exec.Cmd {
+	return exec.CommandContext(t.Context(), p.path, args...)
+}
+
+// startProgram runs serve by the real binary, with no environment but the given one, until it is ready.
 func startProgram(t *testing.T, environment ...string) *program {
+	t.Helper()
+	p := startUnready(t, environment...)
+	eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
+	return p
+}
+
+// startUnready is startProgram for a server that is not to be ready yet.
+func startUnready(t *testing.T, environment ...string) *program {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -56,7 +70,7 @@ func startProgram(t *testing.T, environment ...string) *program {
 		t.Fatal(err)
 	}
 	checks := "127.0.0.1:" + closedPort(t)
-	p := &program{Cmd: exec.Command(path, "serve"), log: &output{}, admin: "127.0.0.1:" + closedPort(t)}
+	p := &program{Cmd: exec.Command(path, "serve"), path: path, log: &output{}, admin: "127.0.0.1:" + closedPort(t)}
 	p.Env = append([]string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + p.admin}, environment...)
 	p.Stderr = p.log
 	if err := p.Start(); err != nil {
@@ -75,7 +89,7 @@ func startProgram(t *testing.T, environment ...string) *program {
 	}
 	t.Cleanup(func() { connection.Close() })
 	p.checks = authv3.NewAuthorizationClient(connection)
-	eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
+	eventually(t, "healthz", func() bool { return get(p.admin+"/healthz") == 200 })
 	return p
 }
 

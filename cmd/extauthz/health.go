@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+const healthHelp = `extauthz health asks a running extauthz whether it is ready, by its admin listener: for containers, which have no
+shell and no curl. It reads nothing of the settings but the admin listener's address.
+
+usage: extauthz health [--timeout 2s] [flags]    with the environment and flags of 'extauthz serve'
+
+  --timeout DURATION    how long to wait for the answer, up to 1m (default 2s)
+  --admin-listen ADDRESS, EXTAUTHZ_ADMIN_LISTEN, or admin-listen in the file of --config
+                        where to ask; :9192, 0.0.0.0:9192 and [::]:9192 are asked on this machine (default 127.0.0.1:9192)
+
+exit status: 0 ready, 1 not ready (its output says why), 2 it could not be asked
+
+`
+
+const (
+	healthTimeout    = 2 * time.Second
+	maxHealthTimeout = time.Minute
+	maxHealthAnswer  = 4 << 10 // bytes of the answer that are read
+	adminSetting     = "EXTAUTHZ_ADMIN_LISTEN"
+)
+
+// healthCommand asks /readyz.
+func healthCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	timeout := healthTimeout
+	given, rest, err := parseFlags("health", args, func(flags *flag.FlagSet) { flags.DurationVar(&timeout, "timeout", healthTimeout, "") })
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, healthHelp)
+		return exitOK
+	case err == nil && len(rest) > 0:
+		err = fmt.Errorf("health takes flags only, not %q", rest[0])
+	case err == nil && (timeout <= 0 || timeout > maxHealthTimeout):
+		err = fmt.Errorf("--timeout is %s; write a duration up to %s, as in 2s", timeout, maxHealthTimeout)
+	}
+	var targets []string
+	if err == nil {
+		targets, err = adminTargets(given, os.Getenv)
+	}
+	ready, answer := false, ""
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		ready, answer, err = askReady(ctx, targets)
+	}
+	switch {
+	case err != nil:
+		fmt.Fprintln(stderr, "extauthz:", err)
+		return exitFault
+	case !ready:
+		fmt.Fprintln(stdout, answer)
+		return exitDeny
+	}
+	fmt.Fprintln(stdout, answer)
+	return exitOK
+}
+
+// adminTargets are the addresses by which this machine reaches the admin listener, the likelier first. Faults of other settings do
+// not matter, and neither does a file of settings that is not needed or has other lines that are wrong.
+func adminTargets(given map[string]string, getenv func(string) string) ([]string, error) {
+	setting := settingOf(adminSetting)
+	o := originOf(setting, given, getenv, configFile{})
+	if o.from == "default" {
+		file, err := readConfigFile(given, getenv)
+		if fault := file.faults[setting.flag]; err != nil && (!file.isMapping || fault != nil) {
+			return nil, err
+		}
+		o = originOf(setting, given, getenv, file)
+	}
+	s := &settings{}
+	if err := o.readInto(s); err != nil {
+		return nil, err
+	}
+	if s.adminListen.network != "tcp" {
+		return nil, fmt.Errorf("%s is %q, a socket that systemd opened, whose address is not known here; give it to this command, as in --admin-listen 127.0.0.1:9192", o.name, o.value)
+	}
+	host, port, err := net.SplitHostPort(s.adminListen.name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s %w", o.name, err)
+	case strings.Trim(port, "0") == "":
+		return nil, fmt.Errorf("%s leaves the port to the system, so it is not known here; choose one, as in 127.0.0.1:9192", o.name)
+	}
+	const loopback4, loopback6 = "127.0.0.1", "::1"
+	hosts := []string{host}
+	switch ip := net.ParseIP(host); {
+	case host == "":
+		hosts = []string{loopback4, loopback6}
+	case ip.IsUnspecified() && ip.To4() != nil:
+		hosts = []string{loopback4}
+	case ip.IsUnspecified():
+		hosts = []string{loopback6, loopback4}
+	}
+	targets := make([]string, len(hosts))
+	for i, host := range hosts {
+		targets[i] = net.JoinHostPort(host, port)
+	}
+	return targets, nil
+}
+
+func settingOf(variable string) *setting {
+	for i := range settingTable {
+		if settingTable[i].variable == variable {
+			return &settingTable[i]
+		}
+	}
+	return nil
+}
+
+// askReady asks the first target that takes a connection. No proxy, no redirect and no connection that is kept comes in between.
+func askReady(ctx context.Context, targets []string) (ready bool, answer string, err error) {
+	var dialer net.Dialer
+	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
+		DialContext: func(ctx context.Context, _, _ string) (connection net.Conn, err error) {
+			for _, target := range targets {
+				var fault error
+				if connection, fault = dialer.DialContext(ctx, "tcp", target); fault == nil {
+					return connection, nil
+				}
+				err = errors.Join(err, fault)
+			}
+			return nil, err
+		}}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil) // where that is, the dialer knows
+	if err != nil {
+		return false, "", err
+	}
+	response, err := client.Do(request)
+	var body []byte
+	if err == nil {
+		defer response.Body.Close()
+		body, err = io.ReadAll(io.LimitReader(response.Body, maxHealthAnswer))
+	}
+	switch {
+	case ctx.Err() != nil:
+		return false, "", fmt.Errorf("%s gave no answer in time; see --timeout", strings.Join(targets, " or "))
+	case err != nil:
+		return false, "", fmt.Errorf("%s cannot be asked (%s); see that extauthz runs and that this is its admin listener",
+			strings.Join(targets, " or "), strings.ReplaceAll(withoutURL(err).Error(), "\n", "; "))
+	}
+	answer = strings.TrimSpace(string(body))
+	switch {
+	case response.StatusCode == http.StatusOK && (answer == "ready" || strings.HasPrefix(answer, "ready, ")):
+		return true, answer, nil
+	case response.StatusCode == http.StatusServiceUnavailable && strings.HasPrefix(answer, "not ready"):
+		return false, answer, nil
+	}
+	return false, "", fmt.Errorf("%s answers %d, and not as extauthz's admin listener does; correct %s", strings.Join(targets, " or "), response.StatusCode, adminSetting)
+}
