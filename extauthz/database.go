@@ -325,8 +325,12 @@ func readSessions(rows pgx.Rows, tokens int) (map[string]*sessionRow, error) {
 		if err := rows.Scan(&token, &expires, &userID, &email, &name); err != nil {
 			return nil, err
 		}
-		if expires == nil || found[token] != nil {
-			continue // without an expiry it is no session; a token stands once
+		if expires == nil {
+			continue // without an expiry it is no session
+		}
+		if _, known := found[token]; known { // nobody knows whose it is then
+			found[token] = nil
+			continue
 		}
 		found[token] = &sessionRow{expiresAt: timeOf(*expires), userID: userID, email: valueOf(email), name: valueOf(name)}
 	}

@@ -263,6 +263,7 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	} else {
 		f.ok("index", "on the session's token")
 	}
+	f.sessionTable(found)
 	f.rights(ctx, connection, found, user, super)
 	f.rows(ctx, connection, found)
 	return f.list

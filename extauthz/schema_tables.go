@@ -1,0 +1,151 @@
+package extauthz
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// likeness says how sure it is that a table is Better Auth's "session". Its columns decide, and its name only where
+// they do not: other libraries have tables of that name too.
+type likeness int
+
+const (
+	isNot    likeness = iota
+	mayBe             // token, expiry and user, in a table named as one of sessions
+	surelyIs          // and the address and browser, which Better Auth's model has
+)
+
+// like judges a table. A table that has the columns alone is not enough: one of password-reset tokens has a token, an
+// expiry and a user too.
+func like(t *table, renamed map[string]string) likeness {
+	columns := schema{session: t}
+	switch plain := plainName(t.name); {
+	case columns.findSessionColumns(renamed) != nil:
+		return isNot
+	case t.isBetterAuths():
+		return surelyIs
+	case strings.HasSuffix(plain, "session") || strings.HasSuffix(plain, "sessions"):
+		return mayBe
+	}
+	return isNot
+}
+
+func findSessionTable(tables []*table, names SchemaNames, preferred string) (*table, error) {
+	if names.SessionTable != "" {
+		t, err := namedTable(tables, names.SessionTable, preferred, variableSessionTable)
+		if err != nil {
+			return nil, err
+		}
+		return t, t.checkIsCurrent()
+	}
+	var here, there [surelyIs + 1][]*table // in scope, and elsewhere
+	for _, t := range tables {
+		l := like(t, names.SessionColumns)
+		if inScope(t, preferred) {
+			here[l] = append(here[l], t)
+		} else {
+			there[l] = append(there[l], t)
+		}
+	}
+	candidates := here[surelyIs]
+	if len(candidates) == 0 {
+		candidates = here[mayBe]
+		if len(candidates) > 0 { // a surer one elsewhere: it is not known which is meant
+			candidates = slices.Concat(candidates, there[surelyIs])
+		}
+	}
+	switch len(candidates) {
+	case 0:
+		return nil, noSessionTable(here[isNot], slices.Concat(there[surelyIs], there[mayBe]), names)
+	case 1:
+		return candidates[0], candidates[0].checkIsCurrent()
+	}
+	return nil, fmt.Errorf("%s look like Better Auth's \"session\"; name one in %s", listed(candidates), variableSessionTable)
+}
+
+// noSessionTable says what there is instead: a table of that name whose columns do not fit, and tables outside the search_path.
+func noSessionTable(others, elsewhere []*table, names SchemaNames) error {
+	var err error
+	for _, t := range others {
+		if plain := plainName(t.name); plain == "session" || err == nil && plain == "sessions" {
+			columns := schema{session: t}
+			err = columns.findSessionColumns(names.SessionColumns)
+		}
+	}
+	if err == nil {
+		err = errors.New("no table looks like Better Auth's \"session\" (token, expiresAt, userId)")
+		if len(elsewhere) == 0 {
+			return fmt.Errorf("%w; run Better Auth's migrations, or name the table in %s", err, variableSessionTable)
+		}
+	}
+	if len(elsewhere) == 0 {
+		return err
+	}
+	first := elsewhere[0]
+	return fmt.Errorf("%w; outside the search_path there is %s: set %s=%s.%s, or add options=-c%%20search_path%%3D%s to the connection string",
+		err, listed(elsewhere), variableSessionTable, first.schema, first.name, first.schema)
+}
+
+// checkIsCurrent refuses a copy that is brought up to date now and then: who signed out would pass meanwhile.
+func (t *table) checkIsCurrent() error {
+	if t.kind != "m" {
+		return nil
+	}
+	return fmt.Errorf("%s is a materialized view, which shows a sign-out only once it is refreshed; name the table itself in %s", t, variableSessionTable)
+}
+
+// listed names tables in a sentence.
+func listed(tables []*table) string {
+	var names []string
+	for _, t := range tables {
+		names = append(names, t.String())
+	}
+	switch last := len(names) - 1; last {
+	case 0:
+		return names[0]
+	case 1:
+		return "both " + names[0] + " and " + names[1]
+	default:
+		return strings.Join(names[:last], ", ") + " and " + names[last]
+	}
+}
+
+func (s *schema) findUserTable(tables []*table, names SchemaNames, preferred string) (*table, error) {
+	if names.UserTable != "" {
+		return namedTable(tables, names.UserTable, preferred, variableUserTable)
+	}
+	for _, t := range tables {
+		if s.userID.refTable != "" && t.schema == s.userID.refSchema && t.name == s.userID.refTable {
+			return t, nil
+		}
+	}
+	// auth_session goes with auth_user.
+	prefix := strings.TrimSuffix(strings.TrimSuffix(plainName(s.session.name), "s"), "session")
+	for _, plain := range []string{"user", prefix + "user"} {
+		var candidates []*table
+		for _, t := range tables {
+			if name := plainName(t.name); t.schema == s.session.schema && (name == plain || name == plain+"s") && t.named("id") != nil {
+				candidates = append(candidates, t)
+			}
+		}
+		if len(candidates) > 1 { // Better Auth says whether an e-mail was verified, Auth.js says when
+			if own := slices.DeleteFunc(slices.Clone(candidates), func(t *table) bool {
+				verified := t.named("emailverified")
+				return verified == nil || verified.typ != "bool"
+			}); len(own) > 0 {
+				candidates = own
+			}
+		}
+		switch len(candidates) {
+		case 0:
+		case 1:
+			return candidates[0], nil
+		default:
+			return nil, fmt.Errorf("%s look like Better Auth's \"user\", and %s.%s references none; name one in %s",
+				listed(candidates), s.session, quoteName(s.userID.name), variableUserTable)
+		}
+	}
+	return nil, fmt.Errorf("no table looks like Better Auth's \"user\", and %s.%s references none; name it in %s", s.session, quoteName(s.userID.name), variableUserTable)
+}
