@@ -254,7 +254,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if credential.Kind == KindHS256 {
 		secrets := &sharedSecrets{metrics: newMetrics(nil)}
 		secrets.replace(Secrets{Current: sharedSecret})
-		_, err := secrets.signer(KindHS256, fitsHMAC(&credential.jwt))
+		_, err := secrets.signer(t.Context(), KindHS256, fitsHMAC(&credential.jwt))
 		return err
 	}
 	if id := credential.jwt.keyID; parsed[id] == nil && id != "" {
