@@ -96,7 +96,9 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 // traceless marks the context of an explanation.
 type traceless struct{}
 
-func withoutTrace(ctx context.Context) context.Context { return context.WithValue(ctx, traceless{}, true) }
+func withoutTrace(ctx context.Context) context.Context {
+	return context.WithValue(ctx, traceless{}, true)
+}
 
 // leavesTrace tells whether what is done under this context is remembered and counted.
 func leavesTrace(ctx context.Context) bool { return ctx.Value(traceless{}) == nil }
