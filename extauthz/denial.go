@@ -118,7 +118,7 @@ var facts = []Fact{
 		"No key of the JWKS has this `kid`, after a fetch that began when the check had arrived.",
 		"Check that `BETTER_AUTH_URL` (or `JWKS_URL`) is the issuer of this token, and that its key was not withdrawn."},
 	{ReasonUnusableKey, http.StatusUnauthorized, detailInvalid, StepKey,
-		"The JWKS lists the key, but it may not verify tokens: RSA under 2048 bits, symmetric, private, `use` other than `sig`, or an `alg` that does not fit it.",
+		"The JWKS lists the key, but it may not verify tokens: RSA under 2048 bits, symmetric, private, `use` other than `sig`, an `alg` that does not fit it, or a member of a wrong type or that stands twice.",
 		"Create a fresh signing key in Better Auth."},
 	{ReasonKeyAlgorithmMismatch, http.StatusUnauthorized, detailInvalid, StepKey,
 		"The header's `alg` is not the key's own.",

@@ -25,6 +25,7 @@ const (
 	resultUnreachable = "unreachable" // of a JWKS fetch: no answer, or none in time
 	resultStatus      = "status"      // an answer with another status than 200
 	resultInvalid     = "invalid"     // an answer that is no key set
+	resultPanic       = "panic"       // a fetch that panicked
 )
 
 // metrics counts what is done. All labels are bounded: they come from the tables in this package. What is
@@ -66,7 +67,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		checks: counters("extauthz_checks_total",
 			"Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).", "outcome", "method", "reason"),
 		fetches: counters("extauthz_jwks_fetches_total",
-			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set).", "result"),
+			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
 		panics:  counters("extauthz_panics_total", "Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
 		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
 		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
@@ -93,7 +94,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for _, place := range panicPlaces {
 		m.panics.WithLabelValues(place)
 	}
-	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid} {
+	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid, resultPanic} {
 		m.fetches.WithLabelValues(result)
 	}
 	queries := counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result")

@@ -121,6 +121,25 @@ func readDatabaseURLFile(s *settings, path string) error {
 	return nil
 }
 
+func (s *settings) setJWKSProxy(value string) error {
+	switch {
+	case s.config.JWKSProxy != "":
+		return errors.New("and JWKS_PROXY are both set; keep one of them")
+	case strings.TrimSpace(value) == "":
+		return errors.New("holds nothing but white space; write the proxy's URL, as in http://proxy.example.com:3128, or nothing")
+	}
+	s.config.JWKSProxy = value
+	return nil
+}
+
+func readJWKSProxyFile(s *settings, path string) error {
+	content, err := readSmallFile(path)
+	if err != nil {
+		return err
+	}
+	return s.setJWKSProxy(string(bytes.TrimSpace(content)))
+}
+
 func readFormerSecrets(s *settings, value string) error {
 	for use := range strings.SplitSeq(value, ",") {
 		switch strings.TrimSpace(use) {
