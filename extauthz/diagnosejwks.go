@@ -160,7 +160,7 @@ func (f *findings) keys(got *fetched) {
 	slices.Sort(faults)
 	switch {
 	case len(usable) > 0:
-		f.ok("usable keys", listed(usable))
+		f.ok("usable keys", keyList(usable))
 	case len(got.keys) == 0 && len(got.aside) == 0:
 		f.warn("usable keys", "the key set is empty",
 			"Better Auth makes its first key with its first token: get one at /api/auth/token.")
@@ -169,7 +169,7 @@ func (f *findings) keys(got *fetched) {
 			"Have Better Auth make a new key: its jwt plugin's keyPairConfig says of what kind.")
 	}
 	if len(faults) > 0 {
-		f.warn("other keys", listed(faults), "These verify no token. Remove them where they come from.")
+		f.warn("other keys", keyList(faults), "These verify no token. Remove them where they come from.")
 	}
 }
 
@@ -183,8 +183,8 @@ func legible(id string) string {
 	return clip(id)
 }
 
-// listed bounds what a list that the issuer wrote takes of a terminal.
-func listed(texts []string) string {
+// keyList bounds what a list that the issuer wrote takes of a terminal.
+func keyList(texts []string) string {
 	const most = 50
 	if len(texts) > most {
 		return fmt.Sprintf("%s and %d more", strings.Join(texts[:most], ", "), len(texts)-most)
