@@ -257,10 +257,18 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// shownURL is a URL for messages: without its query and its fragment, where people put keys.
+func shownURL(value string) string {
+	if end := strings.IndexAny(value, "?#"); end >= 0 {
+		return value[:end]
+	}
+	return value
+}
+
 // checkURL wants an absolute http or https URL. It never shows a value that could hold a password.
 func checkURL(field, value string) error {
 	parsed, err := url.Parse(value)
-	shown, _, _ := strings.Cut(value, "?")
+	shown := shownURL(value)
 	switch {
 	case value == "":
 		return &ConfigError{field, "is empty; write a URL like https://app.example.com"}

@@ -33,8 +33,7 @@ type fetcher struct {
 // newFetcher uses the embedder's client, or without one a client that knows no proxy but the given one, has no cookies,
 // and follows redirects within the same origin only.
 func newFetcher(jwksURL string, client *http.Client, proxy *url.URL) *fetcher {
-	shown, _, _ := strings.Cut(jwksURL, "?")
-	f := &fetcher{url: jwksURL, shown: shown, isOwn: client == nil, proxy: proxy != nil}
+	f := &fetcher{url: jwksURL, shown: shownURL(jwksURL), isOwn: client == nil, proxy: proxy != nil}
 	if client == nil {
 		client = newJWKSClient(proxy)
 	}
@@ -139,6 +138,9 @@ func (f *fetcher) try(ctx context.Context) fetched {
 	if err != nil {
 		if urlErr, ok := errors.AsType[*url.Error](err); ok {
 			err = urlErr.Err // the log names the URL already
+		}
+		if strings.Contains(err.Error(), "Location header") { // and shows it, which may hold what our own URL holds
+			err = errors.New("it redirects to what is no URL")
 		}
 		return fetched{result: resultUnreachable, err: err}
 	}

@@ -80,14 +80,14 @@ func (s *settings) setSecrets(value string) error {
 func readSmallFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > 64<<10) {
-		return nil, fmt.Errorf("names %q, which is not a file of at most 64 KiB; name the file that holds the secret", path)
+		return nil, fmt.Errorf("names %q, which is not a file of at most 64 KiB; name the file that holds it", path)
 	}
 	var content []byte
 	if err == nil {
 		content, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("names a file that cannot be read (%v); check its path and rights", err)
+		return nil, fmt.Errorf("names a file that cannot be read (%w); check its path and rights", pathFault(path, err))
 	}
 	return content, nil
 }
