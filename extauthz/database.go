@@ -71,6 +71,7 @@ type database struct {
 	unnamed atomic.Bool                  // a pooler in between loses prepared statements, so the query is sent whole
 	ready   atomic.Bool                  // it has answered once
 	failing atomic.Bool                  // the last query failed; for the log
+	hiding  atomic.Pointer[error]        // why a session that is not found may be there; nil when none is hidden
 	fault   atomic.Pointer[error]        // why the tables have not been found, while they have not
 	waiting chan *lookup
 	turn    chan struct{} // held by a query that is under way, unless it takes longer than is usual
@@ -145,6 +146,9 @@ func (d *database) session(ctx context.Context, token string) (*sessionRow, erro
 		d.tracing.queried(ctx, l.began, l.ended, l.batch, l.err)
 		if l.err != nil {
 			return nil, unavailable(ReasonDatabaseUnavailable, l.err)
+		}
+		if hiding := d.hiding.Load(); l.row == nil && hiding != nil {
+			return nil, unavailable(ReasonDatabaseUnavailable, *hiding)
 		}
 		return l.row, nil
 	case <-ctx.Done():
@@ -420,6 +424,9 @@ func (d *database) findTables(ctx context.Context) error {
 	}
 	found, err := findSchema(tables, d.names, d.schema)
 	if err != nil {
+		return err
+	}
+	if err := d.lookForHidden(ctx, found, d.pool); err != nil {
 		return err
 	}
 	query := found.query()

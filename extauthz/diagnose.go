@@ -141,6 +141,12 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 		return f.list
 	}
 	f.ok("tables", fmt.Sprintf("sessions in %s, users in %s", found.session, found.user))
+	if err := found.readRowSecurity(ctx, connection); err != nil || !f.rowSecurity(found) {
+		if err != nil {
+			f.fail("row level security", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
+		}
+		return f.list
+	}
 	query := found.query()
 	if !f.roundTrip(ctx, connection, query, found, user) {
 		return f.list

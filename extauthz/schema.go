@@ -34,6 +34,7 @@ type schema struct {
 	session, user            *table
 	token, expiresAt, userID *column
 	id, email, name          *column // email and name may be nil
+	security                 []rowSecurity
 }
 
 // findSchema finds the session and user tables and their columns. preferred is the PostgreSQL schema
