@@ -60,7 +60,7 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 	e := Explanation{Identity: identity}
 	failed := ""
 	if err != nil {
-		e.Denial = denialOf(err)
+		e.Denial = denialOf(err).copied()
 		failed = e.Denial.Step
 		if failed == StepRow && credential.Kind == KindJWT {
 			failed = StepKey // the budget was spent waiting for the JWKS
@@ -71,7 +71,7 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 		steps = stepsOf[credential.Kind]
 	}
 	if failed != "" && !slices.Contains(steps, failed) { // a fault of the credential as a whole, or of this server
-		e.Steps = append(e.Steps, Step{Name: failed, Denial: e.Denial, Reached: true})
+		e.Steps = append(e.Steps, Step{Name: failed, Denial: e.Denial.copied(), Reached: true})
 	}
 	last := len(steps) - 1
 	if failed != "" {
@@ -83,7 +83,7 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 		case i < last || e.Denial == nil:
 			step.Found = a.found(name, &credential, &identity)
 		case i == last:
-			step.Denial = e.Denial
+			step.Denial = e.Denial.copied()
 		}
 		e.Steps = append(e.Steps, step)
 	}
@@ -125,7 +125,7 @@ func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
 		switch {
 		case !isClaim:
 		case verdict != nil:
-			*step = Step{Name: step.Name, Denial: denialOf(verdict), Reached: true}
+			*step = Step{Name: step.Name, Denial: denialOf(verdict).copied(), Reached: true}
 		default:
 			*step = Step{Name: step.Name, Found: a.found(step.Name, credential, &identity), Reached: true}
 		}

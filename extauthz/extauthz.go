@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -159,11 +158,15 @@ type Authorizer struct {
 	audit   auditing
 	metrics *metrics
 	tracing *tracing // nil when turned off
+
+	life         *life
+	registration *registration // nil where metrics are wanted nowhere
 }
 
-// New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the
-// configuration is a *[ConfigError].
+// New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the configuration is a
+// *[ConfigError], and nothing is left behind then. One that is not needed any more is to be closed ([Authorizer.Close]).
 func New(config Config) (*Authorizer, error) {
+	config = config.clone()
 	issuer, err := newIssuer(&config)
 	if err != nil {
 		return nil, err
@@ -178,14 +181,8 @@ func New(config Config) (*Authorizer, error) {
 			return nil, &ConfigError{"JWKSProxy", err.Error()}
 		}
 	}
-	if len(config.Audiences) == 0 {
-		return nil, &ConfigError{"Audiences", "is empty; give the API's URL as it stands in the tokens' aud"}
-	}
-	if slices.ContainsFunc(config.Audiences, func(one string) bool { return strings.TrimSpace(one) == "" }) {
-		return nil, &ConfigError{"Audiences", "has an empty entry, which fits tokens that are for nobody; leave it out"}
-	}
-	if config.DatabaseMaxLag < 0 {
-		return nil, &ConfigError{"DatabaseMaxLag", "is negative; give how far a standby may be behind, or 0 to ask a primary only"}
+	if err := config.validate(); err != nil {
+		return nil, err
 	}
 	kept, err := newKeptHeaders(config.KeepHeaders)
 	if err != nil {
@@ -200,10 +197,12 @@ func New(config Config) (*Authorizer, error) {
 	}
 	config.setDefaults()
 
+	registration := newRegistration(config.Metrics)
 	a := &Authorizer{
+		life: newLife(), registration: registration,
 		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept, intake: newIntake(config.MaxMessageBytes),
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
-		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: newMetrics(config.Metrics),
+		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: newMetrics(registration),
 		tracing: newTracing(config.TracerProvider),
 	}
 	a.keys = newRemoteKeySet(newFetcher(config.JWKSURL, config.Client, proxy), config.Now, config.Logger, a.metrics, a.tracing)
@@ -213,7 +212,7 @@ func New(config Config) (*Authorizer, error) {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}
 	}
-	a.metrics.watch(config.Metrics, a)
+	a.metrics.watch(registration, a)
 	a.secrets = &sharedSecrets{metrics: a.metrics}
 	a.ReplaceSecrets(Secrets{config.Secret, config.FormerSecrets, config.FormerForHS256, config.FormerForSessions})
 	a.trusted, a.requireSignature = trusted, config.RequireSignature
@@ -223,6 +222,10 @@ func New(config Config) (*Authorizer, error) {
 		KindJWT:     &jwksVerifier{a.keys, newGate(), a.memory, a.expected[KindJWT], config.Now},
 		KindHS256:   &secretVerifier{a.secrets, a.memory, a.expected[KindHS256], config.Now},
 		KindSession: &sessionVerifier{a.secrets, config.RequireSignature, a.database, config.Now},
+	}
+	if err := registration.commit(); err != nil {
+		a.Close()
+		return nil, err
 	}
 	return a, nil
 }
@@ -297,7 +300,18 @@ func CheckDatabaseURL(value string) error {
 
 // Run does the background work until ctx ends: it fetches the JWKS and connects to the database, and
 // goes on trying when either is down. Checks that come before are answered with 503.
+//
+// It is to be called once; a second call is logged and returns at once, and so does one after [Authorizer.Close].
 func (a *Authorizer) Run(ctx context.Context) {
+	done, ok := a.life.begin()
+	if !ok {
+		a.log.Error("Run was called twice, or after Close; nothing was begun")
+		return
+	}
+	defer done()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(a.life.ctx, stop)()
 	var work sync.WaitGroup
 	work.Go(func() { supervise(ctx, a.log, a.metrics, panicInJWKS, a.keys.run) })
 	if a.shadow != ShadowOff {
@@ -469,6 +483,9 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 		}
 	}()
 	switch {
+	case a.life.closed.Load():
+		d.denial = unavailable(ReasonClosed, errors.New("Close was called"))
+		return d
 	case r.unread != nil:
 		d.denial = r.unread
 		return d

@@ -54,10 +54,7 @@ func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}
 }
 
-func newMetrics(registerer prometheus.Registerer) *metrics {
-	if registerer == nil {
-		registerer = prometheus.NewRegistry() // counted all the same, and looked at by nobody
-	}
+func newMetrics(registerer *registration) *metrics {
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		registerer.MustRegister(vector)
@@ -105,7 +102,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 }
 
 // watch registers what is read from the parts when somebody asks.
-func (m *metrics) watch(registerer prometheus.Registerer, a *Authorizer) {
+func (m *metrics) watch(registerer *registration, a *Authorizer) {
 	if registerer == nil {
 		return
 	}
