@@ -34,9 +34,7 @@ func (g *gate) pass(ctx context.Context, verify func() bool) (fits bool, err err
 	}
 	started := time.Now()
 	defer func() {
-		if leavesTrace(ctx) {
-			g.usual.Store((15*g.usual.Load() + int64(time.Since(started))) / 16)
-		}
+		g.usual.Store((15*g.usual.Load() + int64(time.Since(started))) / 16)
 		<-g.turns
 	}()
 	return verify(), nil

@@ -139,7 +139,7 @@ func TestSecondOpinion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, _, err := parseKeys(document)
+	keys, err := parseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,14 +25,21 @@ func configCommand(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	if err != nil {
-		complain(stderr, err)
+		fmt.Fprintln(stderr, "extauthz:", err)
 		return exitFault
 	}
 	for _, line := range misspelt(os.Environ()) {
-		complain(stderr, line)
+		fmt.Fprintln(stderr, "extauthz:", line)
 	}
 	for _, o := range s.origins {
-		fmt.Fprintf(stdout, "%-31s %-40s %s\n", o.variable, o.shownValue(), o.from)
+		shown := o.value
+		switch {
+		case shown == "":
+			shown = "unset"
+		case o.flag == "":
+			shown = "(hidden)"
+		}
+		fmt.Fprintf(stdout, "%-31s %-40s %s\n", o.variable, shown, o.from)
 	}
 	return exitOK
 }

@@ -58,7 +58,7 @@ func healthCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	}
 	switch {
 	case err != nil:
-		complain(stderr, err)
+		fmt.Fprintln(stderr, "extauthz:", err)
 		return exitFault
 	case !ready:
 		fmt.Fprintln(stdout, answer)
