@@ -49,6 +49,7 @@ const (
 	ReasonOverloaded            Reason = "overloaded"
 	ReasonCancelled             Reason = "cancelled"
 	ReasonInternalError         Reason = "internal_error"
+	ReasonClosed                Reason = "closed"
 	ReasonBadRouteSettings      Reason = "bad_route_settings"
 	ReasonMethodRefused         Reason = "method_refused"
 	ReasonClaimRequired         Reason = "claim_required"
@@ -118,7 +119,7 @@ var facts = []Fact{
 		"No key of the JWKS has this `kid`, after a fetch that began when the check had arrived.",
 		"Check that `BETTER_AUTH_URL` (or `JWKS_URL`) is the issuer of this token, and that its key was not withdrawn."},
 	{ReasonUnusableKey, http.StatusUnauthorized, detailInvalid, StepKey,
-		"The JWKS lists the key, but it may not verify tokens: RSA under 2048 bits, symmetric, private, `use` other than `sig`, or an `alg` that does not fit it.",
+		"The JWKS lists the key, but it may not verify tokens: RSA under 2048 bits, symmetric, private, `use` other than `sig`, an `alg` that does not fit it, or a member of a wrong type or that stands twice.",
 		"Create a fresh signing key in Better Auth."},
 	{ReasonKeyAlgorithmMismatch, http.StatusUnauthorized, detailInvalid, StepKey,
 		"The header's `alg` is not the key's own.",
@@ -195,6 +196,9 @@ var facts = []Fact{
 	{ReasonInternalError, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
 		"A fault of this server; the request was refused.",
 		"Report it with the log line."},
+	{ReasonClosed, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
+		"The check came after the Authorizer was closed, by the server that it is embedded in.",
+		"Stop the gRPC server before you call `Close`."},
 }
 
 var factOf = func() map[Reason]*Fact {
@@ -209,9 +213,9 @@ var factOf = func() map[Reason]*Fact {
 func Facts() []Fact { return append([]Fact(nil), facts...) }
 
 // Denial is the answer to a request that is not allowed: a refusal (401, 403) or an outage (503).
-// It is an error, so that a verifier returns it as one. Denials are immutable.
+// It is an error, so that a verifier returns it as one. A Denial is its holder's own: changing it changes no answer.
 type Denial struct {
-	*Fact
+	Fact
 	// Got and Want say what differed, where two values did. They never hold a token or a secret.
 	Got, Want string
 
@@ -233,15 +237,15 @@ func (d *Denial) Error() string {
 // Unwrap returns what failed, for an outage; else nil.
 func (d *Denial) Unwrap() error { return d.cause }
 
-func deny(reason Reason) *Denial { return &Denial{Fact: factOf[reason]} }
+func deny(reason Reason) *Denial { return &Denial{Fact: *factOf[reason]} }
 
 func denyDiffering(reason Reason, got, want string) *Denial {
-	return &Denial{Fact: factOf[reason], Got: got, Want: want}
+	return &Denial{Fact: *factOf[reason], Got: got, Want: want}
 }
 
 // unavailable is the denial of what could not be checked: always 503, never 401 and never allow.
 func unavailable(reason Reason, cause error) *Denial {
-	return &Denial{Fact: factOf[reason], cause: cause}
+	return &Denial{Fact: *factOf[reason], cause: cause}
 }
 
 // givenUp is the denial of a check whose context ended while it waited: its budget is spent, or Envoy gave it up.
@@ -251,6 +255,15 @@ func givenUp(ctx context.Context, waitingFor string) *Denial {
 		return unavailable(ReasonCancelled, cause)
 	}
 	return unavailable(ReasonTimeBudgetSpent, cause)
+}
+
+// copied is the same denial for somebody else to hold; checks that wait together share one.
+func (d *Denial) copied() *Denial {
+	if d == nil {
+		return nil
+	}
+	own := *d
+	return &own
 }
 
 // denialOf turns any verifier's error into the one answer it stands for.

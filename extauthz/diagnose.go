@@ -2,11 +2,9 @@ package extauthz
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptrace"
 	"slices"
 	"strings"
 	"time"
@@ -66,93 +64,7 @@ const (
 	warnSkew = jwksLeeway / 2
 	// slowAnswer is what an unknown kid's fetch, or a session's query, may take of a check's budget.
 	slowAnswer = timeBudget / 2
-	// warnCertificate is how near the end of the issuer's certificate may come.
-	warnCertificate = 7 * 24 * time.Hour
 )
-
-// recorder is a transport that keeps the last answer's header.
-type recorder struct {
-	http.RoundTripper
-	header http.Header
-}
-
-// RoundTrip implements [http.RoundTripper].
-func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := r.RoundTripper.RoundTrip(request)
-	if err == nil {
-		r.header = response.Header
-	}
-	return response, err
-}
-
-// diagnose fetches the key set once, as a check would.
-func (s *remoteKeySet) diagnose(ctx context.Context) []Finding {
-	f := &findings{part: "jwks"}
-	// The steps on the way, as they are passed; what is missing at the end is where it failed.
-	trace := &httptrace.ClientTrace{
-		DNSDone: func(info httptrace.DNSDoneInfo) {
-			if info.Err == nil {
-				var addresses []string
-				for _, address := range info.Addrs {
-					addresses = append(addresses, address.String())
-				}
-				f.ok("DNS", strings.Join(addresses, ", "))
-			}
-		},
-		ConnectDone: func(_, address string, err error) {
-			if err == nil {
-				f.ok("TCP", "connected to "+address)
-			}
-		},
-		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
-			if err == nil {
-				f.certificate(&state, s.now())
-			}
-		},
-	}
-	base := s.client.Transport
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	if transport, ok := base.(*http.Transport); ok { // a connection of its own, so that every step is tried
-		fresh := transport.Clone()
-		defer fresh.CloseIdleConnections()
-		base = fresh
-	}
-	answer := &recorder{RoundTripper: base}
-	once := &remoteKeySet{url: s.url, shown: s.shown, now: s.now, client: &http.Client{Transport: answer, CheckRedirect: s.client.CheckRedirect}}
-	started := time.Now()
-	keys, result, err := once.get(httptrace.WithClientTrace(ctx, trace))
-	took := time.Since(started)
-	if err != nil {
-		f.fail("GET "+s.shown, err.Error(), map[string]string{
-			resultUnreachable: "See that this machine resolves and reaches the host, and trusts its certificate; or set JWKS_URL to an address that it can reach.",
-			resultStatus:      "See that BETTER_AUTH_URL is Better Auth's base URL and its jwt plugin is on; where the path is another (basePath, jwksPath), set JWKS_URL.",
-			resultInvalid:     "What answers there is not Better Auth's JWKS; correct BETTER_AUTH_URL, or set JWKS_URL.",
-		}[result])
-	} else if took > slowAnswer {
-		f.warn("GET "+s.shown, fmt.Sprintf("200 in %s", took.Round(time.Millisecond)), "A token by a key that is new waits for a fetch, for 400 ms at most: bring the issuer nearer.")
-	} else {
-		f.ok("GET "+s.shown, fmt.Sprintf("200 in %s", took.Round(time.Millisecond)))
-	}
-	if answer.header != nil {
-		f.clock("clock", "the issuer's", answer.header.Get("Date"), s.now())
-	}
-	if err == nil {
-		f.keys(keys)
-	}
-	return f.list
-}
-
-func (f *findings) certificate(state *tls.ConnectionState, now time.Time) {
-	leaf := state.PeerCertificates[0]
-	found := fmt.Sprintf("%s, certificate until %s", tls.VersionName(state.Version), leaf.NotAfter.UTC().Format(time.DateOnly))
-	if leaf.NotAfter.Sub(now) < warnCertificate {
-		f.warn("TLS", found, "Renew the issuer's certificate; once it has ended no key can be fetched.")
-		return
-	}
-	f.ok("TLS", found)
-}
 
 // clock compares a Date header (RFC 9110 §6.6.1), which has whole seconds, with the clock here.
 func (f *findings) clock(tried, whose, date string, now time.Time) {
@@ -179,31 +91,6 @@ func (f *findings) skew(tried, whose string, ahead time.Duration) {
 	}
 }
 
-func (f *findings) keys(keys map[string]*key) {
-	var usable, faults []string
-	for id, key := range keys {
-		shown := clip(id)
-		if key.fault != "" {
-			faults = append(faults, fmt.Sprintf("%s (%s)", shown, key.fault))
-		} else {
-			usable = append(usable, fmt.Sprintf("%s (%s)", shown, key.algorithm))
-		}
-	}
-	slices.Sort(usable)
-	slices.Sort(faults)
-	switch {
-	case len(usable) > 0:
-		f.ok("usable keys", strings.Join(usable, ", "))
-	case len(keys) == 0:
-		f.warn("usable keys", "the key set is empty", "Better Auth makes its first key with its first token: get one at /api/auth/token.")
-	default:
-		f.fail("usable keys", "none", "Have Better Auth make a new key: its jwt plugin's keyPairConfig says of what kind.")
-	}
-	if len(faults) > 0 {
-		f.warn("other keys", strings.Join(faults, ", "), "These verify no token. Remove them where they come from.")
-	}
-}
-
 // diagnose asks the database as a check would, and what a check does not need to know.
 func (d *database) diagnose(ctx context.Context) []Finding {
 	f := &findings{part: "database"}
@@ -214,17 +101,16 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
 	started := time.Now()
-	own, err := d.connect(ctx)
+	connection, err := d.pool.Acquire(ctx)
 	switch {
 	case errors.Is(err, errStandby):
 		f.fail("connect", "a standby answers", "Point DATABASE_URL at the primary; or say by "+variableMaxLag+" how far behind a standby may be: a sign-out is seen there so much later.")
 		return f.list
 	case err != nil:
-		f.fail("connect", err.Error(), "See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
+		f.fail("connect", withoutConnectionString(err).Error(), "See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
 		return f.list
 	}
-	defer own.close()
-	connection := own.conn
+	defer connection.Release()
 	var version, user string
 	var encrypted, local, super bool
 	var now time.Time
@@ -241,9 +127,7 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	}
 	f.skew("clock", "the database's", time.Since(now).Truncate(time.Second))
 	if d.maxLag > 0 {
-		sent := time.Now()
-		_, err := d.judgeLag(connection.QueryRow(ctx, lagQuery), sent)
-		f.lag(err, d.lagSeconds())
+		f.lag(d.judgeLag(connection.QueryRow(ctx, lagQuery)), d.lagSeconds())
 	}
 
 	tables, err := readCatalogue(ctx, connection)
@@ -251,12 +135,18 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 		f.fail("tables", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
 		return f.list
 	}
-	found, err := findSchema(tables, d.names, own.target.schema)
+	found, err := findSchema(tables, d.names, d.schema)
 	if err != nil {
 		f.fail("tables", err.Error(), "Correct what is said, or point DATABASE_URL at Better Auth's database.")
 		return f.list
 	}
 	f.ok("tables", fmt.Sprintf("sessions in %s, users in %s", found.session, found.user))
+	if err := found.readRowSecurity(ctx, connection); err != nil || !f.rowSecurity(found) {
+		if err != nil {
+			f.fail("row level security", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
+		}
+		return f.list
+	}
 	query := found.query()
 	if !f.roundTrip(ctx, connection, query, found, user) {
 		return f.list
@@ -296,9 +186,11 @@ func (f *findings) roundTrip(ctx context.Context, connection queryer, query sess
 	took := make([]time.Duration, times)
 	for i := range took {
 		started := time.Now()
-		var isStandby bool
-		err := connection.QueryRow(ctx, query.one, "no session has this token").Scan(&isStandby, nil, nil, nil, nil, nil)
-		if err != nil {
+		var token, id string
+		var expires *float64
+		var email, name *string
+		err := connection.QueryRow(ctx, query.one, "no session has this token").Scan(&token, &expires, &id, &email, &name)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			f.fail("query", err.Error(), found.grants(user))
 			return false
 		}

@@ -28,3 +28,23 @@ func (s *schema) variableOf(t *table) string {
 	}
 	return variableUserTable
 }
+
+// rowSecurity tells whether rows may be hidden from the role; false when all of a table are.
+func (f *findings) rowSecurity(found *schema) bool {
+	const tried = "row level security"
+	const other = " (a role with bypassrls, or the tables' owner, needs no policy)"
+	for _, r := range found.security {
+		if r.active && !r.readable {
+			f.fail(tried, fmt.Sprintf("rows of %s are hidden from %s: row level security is on and no policy is for this role%s", r.table, r.role, other), r.fix())
+			return false
+		}
+	}
+	for _, r := range found.security {
+		if r.active && !r.whole {
+			f.warn(tried, fmt.Sprintf("a policy on %s may hide rows from %s; a session that is not found is then 503 and not 401%s", r.table, r.role, other), r.fix())
+			return true
+		}
+	}
+	f.ok(tried, "hides no session and no user from the role")
+	return true
+}

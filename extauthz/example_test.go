@@ -32,6 +32,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err) // a *extauthz.ConfigError names the field, the fault and the mend
 	}
+	defer authorizer.Close()
 
 	// Until ctx ends it fetches the keys and, where a DatabaseURL is set, keeps connections to PostgreSQL.
 	ctx, cancel := context.WithCancel(context.Background())

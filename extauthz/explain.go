@@ -50,19 +50,29 @@ type Explanation struct {
 
 // Explain judges a credential as [Authorizer.Check] would, except for the time budget and for the
 // request's own site, and says how each step went. Once a signature is verified all claims are
-// judged, so that several faults show at once. Nothing is logged or counted.
+// judged, so that several faults show at once. A credential of no known kind is an outage, as is one that could not be judged.
+//
+// It leaves no trace: nothing is logged, remembered or counted, neither a check nor a use of a former secret. What
+// the issuer and the database see is counted as theirs: a query for a session, and the fetch of the JWKS that an unknown
+// kid causes, within the bound that all fetches have in common.
 func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explanation {
-	identity, err := a.verifiers.Verify(ctx, credential)
+	identity, err := a.verifiers.Verify(withoutTrace(ctx), credential)
 	e := Explanation{Identity: identity}
 	failed := ""
 	if err != nil {
-		e.Denial = denialOf(err)
+		e.Denial = denialOf(err).copied()
 		failed = e.Denial.Step
 		if failed == StepRow && credential.Kind == KindJWT {
 			failed = StepKey // the budget was spent waiting for the JWKS
 		}
 	}
-	steps := stepsOf[credential.Kind]
+	var steps []string
+	if credential.Kind < kinds {
+		steps = stepsOf[credential.Kind]
+	}
+	if failed != "" && !slices.Contains(steps, failed) { // a fault of the credential as a whole, or of this server
+		e.Steps = append(e.Steps, Step{Name: failed, Denial: e.Denial.copied(), Reached: true})
+	}
 	last := len(steps) - 1
 	if failed != "" {
 		last = slices.Index(steps, failed)
@@ -73,15 +83,25 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 		case i < last || e.Denial == nil:
 			step.Found = a.found(name, &credential, &identity)
 		case i == last:
-			step.Denial = e.Denial
+			step.Denial = e.Denial.copied()
 		}
 		e.Steps = append(e.Steps, step)
 	}
-	if failed != "" && credential.Kind != KindSession && slices.Index(steps, failed) >= slices.Index(steps, StepClaims) {
+	if claims := slices.Index(steps, StepClaims); claims >= 0 && slices.Index(steps, failed) >= claims {
 		a.explainClaims(&e, &credential)
 	}
 	return e
 }
+
+// traceless marks the context of an explanation.
+type traceless struct{}
+
+func withoutTrace(ctx context.Context) context.Context {
+	return context.WithValue(ctx, traceless{}, true)
+}
+
+// leavesTrace tells whether what is done under this context is remembered and counted.
+func leavesTrace(ctx context.Context) bool { return ctx.Value(traceless{}) == nil }
 
 // explainClaims judges each claim on its own.
 func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
@@ -105,7 +125,7 @@ func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
 		switch {
 		case !isClaim:
 		case verdict != nil:
-			*step = Step{Name: step.Name, Denial: denialOf(verdict), Reached: true}
+			*step = Step{Name: step.Name, Denial: denialOf(verdict).copied(), Reached: true}
 		default:
 			*step = Step{Name: step.Name, Found: a.found(step.Name, credential, &identity), Reached: true}
 		}
@@ -120,7 +140,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 	case StepKey:
 		switch {
 		case credential.Kind == KindJWT:
-			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)), credential.jwt.algorithm, a.keys.shown)
+			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)), credential.jwt.algorithm, a.keys.fetcher.shown)
 		case credential.Kind == KindSession && credential.Signature == "" && !a.requireSignature:
 			return "none needed for a raw token"
 		case !a.secrets.isConfigured():

@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,6 +40,9 @@ type Config struct {
 	Issuers []string
 	// JWKSURL is where the issuer's keys are; by default as Issuer says.
 	JWKSURL string
+	// JWKSProxy is the URL of a proxy through which the JWKS is fetched: http, https, socks5 or socks5h, with a user name and
+	// password in it where it wants them. By default there is none, whatever the environment says. Not together with Client.
+	JWKSProxy string
 	// Audiences are the accepted values of aud; one is enough. Required. Better Auth's own default for aud is its origin.
 	Audiences []string
 	// Secret is Better Auth's secret. It turns on HS256, and the check of a session token's
@@ -58,9 +60,8 @@ type Config struct {
 	MaxMessageBytes int
 	// DatabaseURL is a PostgreSQL connection string. It turns on session tokens.
 	DatabaseURL string
-	// ReadDatabaseURL, if set, is asked every two seconds and before each new connection for the connection string that
-	// counts by then. Another server, database, user or option has all connections be made anew; another password is used by
-	// new ones. What cannot be read or used is logged once, and the earlier one stays in force.
+	// ReadDatabaseURL, if set, is asked before each new connection for the connection string that counts by then, so that
+	// a password can change without a restart; its options other than where and as whom to connect stay those of DatabaseURL.
 	ReadDatabaseURL func() (string, error)
 	// DatabaseConnections bounds the connections to PostgreSQL; by default 4.
 	DatabaseConnections int
@@ -104,7 +105,8 @@ type Config struct {
 	TracerProvider trace.TracerProvider
 	// Now is the clock that tokens and sessions are judged by; by default time.Now.
 	Now func() time.Time
-	// Client fetches the JWKS; by default one that knows no proxy and stays within the origin.
+	// Client fetches the JWKS; by default one that knows no proxy but JWKSProxy and stays within the origin. It is copied, and
+	// each fetch has a connection of its own.
 	Client *http.Client
 
 	// budget is timeBudget, except in tests that a slow machine must not decide.
@@ -156,24 +158,31 @@ type Authorizer struct {
 	audit   auditing
 	metrics *metrics
 	tracing *tracing // nil when turned off
+
+	life         *life
+	registration *registration // nil where metrics are wanted nowhere
 }
 
-// New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the
-// configuration is a *[ConfigError].
+// New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the configuration is a
+// *[ConfigError], and nothing is left behind then. One that is not needed any more is to be closed ([Authorizer.Close]).
 func New(config Config) (*Authorizer, error) {
+	config = config.clone()
 	issuer, err := newIssuer(&config)
 	if err != nil {
 		return nil, err
 	}
 	config.JWKSURL = issuer.jwksURL
-	if len(config.Audiences) == 0 {
-		return nil, &ConfigError{"Audiences", "is empty; give the API's URL as it stands in the tokens' aud"}
+	var proxy *url.URL
+	if config.JWKSProxy != "" {
+		if config.Client != nil {
+			return nil, &ConfigError{"JWKSProxy", "and Client are both set; give the proxy to the client's transport"}
+		}
+		if proxy, err = parseProxy(config.JWKSProxy); err != nil {
+			return nil, &ConfigError{"JWKSProxy", err.Error()}
+		}
 	}
-	if slices.ContainsFunc(config.Audiences, func(one string) bool { return strings.TrimSpace(one) == "" }) {
-		return nil, &ConfigError{"Audiences", "has an empty entry, which fits tokens that are for nobody; leave it out"}
-	}
-	if config.DatabaseMaxLag < 0 {
-		return nil, &ConfigError{"DatabaseMaxLag", "is negative; give how far a standby may be behind, or 0 to ask a primary only"}
+	if err := config.validate(); err != nil {
+		return nil, err
 	}
 	kept, err := newKeptHeaders(config.KeepHeaders)
 	if err != nil {
@@ -188,20 +197,22 @@ func New(config Config) (*Authorizer, error) {
 	}
 	config.setDefaults()
 
+	registration := newRegistration(config.Metrics)
 	a := &Authorizer{
+		life: newLife(), registration: registration,
 		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept, intake: newIntake(config.MaxMessageBytes),
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
-		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: newMetrics(config.Metrics),
+		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: newMetrics(registration),
 		tracing: newTracing(config.TracerProvider),
 	}
-	a.keys = newRemoteKeySet(config.JWKSURL, config.Client, config.Now, config.Logger, a.metrics, a.tracing)
+	a.keys = newRemoteKeySet(newFetcher(config.JWKSURL, config.Client, proxy), config.Now, config.Logger, a.metrics, a.tracing)
 	if config.DatabaseURL != "" {
 		a.database, err = newDatabase(&config, a.metrics, a.tracing)
 		if err != nil {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}
 	}
-	a.metrics.watch(config.Metrics, a)
+	a.metrics.watch(registration, a)
 	a.secrets = &sharedSecrets{metrics: a.metrics}
 	a.ReplaceSecrets(Secrets{config.Secret, config.FormerSecrets, config.FormerForHS256, config.FormerForSessions})
 	a.trusted, a.requireSignature = trusted, config.RequireSignature
@@ -211,6 +222,10 @@ func New(config Config) (*Authorizer, error) {
 		KindJWT:     &jwksVerifier{a.keys, newGate(), a.memory, a.expected[KindJWT], config.Now},
 		KindHS256:   &secretVerifier{a.secrets, a.memory, a.expected[KindHS256], config.Now},
 		KindSession: &sessionVerifier{a.secrets, config.RequireSignature, a.database, config.Now},
+	}
+	if err := registration.commit(); err != nil {
+		a.Close()
+		return nil, err
 	}
 	return a, nil
 }
@@ -240,18 +255,23 @@ func (c *Config) setDefaults() {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Client == nil {
-		c.Client = newJWKSClient()
-	}
 	if c.budget == 0 {
 		c.budget = timeBudget
 	}
 }
 
+// shownURL is a URL for messages: without its query and its fragment, where people put keys.
+func shownURL(value string) string {
+	if end := strings.IndexAny(value, "?#"); end >= 0 {
+		return value[:end]
+	}
+	return value
+}
+
 // checkURL wants an absolute http or https URL. It never shows a value that could hold a password.
 func checkURL(field, value string) error {
 	parsed, err := url.Parse(value)
-	shown, _, _ := strings.Cut(value, "?")
+	shown := shownURL(value)
 	switch {
 	case value == "":
 		return &ConfigError{field, "is empty; write a URL like https://app.example.com"}
@@ -280,7 +300,18 @@ func CheckDatabaseURL(value string) error {
 
 // Run does the background work until ctx ends: it fetches the JWKS and connects to the database, and
 // goes on trying when either is down. Checks that come before are answered with 503.
+//
+// It is to be called once; a second call is logged and returns at once, and so does one after [Authorizer.Close].
 func (a *Authorizer) Run(ctx context.Context) {
+	done, ok := a.life.begin()
+	if !ok {
+		a.log.Error("Run was called twice, or after Close; nothing was begun")
+		return
+	}
+	defer done()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(a.life.ctx, stop)()
 	var work sync.WaitGroup
 	work.Go(func() { supervise(ctx, a.log, a.metrics, panicInJWKS, a.keys.run) })
 	if a.shadow != ShadowOff {
@@ -316,15 +347,9 @@ func (a *Authorizer) SetSecrets(current []byte, former [][]byte) {
 // other.
 func (a *Authorizer) ReplaceSecrets(secrets Secrets) { a.secrets.replace(secrets) }
 
-// Refresh fetches the JWKS now, within the bound of four fetches a second, so that withdrawn keys stop, and replaces the
-// connections to the database, by the connection string and the addresses as they are now. It does not wait, and no check
-// fails by it.
-func (a *Authorizer) Refresh() {
-	a.keys.refresh()
-	if a.database != nil {
-		a.database.refresh()
-	}
-}
+// Refresh fetches the JWKS now, so that withdrawn keys stop: within 250 ms of the fetch before at the earliest, and also where
+// the issuer asked to be left alone. It does not wait.
+func (a *Authorizer) Refresh() { a.keys.refresh() }
 
 // Part is what the server depends on, and how it is.
 type Part struct {
@@ -357,7 +382,7 @@ func (a *Authorizer) Parts() []Part {
 
 // Key is a key of the issuer's, as the JWKS in use has it.
 type Key struct {
-	ID        string    // its kid, which the issuer chose: escape it before it is shown
+	ID        string    // its kid, which the issuer chose: escape it before it is shown; empty for an entry without a good one
 	Algorithm string    // its own; empty when it may not be used
 	Fault     string    // why it may not be used; empty when it may
 	Since     time.Time // when it was first fetched
@@ -387,12 +412,6 @@ func (s *partState) note(err error) (changed bool) {
 	}
 	s.ok, s.fault = err == nil, fault
 	return changed
-}
-
-func (s *partState) isOK() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ok
 }
 
 func (s *partState) part(name string) Part {
@@ -464,6 +483,9 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 		}
 	}()
 	switch {
+	case a.life.closed.Load():
+		d.denial = unavailable(ReasonClosed, errors.New("Close was called"))
+		return d
 	case r.unread != nil:
 		d.denial = r.unread
 		return d

@@ -34,7 +34,9 @@ func (g *gate) pass(ctx context.Context, verify func() bool) (fits bool, err err
 	}
 	started := time.Now()
 	defer func() {
-		g.usual.Store((15*g.usual.Load() + int64(time.Since(started))) / 16)
+		if leavesTrace(ctx) {
+			g.usual.Store((15*g.usual.Load() + int64(time.Since(started))) / 16)
+		}
 		<-g.turns
 	}()
 	return verify(), nil

@@ -14,8 +14,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/lestrrat-go/jwx/v2/jwk"
 )
 
@@ -46,67 +44,10 @@ type key struct {
 	since time.Time // when it was first fetched; for operators
 }
 
-// parseKeys reads a JWKS document (RFC 7517 §5). One bad key does not spoil the others; what is not a JWKS at all is an error.
-func parseKeys(document []byte) (map[string]*key, error) {
-	var set struct {
-		Keys []jsontext.Value `json:"keys"`
-	}
-	// A name that is repeated within one key is that key's fault, not the document's (RFC 7517 §4).
-	if err := json.Unmarshal(document, &set, jsontext.AllowDuplicateNames(true)); err != nil {
-		return nil, errors.New("not a JWKS: not a JSON object with an array \"keys\"")
-	}
-	if set.Keys == nil {
-		return nil, errors.New("not a JWKS: no array \"keys\"")
-	}
-	keys := make(map[string]*key, len(set.Keys))
-	for _, raw := range set.Keys {
-		parsed, ok := parseKey(raw)
-		if !ok {
-			continue // without a kid no token can name it
-		}
-		// Of two keys with one kid, the first that is good counts.
-		if earlier := keys[parsed.id]; earlier == nil || (earlier.fault != "" && parsed.fault == "") {
-			keys[parsed.id] = parsed
-		}
-	}
-	return keys, nil
-}
-
-// parseKey reads one JWK; ok is false when it has no kid.
-func parseKey(raw jsontext.Value) (parsed *key, ok bool) {
-	var head struct {
-		ID         string   `json:"kid"`
-		Type       string   `json:"kty"`
-		Algorithm  string   `json:"alg"`
-		Use        string   `json:"use"`
-		Operations []string `json:"key_ops"`
-		Private    any      `json:"d"`
-	}
-	if err := json.Unmarshal(raw, &head); err != nil || head.ID == "" {
-		return nil, false
-	}
-	parsed = &key{id: head.ID}
-	switch {
-	case head.Type == "oct":
-		parsed.fault = "symmetric: a key that signs must not be published"
-	case head.Private != nil:
-		parsed.fault = "private: a key that signs must not be published"
-	case head.Use != "" && head.Use != "sig":
-		parsed.fault = fmt.Sprintf("its use is %q, not \"sig\"", clip(head.Use))
-	case head.Operations != nil && !slices.Contains(head.Operations, "verify"):
-		parsed.fault = "its key_ops do not hold \"verify\""
-	default:
-		if err := parsed.readPublic(raw, head.Algorithm); err != nil {
-			parsed.fault = err.Error()
-		}
-	}
-	return parsed, true
-}
-
-// readPublic takes the public key out of the JWK and fixes its algorithm: the JWK's own alg, which
+// readPublic takes the public key out of a JWK and fixes its algorithm: the JWK's own alg, which
 // must fit the key, or where it has none the only one (for RSA the usual one) that does.
-func (k *key) readPublic(raw jsontext.Value, algorithm string) error {
-	decoded, err := jwk.ParseKey(raw)
+func (k *key) readPublic(document []byte, algorithm string) error {
+	decoded, err := jwk.ParseKey(document)
 	if err != nil {
 		return errors.New("not a well-formed JWK")
 	}

@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"math/rand/v2"
-	"net/http"
-	"net/url"
+	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,31 +14,26 @@ import (
 )
 
 const (
-	refreshInterval = time.Minute            // between two fetches while all is well, less up to a tenth
-	retryInterval   = 2 * time.Second        // between two fetches while the issuer fails, less up to a half
-	fetchSpacing    = 250 * time.Millisecond // between the starts of any two fetches: four a second at most
-	fetchTimeout    = 3 * time.Second        // of one fetch, from its start to the last byte
-	maxKeySetAge    = 24 * time.Hour         // how long keys count while the issuer cannot be reached
-	maxAwaiting     = 1 << 12                // checks that wait for a fetch; past it they are answered with 503 at once
-	maxDocument     = 1 << 20                // bytes of a JWKS document
-	maxRetryAfter   = 5 * time.Minute        // the longest that an issuer's Retry-After is believed
-	calmSpread      = 15 * time.Second       // past it replicas come back spread over so long, and not all in its first moment
+	maxKeySetAge = 24 * time.Hour // how long keys count while the issuer cannot be reached
+	maxAwaiting  = 1 << 12        // checks that wait for a fetch; past it they are answered with 503 at once
 )
 
 // keySet is the issuer's keys as one fetch brought them. It is never changed, only replaced.
 type keySet struct {
 	keys    map[string]*key
+	aside   []*key    // entries that no token can name, or that another with the same kid goes before
 	fetched time.Time // when the fetch began
 }
 
-// remoteKeySet keeps the current key set of one issuer (RFC 7517) and fetches it: every minute, and
-// when a check meets a kid that it does not know. All methods are safe for concurrent use.
+// remoteKeySet keeps the current key set of one issuer (RFC 7517) and fetches it: every minute, and when a check meets
+// a kid that it does not know. All methods are safe for concurrent use.
+//
+// A fetch changes what is decided first and tells of it then: the set is replaced, those who wait are answered, and
+// only after that it is counted and logged, by a goroutine that may wait without holding up the next fetch.
 type remoteKeySet struct {
-	url     string
-	shown   string // the URL for messages, without its query, where people put keys
-	client  *http.Client
+	fetcher *fetcher
 	now     func() time.Time
-	log     *slog.Logger
+	log     *keySetLog
 	metrics *metrics
 	tracing *tracing
 	state   partState
@@ -53,9 +44,9 @@ type remoteKeySet struct {
 	mu      sync.Mutex
 	waiting *fetch // collects the checks that wait for a fetch which has not begun; guarded by mu
 
-	wanted chan struct{} // wakes run; whether somebody waits is said by waiting.joined
-	failed bool          // whether the last fetch did; run's alone
-	calmAt time.Time     // not before this time, by the issuer's Retry-After; run's alone
+	wanted  chan struct{} // wakes run; whether somebody waits is said by waiting.joined
+	ordered atomic.Bool   // an operator asks for a fetch
+	pace    fetchPace     // run's alone
 }
 
 // fetch is one request to the issuer, shared by all who waited for it to begin.
@@ -67,9 +58,10 @@ type fetch struct {
 	ended  time.Time
 }
 
-func newRemoteKeySet(url string, client *http.Client, now func() time.Time, log *slog.Logger, metrics *metrics, tracing *tracing) *remoteKeySet {
-	shown, _, _ := strings.Cut(url, "?")
-	return &remoteKeySet{state: partState{since: time.Now()}, url: url, shown: shown, client: client, now: now, log: log, metrics: metrics, tracing: tracing, waiting: newFetch(), wanted: make(chan struct{}, 1)}
+func newRemoteKeySet(fetcher *fetcher, now func() time.Time, log *slog.Logger, metrics *metrics,
+	tracing *tracing) *remoteKeySet {
+	return &remoteKeySet{fetcher: fetcher, now: now, log: newKeySetLog(log, fetcher.shown, metrics), metrics: metrics,
+		tracing: tracing, state: partState{since: time.Now()}, waiting: newFetch(), wanted: make(chan struct{}, 1)}
 }
 
 func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
@@ -113,22 +105,21 @@ func (s *remoteKeySet) await(ctx context.Context) error {
 	}
 	select {
 	case <-next.done:
-		s.tracing.fetched(ctx, next.began, next.ended, s.shown, next.err)
+		s.tracing.fetched(ctx, next.began, next.ended, s.fetcher.shown, next.err)
 		if next.err != nil {
-			return unavailable(ReasonJWKSUnavailable, fmt.Errorf("fetching %s: %w", s.shown, next.err))
+			return unavailable(ReasonJWKSUnavailable, fmt.Errorf("fetching %s: %w", s.fetcher.shown, next.err))
 		}
 		return nil
 	case <-ctx.Done():
-		s.tracing.fetched(ctx, asked, s.tracing.now(), s.shown, ctx.Err())
+		s.tracing.fetched(ctx, asked, s.tracing.now(), s.fetcher.shown, ctx.Err())
 		return givenUp(ctx, "the JWKS")
 	}
 }
 
-// refresh has a fetch begin soon.
+// refresh has a fetch begin at once, whatever strangers have asked for before and however long the issuer wants to be
+// left alone: it may be another host by now, and an operator has looked at it.
 func (s *remoteKeySet) refresh() {
-	s.mu.Lock()
-	s.waiting.joined = true
-	s.mu.Unlock()
+	s.ordered.Store(true)
 	select {
 	case s.wanted <- struct{}{}:
 	default: // run is woken already
@@ -138,53 +129,50 @@ func (s *remoteKeySet) refresh() {
 // run fetches until the context ends. It alone fetches, one at a time and under its own context, so
 // that no client's impatience or flood reaches the issuer.
 func (s *remoteKeySet) run(ctx context.Context) {
+	stopLog := s.log.start()
+	defer stopLog()
+	asked := false
 	for ctx.Err() == nil {
-		started := time.Now()
-		s.calmAt = time.Time{}
+		s.ordered.Store(false)
+		s.pace.began(time.Now(), asked)
 		s.fetchOnce(ctx)
-		s.rest(ctx, started)
+		asked = s.rest(ctx)
 	}
 	s.take().end(errors.New("shutting down"))
 }
 
-// rest waits for the next fetch to be due: by the clock, or because a check waits for one and the
-// last one, which started then, is far enough away.
-func (s *remoteKeySet) rest(ctx context.Context, started time.Time) {
-	refresh := time.NewTimer(s.pause())
-	defer refresh.Stop()
-	spacing := time.NewTimer(fetchSpacing - time.Since(started))
-	defer spacing.Stop()
-	var wanted chan struct{} // nil, so never ready, until the spacing is over
+// rest waits for the next fetch to be due: by the clock, or because somebody asks for one and the pace allows it. It
+// tells whether that is for an unknown kid.
+func (s *remoteKeySet) rest(ctx context.Context) (asked bool) {
+	due := time.NewTimer(s.pace.untilDue(time.Now()))
+	defer due.Stop()
+	// When the fetch for an unknown kid may begin, and an operator's; nil while nobody asks for one.
+	var turn, order <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
-			return
-		case <-refresh.C:
-			return
-		case <-spacing.C:
-			wanted = s.wanted
-		case <-wanted:
-			if !s.isAwaited() {
-				continue // woken for a fetch that has been
+			return false
+		case <-due.C:
+			return false
+		case <-order:
+			return false
+		case <-turn:
+			return true
+		case <-s.wanted:
+			now := time.Now()
+			if s.ordered.Load() && order == nil {
+				order = time.After(s.pace.untilSpaced(now))
 			}
-			calm := time.Until(s.calmAt)
-			if calm <= 0 {
-				return
+			if !s.isAwaited() || turn != nil {
+				continue // woken for a fetch that has been, or that has its turn
 			}
-			s.take().end(fmt.Errorf("the issuer asked to be left alone for another %s", calm.Round(time.Second)))
+			if calm := s.pace.calm(now); calm > 0 {
+				s.take().end(fmt.Errorf("the issuer asked to be left alone for another %s", calm.Round(time.Second)))
+				continue
+			}
+			turn = time.After(s.pace.untilAsked(now))
 		}
 	}
-}
-
-// pause is the time until the next fetch that nobody asked for, jittered so that replicas spread out.
-func (s *remoteKeySet) pause() time.Duration {
-	if calm := time.Until(s.calmAt); calm > 0 {
-		return fetchSpacing + calm + rand.N(calmSpread)
-	}
-	if s.failed {
-		return retryInterval - rand.N(retryInterval/2)
-	}
-	return refreshInterval - rand.N(refreshInterval/10)
 }
 
 // take returns the fetch that collects those who wait and lets later ones join the next.
@@ -209,70 +197,121 @@ func (f *fetch) end(err error) {
 	close(f.done)
 }
 
-// fetchOnce replaces the key set, or keeps it and says in the log why.
+// fetchOnce replaces the key set, or keeps it.
 func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	current := s.take() // whoever joined before this line came before the fetch
-	began := s.now()
-	current.began = time.Now()
-	keys, result, err := s.get(ctx)
-	current.ended = time.Now()
-	s.metrics.fetches.WithLabelValues(result).Inc()
-	s.metrics.fetchDuration.Observe(current.ended.Sub(current.began).Seconds())
-	s.state.note(err)
-	if err == nil {
-		s.logChange(keys)
-		if earlier := s.current.Load(); earlier != nil {
-			keepKnown(keys, earlier.keys)
+	earlier := s.current.Load()
+	var began time.Time
+	got, isAnswered := fetched{result: resultPanic, err: errPanicked}, false
+	defer func() { // if what follows panics, nobody is left waiting
+		if !isAnswered {
+			current.end(errPanicked)
 		}
-		for _, key := range keys {
-			if key.since.IsZero() {
-				key.since = began
+	}()
+	current.began = time.Now()
+	current.ended = current.began
+	fault, stack := trapped(func() {
+		began = s.now()
+		got = s.fetcher.get(ctx)
+		current.ended = time.Now()
+		if got.err == nil {
+			s.current.Store(nextKeySet(earlier, &got, began))
+		}
+	})
+	if fault != nil {
+		got = fetched{result: resultPanic, err: errPanicked}
+	}
+	s.pace.ended(time.Now(), got.err != nil, got.err == nil && bringsKey(earlier, got.keys), got.retryAfter)
+	current.end(got.err)
+	isAnswered = true
+	s.state.note(got.err)
+	s.metrics.fetches.WithLabelValues(got.result).Inc()
+	s.metrics.fetchDuration.Observe(current.ended.Sub(current.began).Seconds())
+	switch {
+	case fault != nil:
+		s.metrics.panics.WithLabelValues(panicInJWKS).Inc()
+		s.log.panicked(fault, stack)
+	case got.err == nil:
+		s.log.replaced(earlier, s.current.Load())
+	case ctx.Err() == nil:
+		s.log.failed(&got)
+	}
+}
+
+// errPanicked is told to those who wait for a fetch that panicked; the log has the panic itself.
+var errPanicked = errors.New("a panic while fetching, see the log")
+
+// trapped runs work and returns what it panicked with, and where; nil when it did not.
+func trapped(work func()) (fault any, stack []byte) {
+	defer func() {
+		if fault = recover(); fault != nil {
+			stack = debug.Stack()
+		}
+	}()
+	work()
+	return nil, nil
+}
+
+// nextKeySet is the set that a fetch brought. The same key is the same pointer as long as the issuer lists it, and is
+// another when it changes in anything.
+func nextKeySet(earlier *keySet, got *fetched, began time.Time) *keySet {
+	if earlier != nil {
+		for id, key := range got.keys {
+			known := earlier.keys[id]
+			if known != nil && (known.equal(key) || key.fault != "" && key.fault == known.fault) {
+				got.keys[id] = known
 			}
 		}
-		s.current.Store(&keySet{keys: keys, fetched: began})
-	} else if ctx.Err() == nil && !s.failed {
-		s.log.Warn("JWKS fetch failed; trying again", "url", s.shown, "error", err)
 	}
-	s.failed = err != nil
-	current.end(err)
-}
-
-// keepKnown puts the earlier set's key in place of one that is the same, so that the same key is the
-// same pointer as long as the issuer lists it, and is another when it changes in anything.
-func keepKnown(keys, earlier map[string]*key) {
-	for id, key := range keys {
-		if known := earlier[id]; known != nil && (known.equal(key) || key.fault != "" && key.fault == known.fault) {
-			keys[id] = known
+	for _, key := range got.keys {
+		if key.since.IsZero() {
+			key.since = began
 		}
 	}
-}
-
-// logChange says once what a new key set brings.
-func (s *remoteKeySet) logChange(keys map[string]*key) {
-	var earlier map[string]*key
-	if set := s.current.Load(); set != nil {
-		earlier = set.keys
-	}
-	changed := earlier == nil || len(earlier) != len(keys) || s.failed
-	for id, key := range keys {
-		known := earlier[id]
-		changed = changed || known == nil
-		if key.fault != "" && (known == nil || known.fault == "") {
-			s.log.Warn("JWKS key ignored", "kid", clip(id), "fault", key.fault)
+	known := earlier.asideByName()
+	for _, entry := range got.aside {
+		if entry.since = began; known[entry.name()] != nil {
+			entry.since = known[entry.name()].since
 		}
 	}
-	if changed {
-		s.log.Info("JWKS fetched", "url", s.shown, "keys", len(keys))
-	}
+	return &keySet{keys: got.keys, aside: got.aside, fetched: began}
 }
 
-// age is how long ago the current key set was fetched; a negative one while there is none.
+// entryName tells an entry that is set aside from others.
+type entryName struct{ id, fault string }
+
+func (k *key) name() entryName { return entryName{k.id, k.fault} }
+
+// asideByName finds the entries of an earlier set, which may be nil, again.
+func (s *keySet) asideByName() map[entryName]*key {
+	if s == nil || len(s.aside) == 0 {
+		return nil
+	}
+	found := make(map[entryName]*key, len(s.aside))
+	for _, entry := range s.aside {
+		found[entry.name()] = entry
+	}
+	return found
+}
+
+// bringsKey tells whether the keys have one with a kid that was not known before.
+func bringsKey(earlier *keySet, keys map[string]*key) bool {
+	for id := range keys {
+		if earlier == nil || earlier.keys[id] == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// age is how long ago the current key set was fetched; a negative one while there is none, or while the clock panics:
+// metrics are collected in goroutines where that would end the process.
 func (s *remoteKeySet) age() time.Duration {
-	set := s.current.Load()
-	if set == nil {
-		return -time.Second
+	age := -time.Second
+	if set := s.current.Load(); set != nil {
+		trapped(func() { age = s.now().Sub(set.fetched) })
 	}
-	return s.now().Sub(set.fetched)
+	return age
 }
 
 // list describes the current keys, ordered by id, and when they were fetched; none while there is no key set.
@@ -284,7 +323,10 @@ func (s *remoteKeySet) list() (keys []Key, fetched time.Time) {
 	for _, k := range set.keys {
 		keys = append(keys, Key{ID: k.id, Algorithm: k.algorithm, Fault: k.fault, Since: k.since})
 	}
-	slices.SortFunc(keys, func(a, b Key) int { return strings.Compare(a.ID, b.ID) })
+	for _, k := range set.aside {
+		keys = append(keys, Key{ID: k.id, Fault: k.fault, Since: k.since})
+	}
+	slices.SortStableFunc(keys, func(a, b Key) int { return strings.Compare(a.ID, b.ID) })
 	return keys, set.fetched
 }
 
@@ -298,76 +340,4 @@ func (s *remoteKeySet) usable() (count int) {
 		}
 	}
 	return count
-}
-
-// get fetches the document once, and tells the result for the metrics. It reads no more than maxDocument bytes and follows redirects
-// within the origin only.
-func (s *remoteKeySet) get(ctx context.Context) (keys map[string]*key, result string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
-	if err != nil {
-		return nil, resultInvalid, err
-	}
-	request.Header.Set("Accept", "application/jwk-set+json, application/json")
-	request.Header.Set("User-Agent", "extauthz/"+Version)
-	response, err := s.client.Do(request)
-	if err != nil {
-		if urlErr, ok := errors.AsType[*url.Error](err); ok {
-			err = urlErr.Err // the log names the URL already
-		}
-		return nil, resultUnreachable, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		s.calmAt = time.Now().Add(retryAfter(response))
-		return nil, resultStatus, fmt.Errorf("status %d", response.StatusCode)
-	}
-	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
-	if err != nil {
-		return nil, resultUnreachable, fmt.Errorf("reading the answer: %w", err)
-	}
-	if len(document) > maxDocument {
-		return nil, resultInvalid, fmt.Errorf("the answer is longer than %d bytes", maxDocument)
-	}
-	keys, err = parseKeys(document)
-	if err != nil {
-		return nil, resultInvalid, err
-	}
-	return keys, resultOK, nil
-}
-
-// retryAfter is how long a failing issuer wants to be left alone: Retry-After (RFC 9110 §10.2.3), or
-// X-Retry-After, which is what Better Auth's own rate limit sends.
-func retryAfter(response *http.Response) time.Duration {
-	for _, name := range []string{"Retry-After", "X-Retry-After"} {
-		value := response.Header.Get(name)
-		if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-			return min(time.Duration(seconds)*time.Second, maxRetryAfter)
-		}
-		if date, err := http.ParseTime(value); err == nil {
-			return min(max(time.Until(date), 0), maxRetryAfter)
-		}
-	}
-	return 0
-}
-
-// newJWKSClient returns the HTTP client for the key set: no proxy from the environment, no cookies,
-// redirects within the same origin only.
-func newJWKSClient() *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil
-	transport.MaxResponseHeaderBytes = 64 << 10
-	return &http.Client{
-		Transport: transport,
-		CheckRedirect: func(request *http.Request, via []*http.Request) error {
-			if first := via[0].URL; request.URL.Scheme != first.Scheme || request.URL.Host != first.Host {
-				return fmt.Errorf("it redirects to another origin, %s://%s", request.URL.Scheme, request.URL.Host)
-			}
-			if len(via) > 3 {
-				return errors.New("it redirects too often")
-			}
-			return nil
-		},
-	}
 }

@@ -361,7 +361,8 @@ func TestRedirectsStayWithinTheOrigin(t *testing.T) {
 		mux.Handle("/loop", http.RedirectHandler("/loop", http.StatusFound))
 		server := httptest.NewServer(mux)
 		t.Cleanup(server.Close)
-		keys, _, err := newRemoteKeySet(server.URL+path, newJWKSClient(), time.Now, slog.New(slog.DiscardHandler), newMetrics(nil), nil).get(t.Context())
+		got := newFetcher(server.URL+path, nil, nil).get(t.Context())
+		keys, err := got.keys, got.err
 		switch {
 		case wantErr == "" && (err != nil || keys["ed"] == nil):
 			t.Errorf("%s: %v, want the keys", path, err)
@@ -381,7 +382,7 @@ func TestNoProxyFromTheEnvironment(t *testing.T) {
 		t.Setenv(name, proxy.URL)
 	}
 	// net/http reads the environment once, so the client is asked for its proxy too.
-	client := newJWKSClient()
+	client := newJWKSClient(nil)
 	if transport, ok := client.Transport.(*http.Transport); !ok || transport.Proxy != nil {
 		t.Errorf("%+v knows a proxy", client.Transport)
 	}
@@ -409,7 +410,7 @@ func TestRepeatedKeyID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := parseKeys(document)
+	keys, _, err := parseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,7 +428,7 @@ func FuzzParseKeys(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kid":"a","kid":"b","kty":"RSA","n":"AQ","e":"AQ"}]}`))
 	f.Add([]byte(`{"keys":[{"kid":"a","kty":"EC","crv":"P-256"},{"kid":"b","kty":"OKP","crv":"X25519","x":"AA"}]}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
-		keys, err := parseKeys(document)
+		keys, _, err := parseKeys(document)
 		if err != nil {
 			return
 		}
@@ -449,7 +450,7 @@ func BenchmarkVerify(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		keys, err := parseKeys(document)
+		keys, _, err := parseKeys(document)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -25,6 +25,7 @@ const (
 	resultUnreachable = "unreachable" // of a JWKS fetch: no answer, or none in time
 	resultStatus      = "status"      // an answer with another status than 200
 	resultInvalid     = "invalid"     // an answer that is no key set
+	resultPanic       = "panic"       // a fetch that panicked
 )
 
 // metrics counts what is done. All labels are bounded: they come from the tables in this package. What is
@@ -43,8 +44,6 @@ type metrics struct {
 	queries       map[string]prometheus.Counter // by result
 	queryDuration prometheus.Histogram
 	batchSize     prometheus.Histogram
-
-	connectionFailures prometheus.Counter
 }
 
 // nativeFactor is how far apart a native histogram's buckets are: 10 %.
@@ -55,10 +54,7 @@ func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}
 }
 
-func newMetrics(registerer prometheus.Registerer) *metrics {
-	if registerer == nil {
-		registerer = prometheus.NewRegistry() // counted all the same, and looked at by nobody
-	}
+func newMetrics(registerer *registration) *metrics {
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		registerer.MustRegister(vector)
@@ -68,7 +64,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		checks: counters("extauthz_checks_total",
 			"Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).", "outcome", "method", "reason"),
 		fetches: counters("extauthz_jwks_fetches_total",
-			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set).", "result"),
+			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
 		panics:  counters("extauthz_panics_total", "Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
 		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
 		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
@@ -95,12 +91,10 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for _, place := range panicPlaces {
 		m.panics.WithLabelValues(place)
 	}
-	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid} {
+	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid, resultPanic} {
 		m.fetches.WithLabelValues(result)
 	}
 	queries := counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result")
-	m.connectionFailures = counters("extauthz_database_connection_failures_total",
-		"Attempts to connect to PostgreSQL that failed. Checks do not fail by it as long as there is a connection.").WithLabelValues()
 	for _, result := range []string{resultOK, resultError} {
 		m.queries[result] = queries.WithLabelValues(result)
 	}
@@ -108,7 +102,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 }
 
 // watch registers what is read from the parts when somebody asks.
-func (m *metrics) watch(registerer prometheus.Registerer, a *Authorizer) {
+func (m *metrics) watch(registerer *registration, a *Authorizer) {
 	if registerer == nil {
 		return
 	}
@@ -129,9 +123,9 @@ func (m *metrics) watch(registerer prometheus.Registerer, a *Authorizer) {
 	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.age().Seconds() })
 	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.usable()) })
 	if a.database != nil {
-		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", func() float64 { return float64(a.database.keeper.connections()) })
-		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.", func() float64 { return float64(a.database.batches.busy()) })
-		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", func() float64 { return float64(a.database.batches.asking.Load()) })
+		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", func() float64 { return float64(a.database.pool.Stat().TotalConns()) })
+		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.", func() float64 { return float64(a.database.pool.Stat().AcquiredConns()) })
+		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", func() float64 { return float64(a.database.asking.Load()) })
 		if a.database.maxLag > 0 {
 			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+variableMaxLag+" lets a standby answer; 0 for a primary.",
 				a.database.lagSeconds)

@@ -139,7 +139,7 @@ func TestSecondOpinion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := parseKeys(document)
+	keys, _, err := parseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,5 +53,6 @@ func recovered(log *slog.Logger, metrics *metrics, where string, work func()) (p
 // reportPanic counts and logs a panic that was recovered. It is to be called where the stack still shows its cause.
 func reportPanic(log *slog.Logger, metrics *metrics, where string, fault any) {
 	metrics.panics.WithLabelValues(where).Inc()
+	defer func() { _ = recover() }() // of the Logger, which may be what panics
 	log.Error("panic", "where", where, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 }

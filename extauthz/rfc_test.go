@@ -64,7 +64,7 @@ func TestRFCExamples(t *testing.T) {
 			fits := fitsHMAC(&token)(shared)
 			verify := func() bool { return fitsHMAC(&token)(shared) }
 			if example.key != "" {
-				keys, err := parseKeys(fmt.Appendf(nil, `{"keys":[{"kid":"example",%s]}`, example.key[1:]))
+				keys, _, err := parseKeys(fmt.Appendf(nil, `{"keys":[{"kid":"example",%s]}`, example.key[1:]))
 				if err != nil || keys["example"] == nil || keys["example"].fault != "" {
 					t.Fatalf("%v %+v", err, keys["example"])
 				}

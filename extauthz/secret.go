@@ -115,7 +115,7 @@ func (s *sharedSecrets) isInForce(signer *sharedSecret) bool {
 }
 
 // signer returns the secret by which fits is true: the current one, or a former one if these count for this kind.
-func (s *sharedSecrets) signer(kind Kind, fits func(secret) bool) (*sharedSecret, error) {
+func (s *sharedSecrets) signer(ctx context.Context, kind Kind, fits func(secret) bool) (*sharedSecret, error) {
 	set := s.set.Load()
 	if set.current == nil {
 		return nil, deny(ReasonSecretNotConfigured)
@@ -126,7 +126,9 @@ func (s *sharedSecrets) signer(kind Kind, fits func(secret) bool) (*sharedSecret
 	if set.uses[kind] {
 		for _, former := range set.former {
 			if fits(former.value) {
-				s.metrics.formerSecrets[kind].Inc()
+				if leavesTrace(ctx) {
+					s.metrics.formerSecrets[kind].Inc()
+				}
 				return former, nil
 			}
 		}
@@ -137,8 +139,8 @@ func (s *sharedSecrets) signer(kind Kind, fits func(secret) bool) (*sharedSecret
 // verifySession checks the signature that Better Auth puts behind a session token: HMAC-SHA256 of
 // the token in standard base64. The text is compared and not the bytes behind it, so
 // that each token has one signature only.
-func (s *sharedSecrets) verifySession(credential *Credential) error {
-	_, err := s.signer(KindSession, func(value secret) bool {
+func (s *sharedSecrets) verifySession(ctx context.Context, credential *Credential) error {
+	_, err := s.signer(ctx, KindSession, func(value secret) bool {
 		expected := base64.StdEncoding.EncodeToString(value.mac([]byte(credential.Token)))
 		return hmac.Equal([]byte(expected), []byte(credential.Signature))
 	})
@@ -155,12 +157,12 @@ type secretVerifier struct {
 }
 
 // Verify implements [Verifier].
-func (v *secretVerifier) Verify(_ context.Context, credential Credential) (Identity, error) {
-	signer, err := v.secrets.signer(KindHS256, fitsHMAC(&credential.jwt))
+func (v *secretVerifier) Verify(ctx context.Context, credential Credential) (Identity, error) {
+	signer, err := v.secrets.signer(ctx, KindHS256, fitsHMAC(&credential.jwt))
 	if err != nil {
 		return Identity{}, err
 	}
-	return judgeClaims(&credential, signedBy{secret: signer}, v.memory, &v.expected, v.now())
+	return judgeClaims(ctx, &credential, signedBy{secret: signer}, v.memory, &v.expected, v.now())
 }
 
 // fitsHMAC tells of a secret whether the token is signed with it, in constant time.

@@ -164,7 +164,7 @@ func FuzzSessionSignature(f *testing.F) {
 	f.Add(unknownToken, whole[len(liveToken)+1:])
 	f.Add(liveToken, "")
 	f.Fuzz(func(t *testing.T, token, signature string) {
-		err := secrets.verifySession(&Credential{Kind: KindSession, Token: token, Signature: signature})
+		err := secrets.verifySession(t.Context(), &Credential{Kind: KindSession, Token: token, Signature: signature})
 		if isRight := token+"."+signature == signedSession(token, testSecret); isRight != (err == nil) {
 			t.Fatalf("%q by %q: %v", token, signature, err)
 		}

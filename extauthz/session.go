@@ -16,7 +16,7 @@ type sessionVerifier struct {
 
 // Verify implements [Verifier].
 func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Identity, error) {
-	if err := v.verifySignature(&credential); err != nil {
+	if err := v.verifySignature(ctx, &credential); err != nil {
 		return Identity{}, err
 	}
 	if v.database == nil {
@@ -42,12 +42,12 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 
 // verifySignature checks a signed token before PostgreSQL is asked. A raw token needs no signature unless that is
 // asked for, a cookie always does.
-func (v *sessionVerifier) verifySignature(credential *Credential) error {
+func (v *sessionVerifier) verifySignature(ctx context.Context, credential *Credential) error {
 	switch {
 	case credential.Signature == "" && v.requireSignature:
 		return deny(ReasonUnsignedToken)
 	case credential.Signature != "" && v.secrets.isConfigured():
-		return v.secrets.verifySession(credential)
+		return v.secrets.verifySession(ctx, credential)
 	case credential.Cookie || v.requireSignature:
 		return deny(ReasonSecretNotConfigured)
 	}

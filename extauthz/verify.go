@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -38,7 +39,10 @@ func withTimeBudget(ctx context.Context, budget time.Duration) (context.Context,
 // chain holds the verifier of each kind of credential.
 type chain [kinds]Verifier
 
-// Verify implements [Verifier].
+// Verify implements [Verifier]. A kind that is none is an error.
 func (c *chain) Verify(ctx context.Context, credential Credential) (Identity, error) {
+	if credential.Kind >= kinds {
+		return Identity{}, fmt.Errorf("a credential of the unknown kind %d", credential.Kind)
+	}
 	return c[credential.Kind].Verify(ctx, credential)
 }

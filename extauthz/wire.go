@@ -92,7 +92,7 @@ func (a *answer) identity() Identity {
 var denialAnswers = func() map[Reason]*answer {
 	answers := make(map[Reason]*answer, len(facts))
 	for i := range facts {
-		encoded, err := proto.Marshal(denyResponse(&Denial{Fact: &facts[i]}))
+		encoded, err := proto.Marshal(denyResponse(&Denial{Fact: facts[i]}))
 		if err != nil {
 			panic(err) // at the start, and a fault of the table
 		}

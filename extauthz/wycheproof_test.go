@@ -99,7 +99,7 @@ func TestWycheproofSignatures(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					keys, err := parseKeys(document)
+					keys, _, err := parseKeys(document)
 					if err != nil || keys["wycheproof"] == nil || keys["wycheproof"].fault != "" {
 						t.Fatalf("the key is not taken: %v %+v", err, keys["wycheproof"])
 					}
@@ -238,11 +238,11 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if isSet.Keys == nil {
 		document = fmt.Appendf(nil, `{"keys":[%s]}`, keys)
 	}
-	parsed, err := parseKeys(document)
+	parsed, _, err := parseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := newRemoteKeySet("", nil, fixedClock, slog.New(slog.DiscardHandler), newMetrics(nil), nil)
+	set := newRemoteKeySet(newFetcher("", nil, nil), fixedClock, slog.New(slog.DiscardHandler), newMetrics(nil), nil)
 	set.current.Store(&keySet{keys: parsed, fetched: testNow})
 	credential, err := ParseBearer(token)
 	if err != nil {
@@ -254,7 +254,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if credential.Kind == KindHS256 {
 		secrets := &sharedSecrets{metrics: newMetrics(nil)}
 		secrets.replace(Secrets{Current: sharedSecret})
-		_, err := secrets.signer(KindHS256, fitsHMAC(&credential.jwt))
+		_, err := secrets.signer(t.Context(), KindHS256, fitsHMAC(&credential.jwt))
 		return err
 	}
 	if id := credential.jwt.keyID; parsed[id] == nil && id != "" {

@@ -3,43 +3,11 @@ package extauthz
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-// limitedIssuer is an issuer with Better Auth's own rate limit: so many requests in so long for an address, then 429 and when to come again.
-type limitedIssuer struct {
-	fakeIssuer
-	limit    int // 0: none, as behind a CDN
-	window   time.Duration
-	began    time.Time // of the window
-	taken    int
-	refused  int
-	answered []time.Time
-}
-
-func (l *limitedIssuer) RoundTrip(request *http.Request) (*http.Response, error) {
-	l.mu.Lock()
-	now := time.Now()
-	if now.Sub(l.began) >= l.window {
-		l.began, l.taken = now, 0
-	}
-	l.taken++
-	if l.limit > 0 && l.taken > l.limit {
-		l.refused++
-		wait := l.window - now.Sub(l.began)
-		l.mu.Unlock()
-		response := httpAnswer(http.StatusTooManyRequests, nil)
-		response.Header.Set("X-Retry-After", fmt.Sprint(int(wait.Seconds())+1))
-		return response, nil
-	}
-	l.answered = append(l.answered, now)
-	l.mu.Unlock()
-	return l.fakeIssuer.RoundTrip(request)
-}
 
 // zoneRow is what a rotation of keys came to for so many replicas.
 type zoneRow struct {
@@ -58,7 +26,7 @@ func rotate(t *testing.T, replicas, limit int) (row zoneRow) {
 	row = zoneRow{replicas: replicas, limit: limit}
 	synctest.Test(t, func(t *testing.T) {
 		s := signers()
-		issuer := &limitedIssuer{limit: limit, window: 10 * time.Second}
+		issuer := &limitedIssuer{limit: limit}
 		issuer.set(s["es256"].jwk(nil))
 		var authorizers []*Authorizer
 		for range replicas {
@@ -68,7 +36,7 @@ func rotate(t *testing.T, replicas, limit int) (row zoneRow) {
 		time.Sleep(2 * time.Minute)
 		quiet := time.Now()
 		time.Sleep(10 * time.Minute)
-		row.usual = busiest(issuer.since(quiet))
+		row.usual = busiest(issuer.since(quiet), time.Second)
 		rotated := time.Now()
 		issuer.mu.Lock()
 		issuer.refused = 0
@@ -101,32 +69,9 @@ func rotate(t *testing.T, replicas, limit int) (row zoneRow) {
 			})
 		}
 		work.Wait()
-		row.most, row.refused = busiest(issuer.since(rotated)), issuer.refused
+		row.most, row.refused = busiest(issuer.since(rotated), time.Second), issuer.refused
 	})
 	return row
-}
-
-// since are the answered fetches from then on.
-func (l *limitedIssuer) since(from time.Time) []time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	at := slices.IndexFunc(l.answered, func(t time.Time) bool { return !t.Before(from) })
-	if at < 0 {
-		return nil
-	}
-	return slices.Clone(l.answered[at:])
-}
-
-// busiest is the largest number of these in one second.
-func busiest(times []time.Time) (most int) {
-	for i := range times {
-		j := i
-		for j < len(times) && times[j].Sub(times[i]) < time.Second {
-			j++
-		}
-		most = max(most, j-i)
-	}
-	return most
 }
 
 // A thousand replicas, each with its own timers, behind Better Auth's rate limit for one address and behind a cache without one: fetches are spread, and a

@@ -43,7 +43,7 @@ func newAuditLog(path string, stdout *lineFile, log *slog.Logger, registry *prom
 		Help: "Audit records that were dropped since they could not be written in time."})
 	registry.MustRegister(dropped)
 	if err := a.try(); err != nil {
-		return nil, fmt.Errorf("EXTAUTHZ_AUDIT_LOG names a file that cannot be written (%w); check its path and rights, or write stdout", err)
+		return nil, fmt.Errorf("EXTAUTHZ_AUDIT_LOG names a file that cannot be written (%w); check its path and rights, or write stdout", pathFault(path, err))
 	}
 	piece := streamPiece
 	if path != "" && isRegular(path) {

@@ -45,18 +45,18 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 		err = errors.New("check takes one TOKEN, or - to read it from standard input")
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", err)
+		complain(stderr, err)
 		return exitFault
 	}
 	text, err := credentialText(rest[0], stdin)
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", err)
+		complain(stderr, err)
 		return exitFault
 	}
 	s.config.Logger = slog.New(slog.DiscardHandler) // the steps tell it all
 	authorizer, err := extauthz.New(s.config)
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", s.configFault(err))
+		complain(stderr, s.configFault(err))
 		return exitFault
 	}
 

@@ -25,21 +25,14 @@ func configCommand(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", err)
+		complain(stderr, err)
 		return exitFault
 	}
 	for _, line := range misspelt(os.Environ()) {
-		fmt.Fprintln(stderr, "extauthz:", line)
+		complain(stderr, line)
 	}
 	for _, o := range s.origins {
-		shown := o.value
-		switch {
-		case shown == "":
-			shown = "unset"
-		case o.flag == "":
-			shown = "(hidden)"
-		}
-		fmt.Fprintf(stdout, "%-31s %-40s %s\n", o.variable, shown, o.from)
+		fmt.Fprintf(stdout, "%-31s %-40s %s\n", o.variable, o.shownValue(), o.from)
 	}
 	return exitOK
 }

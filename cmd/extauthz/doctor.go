@@ -84,7 +84,7 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 		_, err = newCertificates(s.tls, s.config.Logger)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", err)
+		complain(stderr, err)
 		return exitFault
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
@@ -101,7 +101,7 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 		}
 		text, err := credentialText(credential.text, stdin)
 		if err != nil {
-			fmt.Fprintln(stderr, "extauthz:", credential.name, err)
+			complain(stderr, credential.name, err)
 			return exitFault
 		}
 		found = append(found, diagnoseCredential(ctx, authorizer, text, credential.parse)...)
@@ -120,7 +120,7 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", "  ")
 		if err := encoder.Encode(found); err != nil {
-			fmt.Fprintln(stderr, "extauthz:", err)
+			complain(stderr, err)
 			return exitFault
 		}
 	} else {
@@ -160,10 +160,10 @@ func diagnoseSettings(s *settings, environment []string) (found []extauthz.Findi
 	add := func(level extauthz.Level, tried, what, mend string) {
 		found = append(found, extauthz.Finding{Part: partSettings, Tried: tried, Level: level, Found: what, Mend: mend})
 	}
-	if add(extauthz.LevelOK, "issuer", s.config.Issuer, ""); len(s.config.Issuers) > 0 {
+	if add(extauthz.LevelOK, "issuer", discreetURL(s.config.Issuer), ""); len(s.config.Issuers) > 0 {
 		add(extauthz.LevelOK, "issuers", fmt.Sprintf("%q", s.config.Issuers), "")
 	}
-	add(extauthz.LevelOK, "audience", strings.Join(s.config.Audiences, ", "), "")
+	add(extauthz.LevelOK, "audience", discreetValue(strings.Join(s.config.Audiences, ", ")), "")
 	switch length := len(s.config.Secret); {
 	case length == 0:
 		add(extauthz.LevelWarning, "secret", "none: HS256 tokens and session cookies are refused", "Set BETTER_AUTH_SECRET_FILE, unless only JWTs by the JWKS and Bearer session tokens are to pass.")
@@ -238,7 +238,7 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extau
 	response, err := ask(http.MethodGet, nil)
 	switch {
 	case err != nil:
-		add(extauthz.LevelFailure, noCredential, err.Error(), "See that --url is Envoy's address and reachable from here.")
+		add(extauthz.LevelFailure, noCredential, withoutURL(err).Error(), "See that --url is Envoy's address and reachable from here.")
 		return found
 	case response.StatusCode == http.StatusUnauthorized && strings.HasPrefix(response.Header.Get("Www-Authenticate"), "Bearer"):
 		add(extauthz.LevelOK, noCredential, "401, by extauthz", "")
@@ -252,7 +252,7 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extau
 		response, err := ask(http.MethodGet, map[string]string{"Authorization": "Bearer " + given.token})
 		switch {
 		case err != nil:
-			add(extauthz.LevelFailure, withToken, err.Error(), "See that --url is reachable from here.")
+			add(extauthz.LevelFailure, withToken, withoutURL(err).Error(), "See that --url is reachable from here.")
 		case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusServiceUnavailable:
 			add(extauthz.LevelFailure, withToken, response.Status, "If the credential is good above, the running server has other settings than these: compare 'extauthz config' there.")
 		default:
@@ -264,7 +264,7 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extau
 		response, err := ask(http.MethodOptions, map[string]string{"Origin": given.origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"})
 		switch {
 		case err != nil:
-			add(extauthz.LevelFailure, preflight, err.Error(), "See that --url is reachable from here.")
+			add(extauthz.LevelFailure, preflight, withoutURL(err).Error(), "See that --url is reachable from here.")
 		case response.StatusCode == http.StatusUnauthorized:
 			add(extauthz.LevelFailure, preflight, "401", "Preflights carry no credential: put Envoy's CORS filter before ext_authz (envoy/public-routes.yaml).")
 		case response.Header.Get("Access-Control-Allow-Origin") == "":

@@ -53,6 +53,9 @@ func (f *configFile) parse(content []byte) error {
 		if strings.TrimSpace(string(content)) == "" || err.Error() == "EOF" {
 			return errors.New("is empty; write settings into it, as in better-auth-url: https://app.example.com, or leave the file out")
 		}
+		if strings.Contains(err.Error(), "unknown anchor") { // and it shows which: a password may begin with a *
+			return errors.New("is not YAML (a value begins with * and is no alias; put quotes around it)")
+		}
 		return fmt.Errorf("is not YAML (%s)", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	if err := decoder.Decode(new(yaml.Node)); err == nil || err.Error() != "EOF" {

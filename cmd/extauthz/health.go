@@ -58,7 +58,7 @@ func healthCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	}
 	switch {
 	case err != nil:
-		fmt.Fprintln(stderr, "extauthz:", err)
+		complain(stderr, err)
 		return exitFault
 	case !ready:
 		fmt.Fprintln(stdout, answer)

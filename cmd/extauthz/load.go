@@ -48,7 +48,7 @@ func parseFlags(command string, args []string, more func(*flag.FlagSet)) (given 
 			if errors.Is(err, flag.ErrHelp) {
 				return nil, nil, flag.ErrHelp
 			}
-			return nil, nil, fmt.Errorf("%w; 'extauthz %s --help' lists the flags", err, command)
+			return nil, nil, fmt.Errorf("%w; 'extauthz %s --help' lists the flags", flagFault(err), command)
 		}
 		if args = flags.Args(); len(args) == 0 {
 			break

@@ -92,19 +92,19 @@ func (r *reloader) look(ctx context.Context) outcome {
 	case errors.Is(err, errUnsettled):
 		return outcomeUnchanged
 	case err != nil:
-		return r.refuse(ctx, err.Error(), "the changed settings cannot be used; the earlier ones stay in force", "error", err)
+		return r.refuse(ctx, err.Error(), "the changed settings cannot be used; the earlier ones stay in force", "error", discreetError(err))
 	}
 	if waiting, changes := waitingForRestart(inForce, fresh); len(waiting) > 0 {
 		return r.refuse(ctx, changes, "changed settings wait for a restart; nothing of the change is in force until then, the earlier settings stay", "settings", waiting)
 	}
 	if len(inForce.config.Secret) > 0 && len(fresh.config.Secret) == 0 {
 		err := errors.New("there is no secret any more, which would turn off HS256 tokens and session cookies; restart to do without one")
-		return r.refuse(ctx, err.Error(), "the changed settings cannot be used; the earlier ones stay in force", "error", err)
+		return r.refuse(ctx, err.Error(), "the changed settings cannot be used; the earlier ones stay in force", "error", discreetError(err))
 	}
 	if path := "DATABASE_URL_FILE"; fresh.valueOf(path) != inForce.valueOf(path) {
 		if err := extauthz.CheckDatabaseURL(fresh.config.DatabaseURL); err != nil {
 			err = fresh.configFault(err)
-			return r.refuse(ctx, err.Error(), "the changed settings cannot be used; the earlier ones stay in force", "error", err)
+			return r.refuse(ctx, err.Error(), "the changed settings cannot be used; the earlier ones stay in force", "error", discreetError(err))
 		}
 	}
 	wasRefused := r.refused != ""
@@ -133,7 +133,7 @@ func (r *reloader) refuse(ctx context.Context, key, message string, details ...a
 		if r.refusedSecrets != err.Error() {
 			r.refusedSecrets = err.Error()
 			if !strings.Contains(key, err.Error()) {
-				r.log.Warn("the secrets of the settings in force cannot be read anew; the earlier ones stay", "error", err)
+				r.log.Warn("the secrets of the settings in force cannot be read anew; the earlier ones stay", "error", discreetError(err))
 			}
 		}
 	default:

@@ -70,7 +70,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	defer lines.close(logEnd)
 	stderr = lines // from here on nothing waits for its reader
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", err)
+		complain(stderr, err)
 		return exitFault
 	}
 
@@ -98,14 +98,14 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			path = ""
 		}
 		if audit, err = newAuditLog(path, outFile, log, registry); err != nil {
-			fmt.Fprintln(stderr, "extauthz:", err)
+			complain(stderr, err)
 			return exitFault
 		}
 		s.config.Audit = audit.record
 	}
 	traces, err := newTraces(ctx, log)
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", err)
+		complain(stderr, err)
 		return exitFault
 	}
 	if traces != nil {
@@ -116,7 +116,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	authorizer, err := extauthz.New(s.config)
 	if err != nil {
-		fmt.Fprintln(stderr, "extauthz:", s.configFault(err))
+		complain(stderr, s.configFault(err))
 		return exitFault
 	}
 	reloader.replace = authorizer.ReplaceSecrets
@@ -127,7 +127,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if s.tls.certificate != "" {
 		if servers.certificates, err = newCertificates(s.tls, log); err != nil {
-			fmt.Fprintln(stderr, "extauthz:", err)
+			complain(stderr, err)
 			return exitFault
 		}
 	}
@@ -138,19 +138,19 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	for _, address := range s.listen {
 		listeners, err := address.listen()
 		if err != nil {
-			fmt.Fprintln(stderr, "extauthz:", s.nameOf("EXTAUTHZ_LISTEN"), err)
+			complain(stderr, s.nameOf("EXTAUTHZ_LISTEN"), err)
 			return exitFault
 		}
 		servers.checks = append(servers.checks, listeners...)
 	}
 	if servers.admins, err = s.adminListen.listen(); err != nil {
-		fmt.Fprintln(stderr, "extauthz:", s.nameOf("EXTAUTHZ_ADMIN_LISTEN"), err)
+		complain(stderr, s.nameOf("EXTAUTHZ_ADMIN_LISTEN"), err)
 		return exitFault
 	}
 	tuneCollector(os.Getenv, s.config.RememberedBytes)
 	warnOfShortSecret(log, s)
 	if err := servers.serveUntil(ctx, s); err != nil {
-		fmt.Fprintln(stderr, "extauthz:", err)
+		complain(stderr, err)
 		return exitDeny
 	}
 	return exitOK
@@ -262,7 +262,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	}
 	s.notify(daemon.SdNotifyReady)
 	s.log.Info("serving", "version", extauthz.Version, "checks", addresses, "admin", s.admins[0].Addr().String(), "tls", s.certificates != nil, "traces", settings.config.TracerProvider != nil,
-		"issuer", settings.config.Issuer, "audiences", settings.config.Audiences, "hs256", len(settings.config.Secret) > 0, "sessions", settings.config.DatabaseURL != "")
+		"issuer", discreetURL(settings.config.Issuer), "audiences", discreetValue(strings.Join(settings.config.Audiences, ",")), "hs256", len(settings.config.Secret) > 0, "sessions", settings.config.DatabaseURL != "")
 
 	var err error
 	select {

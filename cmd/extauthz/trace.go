@@ -42,7 +42,7 @@ func newTraces(ctx context.Context, log *slog.Logger) (*trace.TracerProvider, er
 		exporter, err = otlptracehttp.New(ctx, otlptracehttp.WithProxy(func(*http.Request) (*url.URL, error) { return nil, nil }))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the OTEL_EXPORTER_OTLP_… variables cannot be used: %w", err)
+		return nil, fmt.Errorf("the OTEL_EXPORTER_OTLP_… variables cannot be used: %w", spanFault(err))
 	}
 	about, err := resource.New(ctx,
 		resource.WithAttributes(attribute.String("service.name", "extauthz"), attribute.String("service.version", extauthz.Version)),
@@ -90,7 +90,7 @@ func endTraces(provider *trace.TracerProvider, log *slog.Logger) {
 		ctx, cancel := context.WithTimeout(context.Background(), traceEnd)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			log.Warn("the last spans were not sent", "error", err)
+			log.Warn("the last spans were not sent", "error", spanFault(err))
 		}
 	})
 }
@@ -108,6 +108,11 @@ func (e *traceErrors) Handle(err error) {
 	defer e.mu.Unlock()
 	if time.Since(e.last) > time.Minute {
 		e.last = time.Now()
-		e.log.Warn("spans cannot be sent", "error", err)
+		e.log.Warn("spans cannot be sent", "error", spanFault(err))
 	}
+}
+
+// spanFault is an error of OpenTelemetry's library, which may show the collector's URL with a key in its query.
+func spanFault(err error) error {
+	return errors.New(anyURL.ReplaceAllStringFunc(discreet(err.Error()), discreetURL))
 }

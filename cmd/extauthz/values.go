@@ -80,14 +80,14 @@ func (s *settings) setSecrets(value string) error {
 func readSmallFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > 64<<10) {
-		return nil, fmt.Errorf("names %q, which is not a file of at most 64 KiB; name the file that holds the secret", path)
+		return nil, fmt.Errorf("names %q, which is not a file of at most 64 KiB; name the file that holds it", path)
 	}
 	var content []byte
 	if err == nil {
 		content, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("names a file that cannot be read (%v); check its path and rights", err)
+		return nil, fmt.Errorf("names a file that cannot be read (%w); check its path and rights", pathFault(path, err))
 	}
 	return content, nil
 }
@@ -119,6 +119,25 @@ func readDatabaseURLFile(s *settings, path string) error {
 	}
 	s.config.ReadDatabaseURL = read
 	return nil
+}
+
+func (s *settings) setJWKSProxy(value string) error {
+	switch {
+	case s.config.JWKSProxy != "":
+		return errors.New("and JWKS_PROXY are both set; keep one of them")
+	case strings.TrimSpace(value) == "":
+		return errors.New("holds nothing but white space; write the proxy's URL, as in http://proxy.example.com:3128, or nothing")
+	}
+	s.config.JWKSProxy = value
+	return nil
+}
+
+func readJWKSProxyFile(s *settings, path string) error {
+	content, err := readSmallFile(path)
+	if err != nil {
+		return err
+	}
+	return s.setJWKSProxy(string(bytes.TrimSpace(content)))
 }
 
 func readFormerSecrets(s *settings, value string) error {

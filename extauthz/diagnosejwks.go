@@ -1,0 +1,193 @@
+package extauthz
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// warnCertificate is how near the end of the issuer's certificate may come.
+const warnCertificate = 7 * 24 * time.Hour
+
+// recorder is a transport that keeps the last answer's header.
+type recorder struct {
+	http.RoundTripper
+	header http.Header
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := r.RoundTripper.RoundTrip(request)
+	if err == nil {
+		r.header = response.Header
+	}
+	return response, err
+}
+
+// diagnose fetches the key set once, as a check would.
+func (s *remoteKeySet) diagnose(ctx context.Context) []Finding {
+	f := &findings{part: "jwks"}
+	get := "GET " + s.fetcher.shown
+	fault, _ := trapped(func() { s.diagnoseSteps(ctx, f, get) })
+	if fault != nil {
+		s.metrics.panics.WithLabelValues(panicInJWKS).Inc()
+		f.fail(get, fmt.Sprintf("a panic: %v", fault),
+			"Correct the program that this server is part of: its HTTP client or its clock panics.")
+	}
+	return f.list
+}
+
+func (s *remoteKeySet) diagnoseSteps(ctx context.Context, f *findings, get string) {
+	// The steps on the way, as they are passed; what is missing at the end is where it failed. Two addresses of a name
+	// may be tried at once.
+	var mu sync.Mutex
+	step := func(tried, found string) {
+		mu.Lock()
+		defer mu.Unlock()
+		f.ok(tried, found)
+	}
+	trace := &httptrace.ClientTrace{
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			if info.Err == nil {
+				var addresses []string
+				for _, address := range info.Addrs {
+					addresses = append(addresses, address.String())
+				}
+				step("DNS", strings.Join(addresses, ", "))
+			}
+		},
+		ConnectDone: func(_, address string, err error) {
+			if err == nil && s.fetcher.proxy {
+				step("TCP", "connected to the proxy, "+address)
+			} else if err == nil {
+				step("TCP", "connected to "+address)
+			}
+		},
+		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
+			if err == nil && len(state.PeerCertificates) > 0 {
+				mu.Lock()
+				defer mu.Unlock()
+				f.certificate(&state, s.now())
+			}
+		},
+	}
+	answer := &recorder{RoundTripper: s.fetcher.client.Transport}
+	client := *s.fetcher.client
+	client.Transport = answer
+	once := *s.fetcher
+	once.client = &client
+	started := time.Now()
+	got := once.get(httptrace.WithClientTrace(ctx, trace))
+	took := time.Since(started).Round(time.Millisecond)
+	mu.Lock() // a connection that lost may still be on its way
+	defer mu.Unlock()
+	switch {
+	case got.err != nil:
+		f.unfetched(get, &got)
+	case took > slowAnswer:
+		f.warn(get, fmt.Sprintf("200 in %s", took),
+			"A token by a key that is new waits for a fetch, for 400 ms at most: bring the issuer nearer.")
+	default:
+		f.ok(get, fmt.Sprintf("200 in %s", took))
+	}
+	if answer.header != nil {
+		f.clock("clock", "the issuer's", answer.header.Get("Date"), s.now())
+	}
+	if got.err == nil {
+		f.keys(&got)
+	}
+}
+
+// unfetched says why a fetch failed, and what to do: first what the environment may have to do with it.
+func (f *findings) unfetched(get string, got *fetched) {
+	mend := map[string]string{
+		resultUnreachable: "See that this machine resolves and reaches the host, and trusts its certificate; " +
+			"or set JWKS_URL to an address that it can reach.",
+		resultStatus: "See that BETTER_AUTH_URL is Better Auth's base URL and its jwt plugin is on; " +
+			"where the path is another (basePath, jwksPath), set JWKS_URL.",
+		resultInvalid: "What answers there is not Better Auth's JWKS; correct BETTER_AUTH_URL, or set JWKS_URL.",
+	}[got.result]
+	if got.retryAfter > 0 {
+		mend = "The issuer limits requests: in Better Auth, set rateLimit.customRules for \"/jwks\", " +
+			"or put a cache before it."
+	}
+	cause := got.err
+	if failed, ok := cause.(*fetchError); ok {
+		cause = failed.cause
+		if failed.hint != "" {
+			mend = strings.ToUpper(failed.hint[:1]) + failed.hint[1:] + ". " + mend
+		}
+	}
+	f.fail(get, cause.Error(), mend)
+}
+
+func (f *findings) certificate(state *tls.ConnectionState, now time.Time) {
+	leaf := state.PeerCertificates[0]
+	until := leaf.NotAfter.UTC().Format(time.DateOnly)
+	found := fmt.Sprintf("%s, certificate until %s", tls.VersionName(state.Version), until)
+	if leaf.NotAfter.Sub(now) < warnCertificate {
+		f.warn("TLS", found, "Renew the issuer's certificate; once it has ended no key can be fetched.")
+		return
+	}
+	f.ok("TLS", found)
+}
+
+// keys lists the keys that came, the ignored ones with their faults.
+func (f *findings) keys(got *fetched) {
+	var usable, faults []string
+	for id, key := range got.keys {
+		shown := legible(id)
+		if key.fault != "" {
+			faults = append(faults, fmt.Sprintf("%s (%s)", shown, key.fault))
+		} else {
+			usable = append(usable, fmt.Sprintf("%s (%s)", shown, key.algorithm))
+		}
+	}
+	for _, entry := range got.aside {
+		if entry.id == "" {
+			faults = append(faults, entry.fault)
+		} else {
+			faults = append(faults, fmt.Sprintf("%s (%s)", legible(entry.id), entry.fault))
+		}
+	}
+	slices.Sort(usable)
+	slices.Sort(faults)
+	switch {
+	case len(usable) > 0:
+		f.ok("usable keys", keyList(usable))
+	case len(got.keys) == 0 && len(got.aside) == 0:
+		f.warn("usable keys", "the key set is empty",
+			"Better Auth makes its first key with its first token: get one at /api/auth/token.")
+	default:
+		f.fail("usable keys", "none",
+			"Have Better Auth make a new key: its jwt plugin's keyPairConfig says of what kind.")
+	}
+	if len(faults) > 0 {
+		f.warn("other keys", keyList(faults), "These verify no token. Remove them where they come from.")
+	}
+}
+
+// legible is a kid for a terminal, which its control characters must not reach.
+func legible(id string) string {
+	for _, c := range []byte(id) {
+		if c <= ' ' || c > '~' {
+			return quoted(id)
+		}
+	}
+	return clip(id)
+}
+
+// keyList bounds what a list that the issuer wrote takes of a terminal.
+func keyList(texts []string) string {
+	const most = 50
+	if len(texts) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(texts[:most], ", "), len(texts)-most)
+	}
+	return strings.Join(texts, ", ")
+}

@@ -1,0 +1,207 @@
+package extauthz
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// gathered is every value of the registry but the key set's age, the database's own and, where they are not asked for, the fetches.
+func gathered(t *testing.T, registry *prometheus.Registry, fetches bool) string {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, family := range families {
+		name := family.GetName()
+		if name == "extauthz_jwks_age_seconds" || strings.HasPrefix(name, "extauthz_database_") || !fetches && strings.HasPrefix(name, "extauthz_jwks_fetch") {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			fmt.Fprintln(&text, name, metric)
+		}
+	}
+	return text.String()
+}
+
+// difference is the lines of after that before does not have.
+func difference(before, after string) string {
+	var lines []string
+	for line := range strings.Lines(after) {
+		if !strings.Contains(before, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+const formerSecret = "a-former-secret-of-more-than-32-characters"
+
+// explainable are credentials of every kind and outcome, as a client sends them.
+func explainable() map[string]struct {
+	text   string
+	cookie bool
+} {
+	ed := signers()["ed"]
+	type sent = struct {
+		text   string
+		cookie bool
+	}
+	byFormer := func(claims string) string { return jwtOf(object(member("alg", "HS256")), claims, hmacOf(formerSecret)) }
+	return map[string]sent{
+		"a JWT":                         {ed.issue(goodClaims(nil)), false},
+		"an expired JWT":                {ed.issue(goodClaims(map[string]any{"exp": in(-3600)})), false},
+		"a forged JWT":                  {signers()["stranger"].issue(goodClaims(nil)), false},
+		"a JWT of another issuer":       {ed.issue(goodClaims(map[string]any{"iss": "x"})), false},
+		"an OAuth token":                {ed.issue(goodClaims(map[string]any{"azp": "x"})), false},
+		"a JWT without kid":             {jwtOf(object(member("alg", "EdDSA")), goodClaims(nil), ed.sign), false},
+		"a JWT with an unknown kid":     {signer{"EdDSA", "made-up", ed.private}.issue(goodClaims(nil)), false},
+		"HS256":                         {hs256(goodClaims(nil)), false},
+		"HS256 by the former secret":    {byFormer(goodClaims(nil)), false},
+		"HS256 by it, expired":          {byFormer(goodClaims(map[string]any{"exp": in(-1)})), false},
+		"HS256 by another secret":       {jwtOf(object(member("alg", "HS256")), goodClaims(nil), hmacOf("x")), false},
+		"a raw session":                 {liveToken, false},
+		"a signed session":              {signedSession(liveToken, testSecret), false},
+		"a session by former secret":    {signedSession(liveToken, formerSecret), false},
+		"an expired session":            {expiredToken, false},
+		"an unknown session":            {unknownToken, false},
+		"a session by another secret":   {signedSession(liveToken, "x"), false},
+		"a cookie":                      {url.QueryEscape(signedSession(liveToken, testSecret)), true},
+		"a cookie by the former secret": {url.QueryEscape(signedSession(liveToken, formerSecret)), true},
+	}
+}
+
+func parseSent(t *testing.T, text string, isCookie bool) Credential {
+	t.Helper()
+	parse := ParseBearer
+	if isCookie {
+		parse = ParseCookie
+	}
+	credential, err := parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return credential
+}
+
+// An explanation is worth nothing if asking for it changes the answer: of none is anything remembered or counted, whatever comes of it, and it says
+// what the check says.
+func TestExplainLeavesNoTrace(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), FormerSecrets: [][]byte{[]byte(formerSecret)},
+		FormerForHS256: true, FormerForSessions: true, DatabaseURL: sessionsDatabase(t), Metrics: registry})
+	// The first query may make more than one connection; then there are some.
+	if d := judgeOne(t, a, liveToken, false); d.denial != nil {
+		t.Fatal(d.denial)
+	}
+	for title, sent := range explainable() {
+		t.Run(title, func(t *testing.T) {
+			credential := parseSent(t, sent.text, sent.cookie)
+			average, stats := a.verifiers[KindJWT].(*jwksVerifier).gate.usual.Load(), a.memory.stats()
+			fetches := title != "a JWT with an unknown kid" // which causes one; the issuer has seen it, and so it counts
+			before := gathered(t, registry, fetches)
+			var explanation Explanation
+			for range 3 {
+				explanation = a.Explain(t.Context(), credential)
+			}
+			if after := gathered(t, registry, fetches); after != before {
+				t.Errorf("counted:\n%s", difference(before, after))
+			}
+			if a.memory.stats() != stats {
+				t.Errorf("remembered: %+v, before %+v", a.memory.stats(), stats)
+			}
+			if now := a.verifiers[KindJWT].(*jwksVerifier).gate.usual.Load(); now != average {
+				t.Errorf("the average of verifications moved from %d to %d", average, now)
+			}
+			d := judgeOne(t, a, sent.text, sent.cookie)
+			if fmt.Sprint(d.denial) != fmt.Sprint(explanation.Denial) {
+				t.Errorf("explained as %v, judged as %v", explanation.Denial, d.denial)
+			}
+		})
+	}
+}
+
+// Beside explanations checks are counted to the letter.
+func TestExplainBesideChecks(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), FormerSecrets: [][]byte{[]byte(formerSecret)}, FormerForHS256: true,
+		Metrics: registry, RememberedTokens: -1})
+	token := jwtOf(object(member("alg", "HS256")), goodClaims(nil), hmacOf(formerSecret))
+	credential := parseSent(t, token, false)
+	const checks = 200
+	var work sync.WaitGroup
+	for range 4 {
+		work.Go(func() {
+			for range checks {
+				if e := a.Explain(t.Context(), credential); e.Denial != nil {
+					t.Error(e.Denial)
+				}
+			}
+		})
+		work.Go(func() {
+			for range checks {
+				if d := judgeOne(t, a, token, false); d.denial != nil {
+					t.Error(d.denial)
+				}
+			}
+		})
+	}
+	work.Wait()
+	text := gathered(t, registry, true)
+	for _, want := range []string{
+		fmt.Sprintf(`extauthz_checks_total label:{name:"method" value:"hs256"} label:{name:"outcome" value:"allow"} label:{name:"reason" value:""} counter:{value:%d`, 4*checks),
+		fmt.Sprintf(`extauthz_former_secret_uses_total label:{name:"use" value:"hs256"} counter:{value:%d`, 4*checks),
+	} {
+		if !strings.Contains(strings.ReplaceAll(text, "  ", " "), want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// A credential that no parser made is refused or an error, and never a panic.
+func TestExplainOddCredentials(t *testing.T) {
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
+	good := parseSent(t, signers()["ed"].issue(goodClaims(nil)), false)
+	as := func(kind Kind) Credential { c := good; c.Kind = kind; return c }
+	for _, row := range []struct {
+		title      string
+		credential Credential
+		status     int
+	}{
+		{"the zero one", Credential{}, http.StatusUnauthorized},
+		{"a JWT that was not parsed", Credential{Kind: KindJWT, Token: good.Token}, http.StatusUnauthorized},
+		{"HS256 that was not parsed", Credential{Kind: KindHS256, Token: hs256(goodClaims(nil))}, http.StatusUnauthorized},
+		{"an empty session", Credential{Kind: KindSession}, http.StatusUnauthorized},
+		{"a JWT as HS256", as(KindHS256), http.StatusUnauthorized},
+		{"a JWT as a session", as(KindSession), http.StatusUnauthorized},
+		{"a kind behind the last", as(kinds), http.StatusServiceUnavailable},
+		{"the last number", as(255), http.StatusServiceUnavailable},
+		{"nothing of an unknown kind", Credential{Kind: 77}, http.StatusServiceUnavailable},
+	} {
+		t.Run(row.title, func(t *testing.T) {
+			e := a.Explain(t.Context(), row.credential)
+			if e.Denial == nil || e.Denial.Status != row.status {
+				t.Fatalf("%v, want status %d", e.Denial, row.status)
+			}
+			told := 0
+			for _, step := range e.Steps {
+				if step.Denial != nil {
+					told++
+				}
+			}
+			if told == 0 {
+				t.Errorf("no step says so: %+v", e.Steps)
+			}
+			if _, err := a.verifiers.Verify(t.Context(), row.credential); err == nil {
+				t.Error("the verifier allows it")
+			}
+		})
+	}
+}

@@ -1,0 +1,217 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	fetchTimeout = 3 * time.Second // of one fetch, from its start to the last byte
+	maxDocument  = 1 << 20         // bytes of a JWKS document, once it is decompressed
+	maxHeader    = 64 << 10        // bytes of its header
+	maxRedirects = 3
+)
+
+// fetcher gets the JWKS document, over a connection of its own each time: a name is resolved anew, so that a host which
+// moved is not asked at its old address as long as that one lives.
+type fetcher struct {
+	url    string
+	shown  string // the URL for messages, without its query, where people put keys
+	client *http.Client
+	isOwn  bool // the client is ours, and no embedder's, so that what is said about its proxy and authorities is true
+	proxy  bool // and it knows a proxy
+}
+
+// newFetcher uses the embedder's client, or without one a client that knows no proxy but the given one, has no cookies,
+// and follows redirects within the same origin only.
+func newFetcher(jwksURL string, client *http.Client, proxy *url.URL) *fetcher {
+	f := &fetcher{url: jwksURL, shown: shownURL(jwksURL), isOwn: client == nil, proxy: proxy != nil}
+	if client == nil {
+		client = newJWKSClient(proxy)
+	}
+	own := *client
+	own.Transport = withFreshConnections(client.Transport)
+	f.client = &own
+	return f
+}
+
+// newJWKSClient takes no proxy from the environment: keys that it could change would be the issuer's.
+func newJWKSClient(proxy *url.URL) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	if proxy != nil {
+		transport.Proxy = http.ProxyURL(proxy)
+	}
+	transport.MaxResponseHeaderBytes = maxHeader
+	return &http.Client{Transport: transport, CheckRedirect: stayWithinOrigin}
+}
+
+func stayWithinOrigin(request *http.Request, via []*http.Request) error {
+	from, err1 := originOf(via[0].URL)
+	to, err2 := originOf(request.URL)
+	if err := errors.Join(err1, err2); err != nil || from != to {
+		return fmt.Errorf("it redirects to another origin, %s://%s", request.URL.Scheme, request.URL.Host)
+	}
+	if len(via) > maxRedirects {
+		return errors.New("it redirects too often")
+	}
+	return nil
+}
+
+// withFreshConnections returns a transport that keeps no connection for a later request.
+func withFreshConnections(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	if transport, ok := base.(*http.Transport); ok {
+		fresh := transport.Clone() // others may use it, with their connections
+		fresh.DisableKeepAlives = true
+		return fresh
+	}
+	return closing{base}
+}
+
+// closing asks a transport that is not net/http's own to close each connection behind its request.
+type closing struct{ http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (c closing) RoundTrip(request *http.Request) (*http.Response, error) {
+	request = request.Clone(request.Context())
+	request.Close = true
+	return c.RoundTripper.RoundTrip(request)
+}
+
+// fetched is what one fetch brought.
+type fetched struct {
+	keys       map[string]*key
+	aside      []*key
+	result     string        // for the metrics
+	err        error         // why there are no keys; a *fetchError
+	retryAfter time.Duration // how long the issuer wants to be left alone; 0 for no such wish
+}
+
+// fetchError is why a fetch failed, and what may help.
+type fetchError struct {
+	cause error
+	hint  string // empty for none
+}
+
+func (e *fetchError) Error() string {
+	if e.hint == "" {
+		return e.cause.Error()
+	}
+	return e.cause.Error() + "; " + e.hint
+}
+
+func (e *fetchError) Unwrap() error { return e.cause }
+
+// get fetches the document once. It reads no more than maxDocument bytes.
+func (f *fetcher) get(ctx context.Context) fetched {
+	got := f.try(ctx)
+	if got.err != nil {
+		if errors.Is(got.err, context.DeadlineExceeded) {
+			got.err = fmt.Errorf("no whole answer within %s: %w", fetchTimeout, got.err)
+		}
+		got.err = &fetchError{got.err, f.hint(&got)}
+	}
+	return got
+}
+
+func (f *fetcher) try(ctx context.Context) fetched {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
+	if err != nil {
+		return fetched{result: resultInvalid, err: err}
+	}
+	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	request.Header.Set("User-Agent", "extauthz/"+Version)
+	response, err := f.client.Do(request)
+	if err != nil {
+		if urlErr, ok := errors.AsType[*url.Error](err); ok {
+			err = urlErr.Err // the log names the URL already
+		}
+		if strings.Contains(err.Error(), "Location header") { // and shows it, which may hold what our own URL holds
+			err = errors.New("it redirects to what is no URL")
+		}
+		return fetched{result: resultUnreachable, err: err}
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		err := fmt.Errorf("status %d", response.StatusCode)
+		return fetched{result: resultStatus, err: err, retryAfter: retryAfter(response.Header)}
+	}
+	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
+	if err != nil {
+		return fetched{result: resultUnreachable, err: fmt.Errorf("reading the answer: %w", err)}
+	}
+	if len(document) > maxDocument {
+		return fetched{result: resultInvalid, err: fmt.Errorf("the answer is longer than %d bytes", maxDocument)}
+	}
+	keys, aside, err := parseKeys(document)
+	if err != nil {
+		return fetched{result: resultInvalid, err: withForm(err, response.Header)}
+	}
+	return fetched{keys: keys, aside: aside, result: resultOK}
+}
+
+// withForm adds what the answer says of its own form to why it cannot be read.
+func withForm(err error, header http.Header) error {
+	for _, name := range []string{"Content-Encoding", "Content-Type"} { // net/http removes an encoding that it undid
+		if value := header.Get(name); value != "" {
+			return fmt.Errorf("%w (%s: %s)", err, strings.ToLower(name), quoted(value))
+		}
+	}
+	return err
+}
+
+// retryAfter is how long a failing issuer wants to be left alone: Retry-After (RFC 9110 §10.2.3), or
+// X-Retry-After, which is what Better Auth's own rate limit sends; the longer of both, up to maxRetryAfter.
+func retryAfter(header http.Header) (longest time.Duration) {
+	for _, name := range []string{"Retry-After", "X-Retry-After"} {
+		value := strings.TrimSpace(header.Get(name))
+		if seconds, err := strconv.ParseFloat(value, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+			if seconds > 0 { // neither a negative one nor NaN
+				longest = max(longest, time.Duration(math.Min(seconds, maxRetryAfter.Seconds())*float64(time.Second)))
+			}
+		} else if date, err := http.ParseTime(value); err == nil {
+			now := time.Now()
+			if there, err := http.ParseTime(header.Get("Date")); err == nil {
+				now = there // by the clock that the date is of
+			}
+			longest = max(longest, min(date.Sub(now), maxRetryAfter))
+		}
+	}
+	return longest
+}
+
+// parseProxy reads the URL of a proxy. Its error completes the sentence "JWKS_PROXY …" and shows nothing of the value,
+// which may hold a password.
+func parseProxy(value string) (*url.URL, error) {
+	const example = "write one like http://proxy.example.com:3128 or socks5://proxy.example.com:1080"
+	const encoded = example + ", with what is special in a user name or password percent-encoded"
+	parsed, err := url.Parse(value)
+	if err != nil {
+		return nil, errors.New("is not a URL; " + encoded)
+	}
+	port, portErr := strconv.ParseUint(parsed.Port(), 10, 16)
+	switch {
+	case parsed.Scheme != "http" && parsed.Scheme != "https" && parsed.Scheme != "socks5" && parsed.Scheme != "socks5h":
+		return nil, errors.New("has no http, https, socks5 or socks5h in front; " + example)
+	case parsed.Hostname() == "":
+		return nil, errors.New("names no host; " + example)
+	case strings.HasSuffix(parsed.Host, ":") || parsed.Port() != "" && (portErr != nil || port == 0):
+		return nil, errors.New("has a port that is none; " + example)
+	case parsed.Path != "" && parsed.Path != "/" || parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
+		return nil, errors.New("has more than a host and a port; " + encoded)
+	}
+	return parsed, nil
+}

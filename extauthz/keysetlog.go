@@ -1,0 +1,173 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	maxKeyLines   = 20              // lines on keys a minute; an issuer that changes with each fetch must not fill the log
+	maxQueuedLine = 64              // lines that wait for a Logger that is slow
+	logEnd        = 1 * time.Second // how long the last of them may take
+)
+
+// keySetLog logs what becomes of the key set. Its methods are for the goroutine that fetches and never wait: lines go
+// through a queue to a goroutine of its own, since a Logger may block. What is left out is counted, and told with the
+// next line.
+type keySetLog struct {
+	log     *slog.Logger
+	url     string
+	metrics *metrics
+	queue   chan logLine
+
+	wasFailed bool      // whether the last fetch failed
+	cause     string    // of the failure that was logged last
+	causeAt   time.Time // and when
+	minute    time.Time // when the count of lines began
+	lines     int       // on keys since then
+	leftOut   int
+}
+
+// logLine is one record, made before it is queued.
+type logLine struct {
+	level      slog.Level
+	message    string
+	attributes []any
+}
+
+func newKeySetLog(log *slog.Logger, url string, metrics *metrics) *keySetLog {
+	return &keySetLog{log: log, url: url, metrics: metrics, queue: make(chan logLine, maxQueuedLine)}
+}
+
+// start writes what is queued until stop is called, which waits for the rest, and no longer than logEnd.
+func (l *keySetLog) start() (stop func()) {
+	quit, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case line := <-l.queue:
+				l.write(line)
+			case <-quit:
+				for {
+					select {
+					case line := <-l.queue:
+						l.write(line)
+					default:
+						return
+					}
+				}
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		close(quit)
+		timer := time.NewTimer(logEnd)
+		defer timer.Stop()
+		select {
+		case <-ended:
+		case <-timer.C: // the Logger blocks; its goroutine ends when that does
+		}
+	})
+}
+
+// write survives a Logger that panics.
+func (l *keySetLog) write(line logLine) {
+	fault, _ := trapped(func() { l.log.Log(context.Background(), line.level, line.message, line.attributes...) })
+	if fault != nil {
+		l.metrics.panics.WithLabelValues(panicInLog).Inc()
+	}
+}
+
+// add queues a line, or counts it as left out.
+func (l *keySetLog) add(level slog.Level, message string, attributes ...any) {
+	if l.leftOut > 0 {
+		attributes = append(attributes, "lines_left_out", l.leftOut)
+	}
+	select {
+	case l.queue <- logLine{level, message, attributes}:
+		l.leftOut = 0
+	default:
+		l.leftOut++
+	}
+}
+
+// addBounded is add for lines that the issuer's answers bring about.
+func (l *keySetLog) addBounded(level slog.Level, message string, attributes ...any) {
+	now := time.Now()
+	if now.Sub(l.minute) >= time.Minute {
+		l.minute, l.lines = now, 0
+	}
+	if l.lines++; l.lines > maxKeyLines {
+		l.leftOut++
+		return
+	}
+	l.add(level, message, attributes...)
+}
+
+// failed logs that a fetch failed: the first one, and where the cause is another one, once a minute.
+func (l *keySetLog) failed(got *fetched) {
+	first := !l.wasFailed
+	l.wasFailed = true
+	cause, now := got.err.Error(), time.Now()
+	if !first && (cause == l.cause || now.Sub(l.causeAt) < time.Minute) {
+		return
+	}
+	l.cause, l.causeAt = cause, now
+	l.add(slog.LevelWarn, "JWKS fetch failed; trying again", "url", l.url, "error", cause)
+}
+
+// panicked logs a panic.
+func (l *keySetLog) panicked(fault any, stack []byte) {
+	l.wasFailed = true
+	l.addBounded(slog.LevelError, "panic", "where", panicInJWKS, "panic", fmt.Sprint(fault), "stack", string(stack))
+}
+
+// replaced logs once what a new key set brings.
+func (l *keySetLog) replaced(earlier, set *keySet) {
+	var known keySet
+	if earlier != nil {
+		known = *earlier
+	}
+	changed := earlier == nil || len(known.keys) != len(set.keys) || l.wasFailed
+	l.wasFailed = false
+	for _, id := range slices.Sorted(maps.Keys(set.keys)) {
+		key, before := set.keys[id], known.keys[id]
+		changed = changed || key != before
+		switch {
+		case key == before:
+		case before != nil && before.fault == "":
+			l.addBounded(slog.LevelWarn, "JWKS key replaced under its kid; tokens by the earlier key are refused",
+				"kid", clip(id), "from", before.describe(), "to", key.describe())
+		case key.fault != "":
+			l.addBounded(slog.LevelWarn, "JWKS key ignored", "kid", clip(id), "fault", key.fault)
+		}
+	}
+	aside := earlier.asideByName()
+	for _, entry := range set.aside {
+		if aside[entry.name()] == nil {
+			l.addBounded(slog.LevelWarn, "JWKS entry ignored", "kid", clip(entry.id), "fault", entry.fault)
+		}
+	}
+	switch {
+	case len(set.keys) == 0 && len(known.keys) > 0:
+		l.addBounded(slog.LevelWarn, "JWKS lists no key any more; all its tokens are refused",
+			"url", l.url, "earlier", len(known.keys))
+	case changed:
+		l.addBounded(slog.LevelInfo, "JWKS fetched", "url", l.url, "keys", len(set.keys))
+	}
+}
+
+// describe says of a key what an operator tells it by.
+func (k *key) describe() string {
+	if k.fault != "" {
+		return strings.TrimSpace(k.algorithm + " (ignored: " + k.fault + ")")
+	}
+	return k.algorithm
+}

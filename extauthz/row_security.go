@@ -1,0 +1,153 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Row level security hides rows without an error: a live session would look like one that was signed out. So no answer is
+// taken from a table of which rows may be hidden from the role.
+
+// rowSecurityQuery lists the tables that the two of the session query are read from, through views too, with what row
+// level security does there for the role that counts: the reader's own, or a view's owner's. See PostgreSQL's
+// check_enable_rls and CREATE POLICY.
+const rowSecurityQuery = `
+with recursive reached (root, oid, checker) as (
+  select r.name, r.name::regclass::oid, u.oid from unnest($1::text[]) r (name), pg_roles u where u.rolname = current_user
+  union
+  select reached.root, d.refobjid,
+    case when coalesce(v.reloptions && array['security_invoker=true', 'security_invoker=on', 'security_invoker=yes', 'security_invoker=1'], false)
+      then reached.checker else v.relowner end
+  from reached
+  join pg_class v on v.oid = reached.oid and v.relkind = 'v'
+  join pg_rewrite w on w.ev_class = v.oid
+  join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> v.oid
+)
+select reached.root, c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), k.rolname::text,
+  c.relrowsecurity, c.relforcerowsecurity,
+  c.relrowsecurity and not k.rolsuper and not k.rolbypassrls and (c.relforcerowsecurity or not pg_has_role(k.oid, c.relowner, 'usage')),
+  coalesce(p.readable, false), coalesce(p.whole and not p.narrowed, false), coalesce(p.version, '')
+from reached
+join pg_class c on c.oid = reached.oid
+join pg_namespace n on n.oid = c.relnamespace
+join pg_roles k on k.oid = reached.checker
+left join lateral (
+  select bool_or(p.polpermissive and p.polqual is not null) as readable,
+    bool_or(p.polpermissive and coalesce(pg_get_expr(p.polqual, p.polrelid), '') = 'true') as whole,
+    bool_or(not p.polpermissive and coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') <> 'true') as narrowed,
+    string_agg(p.oid::text || ' ' || p.xmin::text, ',' order by p.oid) as version
+  from pg_policy p
+  where p.polrelid = c.oid and p.polcmd in ('*', 'r')
+    and (0 = any (p.polroles) or exists (select from unnest(p.polroles) r (oid) where pg_has_role(k.oid, r.oid, 'usage')))
+) p on true
+order by 1, 2`
+
+// rowSecurity is what row level security does in one table that is read.
+type rowSecurity struct {
+	root, table, role string // the table of the session query; the one that it reads, quoted; whose policies count
+	oid               int64
+	on, forced        bool
+	active            bool   // for the role
+	readable          bool   // a policy shows rows to the role
+	whole             bool   // and all of them
+	version           string // of the role's policies
+}
+
+// readRowSecurity looks at both tables.
+func (s *schema) readRowSecurity(ctx context.Context, db rowsQueryer) error {
+	rows, err := db.Query(ctx, rowSecurityQuery, []string{s.session.String(), s.user.String()})
+	if err != nil {
+		return err
+	}
+	s.security, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r rowSecurity, err error) {
+		return r, row.Scan(&r.root, &r.oid, &r.table, &r.role, &r.on, &r.forced, &r.active, &r.readable, &r.whole, &r.version)
+	})
+	return err
+}
+
+// lookForHidden looks at both tables, and takes in what it finds: its error says that no session can be found.
+func (d *database) lookForHidden(ctx context.Context, found *schema, db rowsQueryer) error {
+	if err := found.readRowSecurity(ctx, db); err != nil {
+		return err
+	}
+	if err := found.hidden(); err != nil {
+		return err
+	}
+	if err := found.mayHide(); err != nil {
+		d.hiding.Store(&err)
+	} else {
+		d.hiding.Store(nil)
+	}
+	return nil
+}
+
+// hidden is the fault of a table whose rows are all hidden from the role; nil when there is none.
+func (s *schema) hidden() error {
+	for _, r := range s.security {
+		if r.active && !r.readable {
+			return fmt.Errorf("rows of %s are hidden from %s: row level security is on and no policy is for this role; %s", r.table, r.role, r.fix())
+		}
+	}
+	return nil
+}
+
+// mayHide is the fault of a session that is not found while a policy may hide it; nil when no policy does.
+func (s *schema) mayHide() error {
+	for _, r := range s.security {
+		if r.active && r.readable && !r.whole {
+			return fmt.Errorf("not found, but rows of %s may be hidden from %s by a policy of row level security that does not show all; %s", r.table, r.role, r.fix())
+		}
+	}
+	return nil
+}
+
+// fix is what shows the role all rows.
+func (r *rowSecurity) fix() string {
+	return fmt.Sprintf("create policy extauthz_reads on %s for select to %s using (true)", r.table, quoteName(r.role))
+}
+
+// unchanged is an SQL condition that row level security is as it was found, exact at each query: the planner looks at it
+// anew, and so does this. pg_policy's xmin changes with each change of a policy.
+func (s *schema) unchanged() string {
+	var conditions []string
+	for _, r := range s.security {
+		quoted := "'" + strings.ReplaceAll(r.root, "'", "''") + "'::pg_catalog.regclass"
+		switch {
+		case r.active:
+			conditions = append(conditions, fmt.Sprintf("(select pg_catalog.string_agg(p.oid::text || ' ' || p.xmin::text, ',' order by p.oid)"+
+				" from pg_catalog.pg_policy p where p.polrelid = %d and (p.oid::text || ' ' || p.xmin::text) = any ('{%s}'::text[])) = '%s'",
+				r.oid, quotedElements(r.version), r.version), r.asFound())
+		case s.isRoot(&r):
+			conditions = append(conditions, "not pg_catalog.row_security_active("+quoted+")")
+		default:
+			conditions = append(conditions, r.asFound())
+		}
+	}
+	return strings.Join(conditions, " and ")
+}
+
+// isRoot tells whether the table is itself in the session query, and not behind a view.
+func (s *schema) isRoot(r *rowSecurity) bool {
+	for _, other := range s.security {
+		if other.root == r.root && other.oid != r.oid {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *rowSecurity) asFound() string {
+	return fmt.Sprintf("exists (select from pg_catalog.pg_class c where c.oid = %d and c.relrowsecurity = %t and c.relforcerowsecurity = %t)", r.oid, r.on, r.forced)
+}
+
+func quotedElements(version string) string {
+	return `"` + strings.ReplaceAll(version, ",", `","`) + `"`
+}
+
+// rowsQueryer is a connection, or what acts as one.
+type rowsQueryer interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
