@@ -70,7 +70,7 @@ func findCredential(r *request, cookieName string) (presented, error) {
 	if value := sessionCookie(r.cookies, cookieName); value != "" {
 		return presented{text: value, cookie: true}, nil
 	}
-	return presented{}, deny(ReasonMissingCredential)
+	return presented{}, nothingPresented(r)
 }
 
 // read parses the credential.
@@ -141,6 +141,10 @@ func ParseBearer(token string) (Credential, error) {
 		return Credential{}, deny(ReasonOversizedCredential)
 	case isCompactJWS(token):
 		return parseJWTCredential(token)
+	case isCompactJWE(token):
+		return Credential{}, deny(ReasonEncryptedToken)
+	case strings.HasPrefix(token, compactCache):
+		return Credential{}, denyDiffering(ReasonUnsupportedType, "a cookie cache", "a JWT or a session token")
 	}
 	return parseSession(token)
 }

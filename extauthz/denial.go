@@ -16,11 +16,15 @@ const (
 	ReasonOversizedMessage      Reason = "oversized_message"
 	ReasonUndecodableMessage    Reason = "undecodable_message"
 	ReasonMissingCredential     Reason = "missing_credential"
+	ReasonAPIKeysNotConfigured  Reason = "api_keys_not_configured"
+	ReasonCookieCacheAlone      Reason = "cookie_cache_alone"
+	ReasonUnsupportedScheme     Reason = "unsupported_scheme"
 	ReasonRepeatedAuthorization Reason = "repeated_authorization"
 	ReasonMalformedCredential   Reason = "malformed_credential"
 	ReasonOversizedCredential   Reason = "oversized_credential"
 	ReasonUnsignedCookie        Reason = "unsigned_cookie"
 
+	ReasonEncryptedToken        Reason = "encrypted_token"
 	ReasonMalformedToken        Reason = "malformed_token"
 	ReasonUnsupportedAlgorithm  Reason = "unsupported_algorithm"
 	ReasonUnsupportedType       Reason = "unsupported_type"
@@ -42,6 +46,7 @@ const (
 	ReasonMissingSubject        Reason = "missing_subject"
 	ReasonSessionsNotConfigured Reason = "sessions_not_configured"
 	ReasonUnknownSession        Reason = "unknown_session"
+	ReasonStatelessSession      Reason = "stateless_session"
 	ReasonCrossSite             Reason = "cross_site"
 	ReasonJWKSUnavailable       Reason = "jwks_unavailable"
 	ReasonDatabaseUnavailable   Reason = "database_unavailable"
@@ -91,6 +96,15 @@ var facts = []Fact{
 	{ReasonMissingCredential, http.StatusUnauthorized, detailMissing, StepCredential,
 		"No Authorization header with the scheme Bearer, and no session cookie.",
 		"Send `Authorization: Bearer …` or the session cookie. With Envoy's `allowed_headers`, list `authorization` and `cookie`."},
+	{ReasonAPIKeysNotConfigured, http.StatusUnauthorized, detailMissing, StepCredential,
+		"An API key in `x-api-key`, and no Bearer token and no session cookie. API keys are not checked by this server.",
+		"Send a JWT or a session token. A route for API keys must not be checked here: let its backend verify them by Better Auth's `/api/auth/api-key/verify`."},
+	{ReasonCookieCacheAlone, http.StatusUnauthorized, detailMissing, StepCredential,
+		"Better Auth's cookie cache (`session_data`) without the session cookie (`session_token`). The cache is no credential: it outlives a sign-out.",
+		"Send the session cookie too; browsers send both. With `cookiePrefix` its name is another: set `EXTAUTHZ_SESSION_COOKIE`. A Better Auth without a database is not supported by its cookies: send its JWTs."},
+	{ReasonUnsupportedScheme, http.StatusUnauthorized, detailMissing, StepCredential,
+		"An Authorization header with another scheme than Bearer, such as Basic or DPoP, or with a token and no scheme, and no session cookie.",
+		"Write `Bearer` and a space before the token. Other schemes are not supported."},
 	{ReasonRepeatedAuthorization, http.StatusUnauthorized, detailInvalid, StepCredential,
 		"More than one Authorization header, or one that holds a comma.",
 		"Send exactly one Authorization header with one credential."},
@@ -103,6 +117,9 @@ var facts = []Fact{
 	{ReasonUnsignedCookie, http.StatusUnauthorized, detailInvalid, StepShape,
 		"The session cookie holds no signature; Better Auth always signs it.",
 		"Send the cookie unchanged. A raw session token belongs into `Authorization: Bearer …`."},
+	{ReasonEncryptedToken, http.StatusUnauthorized, detailInvalid, StepShape,
+		"An encrypted JWT (JWE, five parts), such as Better Auth's cookie cache with the strategy `jwe`.",
+		"Send a signed JWT of Better Auth's jwt plugin or the session token, and not the value of the cookie `session_data`."},
 	{ReasonMalformedToken, http.StatusUnauthorized, detailInvalid, StepShape,
 		"A JWT whose base64url or header is not strictly well-formed: padding, stray bits, a repeated name, a `crit` header.",
 		"Issue the token with a JOSE library and pass it on unchanged."},
@@ -159,10 +176,13 @@ var facts = []Fact{
 		"Set `API_AUDIENCE` to the token's `aud`, or `jwt.audience` in Better Auth to `API_AUDIENCE`."},
 	{ReasonSessionsNotConfigured, http.StatusUnauthorized, detailInvalid, StepRow,
 		"A session token, and no `DATABASE_URL` to look it up in.",
-		"Set `DATABASE_URL` to Better Auth's database."},
+		"Set `DATABASE_URL` to Better Auth's database. A Better Auth without one (stateless, or `secondaryStorage` alone) has no session that can be looked up: send its JWTs."},
 	{ReasonUnknownSession, http.StatusUnauthorized, detailInvalid, StepRow,
 		"No row of the session table has this token, or its user has no row.",
-		"Sign in again. If the session should exist, check that `DATABASE_URL` is Better Auth's database."},
+		"Sign in again. If the session should exist, check that `DATABASE_URL` is Better Auth's database. Opaque OAuth tokens and API keys look like session tokens, and are not supported."},
+	{ReasonStatelessSession, http.StatusUnauthorized, detailInvalid, StepRow,
+		"No session row is known for the cookie, and an encrypted cookie cache came with it: the session was ended, or Better Auth runs without a database and keeps it in that cache alone, which is not supported.",
+		"If Better Auth has a database: set `DATABASE_URL` to it, and sign in again. If it has none (stateless): give it one, or send its JWTs as `Authorization: Bearer …`."},
 	{ReasonMissingSubject, http.StatusUnauthorized, detailNoSubject, StepSubject,
 		"A valid token whose `sub` is missing, empty, not a string, or holds control characters.",
 		"Issue tokens with the user's id as `sub`."},
@@ -242,6 +262,9 @@ func deny(reason Reason) *Denial { return &Denial{Fact: *factOf[reason]} }
 func denyDiffering(reason Reason, got, want string) *Denial {
 	return &Denial{Fact: *factOf[reason], Got: got, Want: want}
 }
+
+// isMissing tells that the request brought nothing that is judged here.
+func (d *Denial) isMissing() bool { return d.Detail == detailMissing }
 
 // unavailable is the denial of what could not be checked: always 503, never 401 and never allow.
 func unavailable(reason Reason, cause error) *Denial {

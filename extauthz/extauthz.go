@@ -508,7 +508,7 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 		if d.denial == nil && len(r.route) > 0 {
 			err = wanted.check(d.method, found.text)
 		}
-	case wanted.optional && denialOf(err).Reason == ReasonMissingCredential:
+	case wanted.optional && denialOf(err).isMissing():
 		return d // passes, and brings nobody's identity
 	}
 	if err != nil {
@@ -531,8 +531,12 @@ func (a *Authorizer) judgeCredential(ctx context.Context, r *request, found pres
 	defer cancel()
 	d.method = methodOf[credential.Kind]
 	d.identity, err = a.verifiers.Verify(ctx, credential)
-	if err == nil && credential.Cookie {
-		err = checkSite(r, a.trusted)
+	if credential.Cookie {
+		if err == nil {
+			err = checkSite(r, a.trusted)
+		} else if isSessionUnknown(err) && hasEncryptedCache(r.cookies) {
+			err = deny(ReasonStatelessSession)
+		}
 	}
 	if err != nil {
 		d.denial = denialOf(err)

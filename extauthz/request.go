@@ -21,6 +21,7 @@ type request struct {
 	cookies       []string // every Cookie field, in order
 	secFetchSite  []string
 	origin        []string
+	apiKey        bool // an API key of Better Auth's came, of whatever value
 	requestID     string
 	hostHeader    string
 	websocket     bool // the request asks to become a WebSocket
@@ -88,6 +89,10 @@ func (r *request) readHeader(name, value string) {
 	case len("host"):
 		if strings.EqualFold(name, "host") {
 			r.hostHeader = value
+		}
+	case len("x-api-key"):
+		if strings.EqualFold(name, "x-api-key") {
+			r.apiKey = r.apiKey || value != ""
 		}
 	case len("cookie"): // and of origin
 		if strings.EqualFold(name, "cookie") {

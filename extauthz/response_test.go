@@ -37,7 +37,7 @@ func expectDenial(t *testing.T, response *authv3.CheckResponse, reason Reason) {
 	got := headerMap(t, denied.GetHeaders())
 	want := map[string]string{"content-type": "application/json", "cache-control": "no-store"}
 	switch {
-	case reason == ReasonMissingCredential:
+	case fact.Detail == detailMissing:
 		want["www-authenticate"] = `Bearer realm="api"`
 	case fact.Status == 401:
 		want["www-authenticate"] = `Bearer realm="api", error="invalid_token", error_description="` + fact.Detail + `"`

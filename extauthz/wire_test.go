@@ -111,7 +111,7 @@ func FuzzScanRequest(f *testing.F) {
 		return message
 	}
 	for _, request := range wire {
-		f.Add(encode(request("POST", []header{{"authorization", "Bearer a"}, {"cookie", "a=b"}, {"origin", "null"}, {"x-user-id", "x"}, {"sec-fetch-site", "none"}})))
+		f.Add(encode(request("POST", []header{{"authorization", "Bearer a"}, {"cookie", "a=b"}, {"origin", "null"}, {"x-user-id", "x"}, {"x-api-key", "k"}, {"sec-fetch-site", "none"}})))
 	}
 	both := checkRequest(&authv3.AttributeContext_HttpRequest{
 		Headers:   map[string]string{"authorization": "Bearer a", "Authorization": "Bearer b", "host": "c"},

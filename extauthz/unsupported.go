@@ -1,0 +1,110 @@
+package extauthz
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Credentials that other parts of Better Auth take and this server does not. Each is refused as before, with a reason
+// that says what came, so that nobody looks for a fault in what is well.
+
+// nothingPresented says what the request brought in place of a credential.
+func nothingPresented(r *request) *Denial {
+	switch {
+	case r.apiKey:
+		return deny(ReasonAPIKeysNotConfigured)
+	case hasCookieCache(r.cookies):
+		return deny(ReasonCookieCacheAlone)
+	case len(r.authorization) == 1:
+		if scheme := otherScheme(r.authorization[0]); scheme != "" {
+			return denyDiffering(ReasonUnsupportedScheme, scheme, "Bearer")
+		}
+	}
+	return deny(ReasonMissingCredential)
+}
+
+// knownSchemes are those of the HTTP Authentication Scheme Registry, and some that are not there. What is none of these may
+// be a token, and is not shown.
+var knownSchemes = []string{"Basic", "Concealed", "Digest", "DPoP", "GNAP", "HOBA", "Mutual", "Negotiate", "NTLM", "OAuth", "PrivateToken",
+	"SCRAM-SHA-1", "SCRAM-SHA-256", "vapid", "AWS4-HMAC-SHA256", "ApiKey", "Api-Key", "Hawk", "JWT", "MAC", "Session", "SharedKey", "Token"}
+
+// otherScheme names the scheme of a header that is not Bearer's; it is empty when there is nothing in it, or Bearer.
+func otherScheme(authorization string) string {
+	authorization = strings.Trim(authorization, " \t")
+	if _, isBearer := bearerToken(authorization); isBearer || authorization == "" {
+		return ""
+	}
+	scheme, _, _ := strings.Cut(authorization, " ")
+	if i := slices.IndexFunc(knownSchemes, func(known string) bool { return strings.EqualFold(known, scheme) }); i >= 0 {
+		return knownSchemes[i]
+	}
+	return "no known scheme"
+}
+
+// cookieCache is how the names of Better Auth's cookie cache end, behind any cookiePrefix.
+const cookieCache = ".session_data"
+
+// cookieCaches calls visit for the value of each cookie of the cache, which may come in chunks (.0, .1, …), until it returns false.
+func cookieCaches(fields []string, visit func(value string) bool) {
+	for _, field := range fields {
+		for pair := range strings.SplitSeq(field, ";") {
+			name, value, found := strings.Cut(strings.Trim(pair, " \t"), "=")
+			name = strings.TrimSuffix(strings.TrimRight(name, "0123456789"), ".")
+			if found && value != "" && strings.HasSuffix(name, cookieCache) && !visit(value) {
+				return
+			}
+		}
+	}
+}
+
+func hasCookieCache(fields []string) (has bool) {
+	cookieCaches(fields, func(string) bool { has = true; return false })
+	return has
+}
+
+// hasEncryptedCache tells a cookie cache as a Better Auth without a database has it by default: a JWE with a key that is
+// derived from the secret.
+func hasEncryptedCache(fields []string) (has bool) {
+	cookieCaches(fields, func(value string) bool {
+		has = strings.HasPrefix(value, encryptedCache)
+		return !has
+	})
+	return has
+}
+
+const (
+	// encryptedCache is how such a JWE begins: {"alg":"dir" in base64url.
+	encryptedCache = "eyJhbGciOiJkaXIi"
+	// compactCache is how a cookie cache of the strategy compact begins: {"session":{ in base64url.
+	compactCache = "eyJzZXNzaW9uIjp7"
+)
+
+// isSessionUnknown tells that a session's row was not there, or is nowhere to be looked up.
+func isSessionUnknown(err error) bool {
+	switch denialOf(err).Reason {
+	case ReasonUnknownSession, ReasonSessionsNotConfigured:
+		return true
+	}
+	return false
+}
+
+// isCompactJWE tells an encrypted JWT by its form: five parts in base64url, the first of them an object with enc
+// (RFC 7516 §3.1, §4.1.2).
+func isCompactJWE(token string) bool {
+	header, rest, _ := strings.Cut(token, ".")
+	if strings.Count(rest, ".") != 3 {
+		return false
+	}
+	decoded, err := base64URL.DecodeString(header)
+	if err != nil {
+		return false
+	}
+	hasEncryption := false
+	err = readObject(decoded, func(name string, value *jsontext.Decoder) error {
+		hasEncryption = hasEncryption || name == "enc"
+		return value.SkipValue()
+	})
+	return err == nil && hasEncryption
+}
