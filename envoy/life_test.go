@@ -29,7 +29,7 @@ func (m *mesh) underLoad(t *testing.T, clients int, header func() map[string]str
 	for range clients {
 		load.Go(func() {
 			for ctx.Err() == nil {
-				switch a := m.get(t, "/api/me", header()); {
+				switch a := m.getOnce(t, "/api/me", header()); {
 				case a.status == http.StatusOK:
 					requests.Add(1)
 				case a.status == http.StatusServiceUnavailable && a.body == `{"detail":"Authentication service unavailable"}`:

@@ -252,7 +252,7 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 	}
 	t.Cleanup(func() { m.envoy.Stop() })
 	eventually(t, "an answer of extauthz through Envoy", func() bool {
-		return m.get(t, "/api/me", nil).status == http.StatusUnauthorized
+		return m.getOnce(t, "/api/me", nil).status == http.StatusUnauthorized
 	})
 	return m
 }
@@ -309,13 +309,51 @@ type answer struct {
 	body   string
 }
 
-// get sends a GET with these headers; a value of several lines is sent as so many headers.
+// get sends a GET with these headers; a value of several lines is sent as so many headers. It asks again after a 503, as send does.
 func (m *mesh) get(t *testing.T, path string, header map[string]string) answer {
 	t.Helper()
 	return m.send(t, http.MethodGet, path, header, "")
 }
 
+// send asks until there is a verdict: a 503, which a busy machine may bring about, is nobody's. Its cause is printed. Tests that are about
+// availability ask once, by sendOnce.
 func (m *mesh) send(t *testing.T, method, path string, header map[string]string, body string) answer {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		a := m.sendOnce(t, method, path, header, body)
+		if a.status != http.StatusServiceUnavailable {
+			return a
+		}
+		t.Logf("%s %s: 503 %q, asked again; %s", method, path, a.body, m.lastOutage())
+		if time.Now().After(deadline) {
+			t.Error("no verdict for 30 s")
+			return a
+		}
+	}
+}
+
+// lastOutage is extauthz's own word on the last check that it could not make.
+func (m *mesh) lastOutage() string {
+	log, err := os.ReadFile(m.extauthz.Log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(string(log), "\n")
+	for _, line := range slices.Backward(lines) {
+		if strings.Contains(line, `"msg":"not checked"`) {
+			return line
+		}
+	}
+	return "extauthz logged no outage, so Envoy did not reach it in time"
+}
+
+// getOnce is get without asking again.
+func (m *mesh) getOnce(t *testing.T, path string, header map[string]string) answer {
+	t.Helper()
+	return m.sendOnce(t, http.MethodGet, path, header, "")
+}
+
+func (m *mesh) sendOnce(t *testing.T, method, path string, header map[string]string, body string) answer {
 	t.Helper()
 	m.mu.Lock()
 	for _, name := range []string{"Authorization", "Cookie"} {

@@ -405,6 +405,10 @@ func TestIdentitiesNeverMix(t *testing.T) {
 		}
 		return answered.(*answer).encoded, nil
 	}
+	decode := func(encoded []byte) (*authv3.CheckResponse, error) {
+		response := &authv3.CheckResponse{}
+		return response, proto.Unmarshal(encoded, response)
+	}
 	type client struct {
 		user          string
 		message, want []byte
@@ -427,46 +431,62 @@ func TestIdentitiesNeverMix(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := check(message)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var response authv3.CheckResponse
-		if err := proto.Unmarshal(want, &response); err != nil {
-			t.Fatal(err)
-		}
+		var want []byte
+		response := decided(t, func() (*authv3.CheckResponse, error) {
+			var err error
+			if want, err = check(message); err != nil {
+				return nil, err
+			}
+			return decode(want)
+		})
 		for _, name := range []string{metadataUserID, metadataUserEmail, metadataUserName} {
 			if got := response.GetDynamicMetadata().GetFields()[name].GetStringValue(); got != user {
-				t.Fatalf("%s: %s is %q in %v", user, name, got, &response)
+				t.Fatalf("%s: %s is %q in %v", user, name, got, response)
 			}
 		}
 		known = append(known, client{user, message, bytes.Clone(want)})
 	}
-	overloaded := []byte(denialAnswers[ReasonOverloaded].encoded)
-	var answered, shed atomic.Int64
+	var answered, shed, undecided atomic.Int64
 	var work sync.WaitGroup
 	for _, c := range known {
 		work.Go(func() {
+			last := time.Now() // of this client's verdicts
 			for answered.Load() < identityChecks {
-				switch got, err := check(c.message); {
+				got, err := check(c.message)
+				if err == nil && bytes.Equal(got, c.want) {
+					answered.Add(1)
+					last = time.Now()
+					continue
+				}
+				var response *authv3.CheckResponse
+				if err == nil {
+					response, err = decode(got)
+				}
+				switch reason := reasonIn(response); {
 				case err != nil:
 					t.Error(err)
 					return
-				case bytes.Equal(got, c.want):
-					answered.Add(1)
-				case bytes.Equal(got, overloaded): // 64 that never rest leave no turn for a signature that was forgotten
-					shed.Add(1)
-					time.Sleep(time.Millisecond)
-				default:
+				case !isOutage(reason):
 					t.Errorf("%s got %q, want %q", c.user, got, c.want)
 					return
+				case reason == ReasonOverloaded: // 64 that never rest leave no turn for a signature that was forgotten
+					shed.Add(1)
+				default: // nobody's identity: it is asked again
+					if undecided.Add(1) <= 10 {
+						t.Logf("%s: 503 %s, asked again; %s", c.user, reason, outages.last())
+					}
 				}
+				if time.Since(last) > time.Minute {
+					t.Errorf("%s has had no verdict for a minute; %s", c.user, outages.last())
+					return
+				}
+				time.Sleep(time.Millisecond)
 			}
 		})
 	}
 	work.Wait()
 	evicted := a.memory.stats().evicted
-	t.Logf("%d checks by %d clients; remembered tokens gave way %d times, %d more were shed", answered.Load(), clients, evicted, shed.Load())
+	t.Logf("%d checks by %d clients; remembered tokens gave way %d times, %d more were shed and %d answered with another 503", answered.Load(), clients, evicted, shed.Load(), undecided.Load())
 	if evicted == 0 {
 		t.Error("no token was forgotten meanwhile")
 	}

@@ -264,7 +264,7 @@ func runAuthorizer(t testing.TB, config Config) *Authorizer {
 		config.Now = fixedClock
 	}
 	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
+		config.Logger = slog.New(outages)
 	}
 	if config.budget == 0 {
 		config.budget = time.Minute

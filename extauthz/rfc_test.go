@@ -53,7 +53,7 @@ func TestRFCExamples(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: shared, Now: func() time.Time { return at }})
 	for _, example := range rfcExamples {
 		t.Run(example.where, func(t *testing.T) {
-			d := judgeOne(t, a, example.token, false)
+			d := judgeUntilDecided(t, a, example.token, false)
 			if d.denial == nil || d.denial.Reason != example.reason {
 				t.Errorf("%v, want %s", d.denial, example.reason)
 			}

@@ -86,14 +86,8 @@ func TestRouteSettings(t *testing.T) {
 				in.Attributes.ContextExtensions = row.settings
 				var first *authv3.CheckResponse
 				for _, state := range []string{"cold", "hot"} {
-					got, err := a.Check(t.Context(), in)
-					if err != nil {
-						t.Fatal(err)
-					}
-					overWire, err := client.Check(t.Context(), in)
-					if err != nil {
-						t.Fatal(err)
-					}
+					got := decidedByCheck(t, a, in)
+					overWire := decided(t, func() (*authv3.CheckResponse, error) { return client.Check(t.Context(), in) })
 					if diff := cmp.Diff(got, overWire, protocmp.Transform(), protocmp.SortRepeated(func(a, b string) bool { return a < b })); diff != "" {
 						t.Errorf("%s, over the wire:\n%s", state, diff)
 					}

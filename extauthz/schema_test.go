@@ -100,17 +100,14 @@ func TestSchemaShapes(t *testing.T) {
 				JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn + row.query + "&timezone=Asia/Tokyo", Schema: row.names,
 				Logger: slog.New(slog.NewTextHandler(log, nil)),
 			})
-			response, err := a.Check(t.Context(), bearerRequest(liveToken))
-			if err != nil {
-				t.Fatal(err)
-			}
+			response := decidedByCheck(t, a, bearerRequest(liveToken))
 			expectAllowed(t, response, Identity{Subject: row.subject, Method: MethodSession})
 			headers := headerMap(t, response.GetOkResponse().GetHeaders())
 			if headers[HeaderUserName] != "Ana" || headers[HeaderExpiresAt] != fmt.Sprint(in(3600)) {
 				t.Errorf("headers %v", headers)
 			}
-			expectReason(t, checkToken(t, a, expiredToken), ReasonExpired)
-			expectReason(t, checkToken(t, a, unknownToken), ReasonUnknownSession)
+			expectToken(t, a, expiredToken, ReasonExpired)
+			expectToken(t, a, unknownToken, ReasonUnknownSession)
 			if got := strings.Contains(log.String(), "no index"); got != (row.warning != "") || !strings.Contains(log.String(), row.warning) {
 				t.Errorf("want the warning %q in:\n%s", row.warning, log)
 			}
@@ -166,7 +163,7 @@ func TestSchemaThatDoesNotFit(t *testing.T) {
 func TestSchemaChangesWhileRunning(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
-	expectReason(t, checkToken(t, a, liveToken), "")
+	expectToken(t, a, liveToken, "")
 	execute(t, dsn, `alter table "session" rename column "expiresAt" to expires_at`)
 	expectReason(t, checkToken(t, a, liveToken), ReasonDatabaseUnavailable)
 	eventually(t, "the renamed column", func() bool { return checkToken(t, a, liveToken) == "" })

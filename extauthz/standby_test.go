@@ -94,9 +94,9 @@ func TestStandbyIsNotAsked(t *testing.T) {
 
 	both := fmt.Sprintf("postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/app?sslmode=disable", r.standby.Port, r.primary.Port)
 	first := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: both})
-	expectReason(t, checkToken(t, first, liveToken), "")
+	expectToken(t, first, liveToken, "")
 	execute(t, r.owner, `delete from "session"`) // which the standby does not see
-	expectReason(t, checkToken(t, first, liveToken), ReasonUnknownSession)
+	expectToken(t, first, liveToken, ReasonUnknownSession)
 
 	alone := runAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app")})
 	execute(t, r.standby.URL("app"), "select pg_wal_replay_resume()")
@@ -115,7 +115,7 @@ func TestStandbyBehindAPooler(t *testing.T) {
 		return strings.Replace(server.URL("app"), fmt.Sprint(":", server.Port), ":"+silentPooler(t, server.Port), 1)
 	}
 	a := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: behind(r.primary)})
-	expectReason(t, checkToken(t, a, liveToken), "")
+	expectToken(t, a, liveToken, "")
 	log := &lockedBuffer{}
 	b := runAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: behind(r.standby), Logger: slog.New(slog.NewTextHandler(log, nil))})
 	eventually(t, "the log", func() bool { return strings.Contains(log.String(), "it is a standby") })
@@ -184,7 +184,7 @@ func TestLagIsBounded(t *testing.T) {
 	const most = 400 * time.Millisecond
 	beat()
 	patient := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: time.Hour})
-	expectReason(t, checkToken(t, patient, liveToken), "")
+	expectToken(t, patient, liveToken, "")
 
 	strict := runAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: most})
 	eventually(t, "an answer while the primary commits", func() bool { beat(); return checkToken(t, strict, liveToken) == "" })
@@ -201,7 +201,7 @@ func TestLagIsBounded(t *testing.T) {
 			late++
 		}
 	}
-	expectReason(t, checkToken(t, patient, liveToken), "") // which is what was asked for
+	expectToken(t, patient, liveToken, "") // which is what was asked for
 	expectFindings(t, diagnoseTest(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: most}), "database", "failure lag: the standby is more than 400ms behind")
 	expectFindings(t, diagnoseTest(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: time.Hour}), "database", "ok lag: ", " s behind its primary")
 	if lag := strict.database.lagSeconds(); lag < most.Seconds() {

@@ -395,10 +395,7 @@ func TestVerdicts(t *testing.T) {
 				if method == "" {
 					method = "GET"
 				}
-				response, err := a.Check(t.Context(), request(method, row.headers))
-				if err != nil {
-					t.Fatal(err)
-				}
+				response := decidedByCheck(t, a, request(method, row.headers))
 				if row.reason != "" {
 					expectDenial(t, response, row.reason)
 					return
@@ -422,15 +419,8 @@ func TestCookieOverSeveralHeaders(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
 	headers := append([]header{{"cookie", "search=x"}}, cookie(url.QueryEscape(signedSession(liveToken, testSecret)))...)
 	headers[1].value = strings.TrimPrefix(headers[1].value, "theme=dark; ")
-	response, err := a.Check(t.Context(), wire["header_map"]("GET", headers))
-	if err != nil {
-		t.Fatal(err)
-	}
-	expectAllowed(t, response, Identity{Subject: "user-2", Method: MethodSession})
-	if response, err = a.Check(t.Context(), wire["headers"]("GET", headers)); err != nil {
-		t.Fatal(err)
-	}
-	expectDenial(t, response, ReasonMissingCredential)
+	expectAllowed(t, decidedByCheck(t, a, wire["header_map"]("GET", headers)), Identity{Subject: "user-2", Method: MethodSession})
+	expectDenial(t, decidedByCheck(t, a, wire["headers"]("GET", headers)), ReasonMissingCredential)
 }
 
 // Without a secret and a database these kinds are refused, and say why.
@@ -458,11 +448,7 @@ func TestVerdictsWhereNotConfigured(t *testing.T) {
 func TestSignedSessionWithoutSecret(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: sessionsDatabase(t)})
 	for _, token := range []string{liveToken, signedSession(liveToken, "whatever")} {
-		response, err := a.Check(t.Context(), bearerRequest(token))
-		if err != nil {
-			t.Fatal(err)
-		}
-		expectAllowed(t, response, Identity{Subject: "user-2", Method: MethodSession})
+		expectAllowed(t, decidedByCheck(t, a, bearerRequest(token)), Identity{Subject: "user-2", Method: MethodSession})
 	}
 }
 

@@ -58,19 +58,13 @@ func TestVerdictsOverTheWire(t *testing.T) {
 		for wireName, request := range wire {
 			for _, extra := range [][]header{nil, spoofed} {
 				in := request(row.method, slices.Concat(row.headers, extra))
-				want, err := ordinary.Check(t.Context(), in)
-				if err != nil {
-					t.Fatal(err)
-				}
+				want := decidedByCheck(t, ordinary, in)
 				for _, state := range []string{"cold", "hot", "hot, with an interceptor"} {
 					by := client
 					if state == "hot, with an interceptor" {
 						by = intercepted
 					}
-					got, err := by.Check(t.Context(), in)
-					if err != nil {
-						t.Fatalf("%s/%s/%s/%s: %v", row.reason, row.title, wireName, state, err)
-					}
+					got := decided(t, func() (*authv3.CheckResponse, error) { return by.Check(t.Context(), in) })
 					sortRemoved := protocmp.SortRepeated(func(a, b string) bool { return a < b })
 					if diff := cmp.Diff(want, got, protocmp.Transform(), sortRemoved); diff != "" {
 						t.Errorf("%s/%s/%s/%s:\n%s", row.reason, row.title, wireName, state, diff)

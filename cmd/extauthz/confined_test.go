@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -77,7 +76,7 @@ func TestServesConfined(t *testing.T) {
 	}
 	t.Cleanup(func() { connection.Close() })
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 60})
-	response, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), checkOf(token))
+	response, err := decided(t, connection, token)
 	if err != nil || response.GetOkResponse() == nil {
 		t.Errorf("%v %v", response, err)
 	}

@@ -21,7 +21,6 @@ import (
 	"testing"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -149,7 +148,7 @@ func TestCertificatesChangeUnderLoad(t *testing.T) {
 	old := dialTLS(t, address, before, before, "envoy.example.com")
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 600})
 	check := func(connection *grpc.ClientConn) error {
-		response, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), checkOf(token))
+		response, err := decided(t, connection, token)
 		if err == nil && response.GetOkResponse() == nil {
 			t.Errorf("refused: %v", response)
 		}
@@ -201,7 +200,7 @@ func TestStopsWithoutAFailedCheck(t *testing.T) {
 	for range 8 {
 		load.Go(func() { // as Envoy does, until it sees that this server is not ready
 			for healthOf(t, connection, "") == healthpb.HealthCheckResponse_SERVING {
-				if _, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), checkOf(token)); err != nil {
+				if _, err := decided(t, connection, token); err != nil {
 					t.Errorf("a check failed: %v", err)
 				}
 				checks.Add(1)
@@ -260,7 +259,7 @@ func TestConnectionsAge(t *testing.T) {
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 600})
 	peers := map[string]bool{}
 	eventually(t, "a third connection", func() bool {
-		response, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), checkOf(token))
+		response, err := decided(t, connection, token)
 		if err != nil || response.GetOkResponse() == nil {
 			t.Fatalf("a check failed: %v %v", response, err)
 		}
@@ -314,7 +313,7 @@ func TestSecretFilesChange(t *testing.T) {
 		"BETTER_AUTH_SECRETS_FILE": path, "EXTAUTHZ_FORMER_SECRETS": "hs256"})
 	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 	allows := func(secret string) bool {
-		response, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), checkOf(serviceToken(t, secret)))
+		response, err := decided(t, connection, serviceToken(t, secret))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -46,7 +45,7 @@ func TestTracesOverHTTP(t *testing.T) {
 		eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 		token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 60})
 		for range 20 {
-			response, err := authv3.NewAuthorizationClient(checks).Check(t.Context(), checkOf(token))
+			response, err := decided(t, checks, token)
 			if err != nil || response.GetOkResponse() == nil {
 				t.Fatalf("%v %v, want an allow", response, err)
 			}

@@ -244,7 +244,7 @@ func (s *stack) enforced(t *testing.T, url, public string, stop func()) (faults 
 		}
 	}
 	stop()
-	if a := get(t, url+"/api/me", authorization); a.status != 503 {
+	if a := getOnce(t, url+"/api/me", authorization); a.status != 503 {
 		wrong("extauthz is down: %d %s, want 503", a.status, a.body)
 	}
 	if a := get(t, url+public); a.status != 200 {
