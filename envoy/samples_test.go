@@ -3,7 +3,7 @@
 package envoy
 
 import (
-	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/websocket"
@@ -100,20 +98,6 @@ func TestMutualTLSSample(t *testing.T) {
 			if a := m.get(t, "/api/me", bearer(p.jwt+"A")); a.status != 401 {
 				t.Errorf("forged JWT: %d %s", a.status, a.body)
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			var load sync.WaitGroup
-			var requests atomic.Int64
-			for range 4 {
-				load.Go(func() {
-					for ctx.Err() == nil {
-						if a := m.get(t, "/api/me", bearer(p.jwt)); a.status != 200 {
-							t.Errorf("while certificates change: %d %s", a.status, a.body)
-							return
-						}
-						requests.Add(1)
-					}
-				})
-			}
 			readAnew := func() int {
 				log, err := os.ReadFile(m.extauthz.Log)
 				if err != nil {
@@ -121,23 +105,22 @@ func TestMutualTLSSample(t *testing.T) {
 				}
 				return strings.Count(string(log), "TLS certificate read anew")
 			}
-			for change := 1; change <= 2; change++ {
-				writeCertificate(t, filepath.Join(m.folder, "tls"), "127.0.0.1", "envoy.example.com", "extauthz.example.com")
-				eventually(t, "the new certificate to be read", func() bool { return readAnew() >= change })
-			}
-			seen := requests.Load()
-			eventually(t, "requests after the change", func() bool { return requests.Load() > seen+100 })
-			cancel()
-			load.Wait()
+			m.underLoad(t, 4, func() map[string]string { return bearer(p.jwt) }, func(done func() int64) {
+				for change := 1; change <= 2; change++ {
+					writeCertificate(t, filepath.Join(m.folder, "tls"), "127.0.0.1", "envoy.example.com", "extauthz.example.com")
+					eventually(t, "the new certificate to be read", func() bool { return readAnew() >= change })
+				}
+				more(t, done, 100)
+			})
 
 			m.extauthz.Stop()
 			m.settings = append(m.settings, "EXTAUTHZ_TLS_CLIENT_NAMES=another.example.com")
 			m.startExtauthz(t)
 			eventually(t, "a refused handshake", func() bool {
-				m.get(t, "/api/me", bearer(p.jwt))
+				m.getOnce(t, "/api/me", bearer(p.jwt))
 				return strings.Contains(m.extauthz.LogEnd(), "EXTAUTHZ_TLS_CLIENT_NAMES lists none of these")
 			})
-			if a := m.get(t, "/api/me", bearer(p.jwt)); a.status != 503 {
+			if a := m.getOnce(t, "/api/me", bearer(p.jwt)); a.status != 503 {
 				t.Errorf("by an Envoy that is not listed: %d %s", a.status, a.body)
 			}
 		})
@@ -169,8 +152,9 @@ func testAllow(t *testing.T, m *mesh, p person) {
 				if me["id"] != p.id || me["email"] != p.email || me["name"] != p.name {
 					t.Errorf("%s: %v, want %+v", path, me, p)
 				}
-				if _, isText := me["created_at"].(string); isText != (row.method == "jwks") {
-					t.Errorf("%s: created_at %v", path, me["created_at"])
+				// As the Python verifier: the token's iat as a number, and null for a session.
+				if got, there := me["created_at"]; !there || got != createdAt(t, p.jwt, row.method) {
+					t.Errorf("%s: created_at %v, want %v", path, got, createdAt(t, p.jwt, row.method))
 				}
 			}
 			got := received(t, m.get(t, "/api/headers", row.header))
@@ -204,6 +188,23 @@ func testAllow(t *testing.T, m *mesh, p person) {
 			t.Errorf("the backend got %v", got)
 		}
 	})
+}
+
+// createdAt is what the backend says of a credential's age: a JWT's iat.
+func createdAt(t *testing.T, jwt, method string) any {
+	t.Helper()
+	if method != "jwks" {
+		return nil
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(jwt, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims struct{ IAT float64 }
+	if err := json.Unmarshal(payload, &claims); err != nil || claims.IAT == 0 {
+		t.Fatalf("no iat in %s", payload)
+	}
+	return claims.IAT
 }
 
 func testDeny(t *testing.T, m *mesh, p person) {
@@ -377,12 +378,12 @@ func testDown(t *testing.T, m *mesh) {
 	person := m.signUp(t, "Ana")
 	m.extauthz.Stop()
 	for title, header := range map[string]map[string]string{"JWT": bearer(person.jwt), "cookie": {"Cookie": person.cookie}, "nothing": nil} {
-		if a := m.get(t, "/api/me", header); a.status != 503 {
+		if a := m.getOnce(t, "/api/me", header); a.status != 503 {
 			t.Errorf("%s: %d %s, want 503", title, a.status, a.body)
 		}
 	}
 	m.startExtauthz(t)
-	eventually(t, "Envoy to find extauthz again", func() bool { return m.get(t, "/api/me", bearer(person.jwt)).status == 200 })
+	eventually(t, "Envoy to find extauthz again", func() bool { return m.getOnce(t, "/api/me", bearer(person.jwt)).status == 200 })
 }
 
 // The backend serves Envoy and nobody else.
@@ -511,9 +512,9 @@ func TestStartsBeforeItsParts(t *testing.T) {
 		t.Errorf("/readyz: %d %s", a.status, a.body)
 	}
 	want := `{"detail":"Authentication service unavailable"}`
-	eventually(t, "an outage told by extauthz itself", func() bool { return m.get(t, "/api/me", bearer(person.jwt)).body == want })
+	eventually(t, "an outage told by extauthz itself", func() bool { return m.getOnce(t, "/api/me", bearer(person.jwt)).body == want })
 	for title, token := range map[string]string{"JWT": person.jwt, "session": person.raw} {
-		if a := m.get(t, "/api/me", bearer(token)); a.status != 503 || a.body != want || a.header.Get("Retry-After") != "1" {
+		if a := m.getOnce(t, "/api/me", bearer(token)); a.status != 503 || a.body != want || a.header.Get("Retry-After") != "1" {
 			t.Errorf("%s: %d %s %v", title, a.status, a.body, a.header)
 		}
 	}
