@@ -32,7 +32,7 @@ func TestDoctorReadsEnvoyConfig(t *testing.T) {
 		{"http.yaml", "validate_mutations: true", "", "warning validate_mutations"},
 		{"http.yaml", "validate_mutations: true", "validate_mutations: true\n                      allowed_headers: { patterns: [{ exact: authorization }] }", "failure allowed_headers"},
 		{"http.yaml", "validate_mutations: true", "validate_mutations: true\n                      disallowed_headers: { patterns: [{ exact: cookie }] }", "failure allowed_headers"},
-		{"http.yaml", "validate_mutations: true", "validate_mutations: true\n                      allowed_headers: { patterns: [{ exact: authorization }, { exact: cookie }, { exact: origin }, { prefix: sec- }] }", "warning allowed_headers"},
+		{"http.yaml", "validate_mutations: true", "validate_mutations: true\n                      allowed_headers: { patterns: [{ exact: authorization }, { exact: cookie }, { exact: origin }, { prefix: sec- }, { exact: upgrade }] }", "warning allowed_headers"},
 		{"http.yaml", "validate_mutations: true", "validate_mutations: true\n                      filter_enabled: { default_value: { numerator: 50 } }", "warning filter_enabled"},
 		{"http.yaml", "validate_mutations: true", "validate_mutations: 7", "failure ext_authz"},
 		{"http.yaml", "envoy_grpc: { cluster_name: extauthz }", "envoy_grpc: { cluster_name: missing }", "failure cluster missing"},

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"maps"
+	"slices"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+)
+
+const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+// judgeCluster judges the cluster that ext_authz asks.
+func (e *envoyConfig) judgeCluster(name string) {
+	cluster, there := e.resources.clusters[name]
+	if !there {
+		e.fail("cluster "+name, "is not there, though ext_authz asks it", "Add the cluster, as in envoy/http.yaml.")
+		return
+	}
+	tried := "cluster " + name
+	if !speaksHTTP2(cluster) {
+		e.fail(tried, "has no http2_protocol_options, which gRPC needs",
+			"Add HttpProtocolOptions with explicit_http_config: { http2_protocol_options: {} }.")
+		return
+	}
+	if len(cluster.GetHealthChecks()) == 0 && cluster.GetOutlierDetection() == nil {
+		e.warn(tried, "has neither health checks nor outlier detection",
+			"Add both, as in envoy/http.yaml, so that a replica that fails is left out.")
+		return
+	}
+	e.ok(tried, "HTTP/2, and replicas that fail are left out")
+}
+
+func speaksHTTP2(cluster *clusterv3.Cluster) bool {
+	options := optionsOf(cluster)
+	return cluster.GetHttp2ProtocolOptions() != nil || options.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil ||
+		options.GetUseDownstreamProtocolConfig().GetHttp2ProtocolOptions() != nil || options.GetAutoConfig().GetHttp2ProtocolOptions() != nil
+}
+
+func optionsOf(cluster *clusterv3.Cluster) *httpv3.HttpProtocolOptions {
+	options, _ := unmarshal(cluster.GetTypedExtensionProtocolOptions()[httpOptions], &httpv3.HttpProtocolOptions{})
+	return options
+}
+
+// judgeUpstreamFilters judges the filters that work behind the router, in the clusters that believe identity headers.
+func (e *envoyConfig) judgeUpstreamFilters() {
+	for _, name := range slices.Sorted(maps.Keys(e.trusted)) {
+		for _, f := range e.resources.chain(optionsOf(e.resources.clusters[name]).GetHttpFilters()) {
+			e.judgeLater(f, "among the upstream filters of cluster "+name)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	headertometadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
+	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// harmless are the packages of filters that set no header whose name their configuration chooses.
+var harmless = packages("envoy.extensions.filters.http.", ".v3", "adaptive_concurrency", "admission_control", "bandwidth_limit", "buffer", "cache",
+	"cdn_loop", "compressor", "connect_grpc_bridge", "cors", "csrf", "decompressor", "dynamic_forward_proxy", "fault", "file_system_buffer",
+	"grpc_field_extraction", "grpc_http1_bridge", "grpc_json_transcoder", "grpc_stats", "grpc_web", "health_check", "json_to_metadata",
+	"kill_request", "local_ratelimit", "on_demand", "original_src", "rate_limit_quota", "ratelimit", "rbac", "router", "set_filter_state",
+	"set_metadata", "stateful_session", "tap", "upstream_codec")
+
+// istioFilters are those that Istio puts behind the check: metrics, protocol detection and peer metadata in headers of their own.
+var istioFilters = packages("", "", "stats", "istio.envoy.config.filter.http.alpn.v2alpha1", "io.istio.http.peer_metadata")
+
+// setters are the packages of filters that set a header whose name their configuration chooses.
+var setters = packages("envoy.extensions.filters.http.", ".v3", "api_key_auth", "basic_auth", "credential_injector", "geoip", "ip_tagging", "jwt_authn", "oauth2")
+
+func packages(prefix, suffix string, names ...string) map[protoreflect.FullName]bool {
+	set := map[protoreflect.FullName]bool{}
+	for _, name := range names {
+		set[protoreflect.FullName(prefix+name+suffix)] = true
+	}
+	return set
+}
+
+// judgeLater judges a filter that works after the check, and so can undo it.
+func (e *envoyConfig) judgeLater(later filter, where string) {
+	if later.fetched {
+		e.warn("later filters", later.name+" "+where+" comes by ECDS and cannot be judged",
+			"Give doctor Envoy's admin address, whose dump has what is in force.")
+	}
+	if later.config != nil {
+		e.judgeLaterConfig(later.name, later.config, where)
+	}
+}
+
+const (
+	laterTried = "later filters"
+	laterFix   = "Leave these headers to extauthz, or put the filter before ext_authz."
+	opaqueFix  = "See that it neither sets nor removes x-user-… and x-auth-… headers, or put it before ext_authz."
+)
+
+func (e *envoyConfig) judgeLaterConfig(name string, config *anypb.Any, where string) {
+	if router, ok := unmarshal(config, &routerv3.Router{}); ok {
+		for _, f := range e.resources.chain(router.GetUpstreamHttpFilters()) {
+			e.judgeLater(f, "among the router's upstream filters")
+		}
+		return
+	}
+	if lua, ok := unmarshal(config, &luav3.Lua{}); ok {
+		sources := []*corev3.DataSource{lua.GetDefaultSourceCode(), {Specifier: &corev3.DataSource_InlineString{InlineString: lua.GetInlineCode()}}}
+		for _, source := range lua.GetSourceCodes() {
+			sources = append(sources, source)
+		}
+		e.judgeLua(name, sources, where)
+		return
+	}
+	if lua, ok := unmarshal(config, &luav3.LuaPerRoute{}); ok {
+		if lua.GetSourceCode() != nil {
+			e.judgeLua(name, []*corev3.DataSource{lua.GetSourceCode()}, where)
+		}
+		return
+	}
+	if mutation, ok := unmarshal(config, &headermutationv3.HeaderMutation{}); ok {
+		e.judgeMutations(name, mutation.GetMutations(), where)
+		return
+	}
+	if mutation, ok := unmarshal(config, &headermutationv3.HeaderMutationPerRoute{}); ok {
+		e.judgeMutations(name, mutation.GetMutations(), where)
+		return
+	}
+	if toMetadata, ok := unmarshal(config, &headertometadatav3.Config{}); ok {
+		for _, rule := range toMetadata.GetRequestRules() {
+			if rule.GetRemove() && isIdentityHeader(rule.GetHeader()) {
+				e.fail(laterTried, name+" "+where+" removes "+rule.GetHeader(), laterFix)
+			}
+		}
+		return
+	}
+	var named []string
+	texts(config, func(_, text string) {
+		if isIdentityHeader(text) {
+			named = append(named, text)
+		}
+	})
+	switch kind := typeOf(config).Parent(); {
+	case harmless[kind] || istioFilters[kind]:
+	case setters[kind] && len(named) > 0:
+		e.fail(laterTried, name+" "+where+" sets "+strings.Join(sortedSet(named), ", "), laterFix)
+	case !setters[kind]:
+		e.warn(laterTried, name+" "+where+" cannot be judged", opaqueFix)
+	}
+}
+
+func (e *envoyConfig) judgeMutations(name string, mutations *headermutationv3.Mutations, where string) {
+	for _, mutation := range mutations.GetRequestMutations() {
+		if header, does := mutated(mutation); does {
+			e.fail(laterTried, name+" "+where+" sets or removes "+header, laterFix)
+		}
+	}
+}
+
+// mutated names the identity header that a mutation changes.
+func mutated(mutation *mutationv3.HeaderMutation) (name string, does bool) {
+	switch action := mutation.GetAction().(type) {
+	case *mutationv3.HeaderMutation_Remove:
+		return action.Remove, isIdentityHeader(action.Remove)
+	case *mutationv3.HeaderMutation_Append:
+		key := action.Append.GetHeader().GetKey()
+		return key, isIdentityHeader(key)
+	case *mutationv3.HeaderMutation_RemoveOnMatch_:
+		for _, name := range setHeaders {
+			if matchesText(action.RemoveOnMatch.GetKeyMatcher(), name) {
+				return name, true
+			}
+		}
+	}
+	return "", false
+}
+
+var (
+	luaNames   = regexp.MustCompile(`(?i)x[-_](user|auth)[-_]`)
+	luaChanges = regexp.MustCompile(`:\s*(add|replace|remove|setTrustedHeader)\s*\(`)
+)
+
+// judgeLua searches the script, as far as it is in the configuration.
+func (e *envoyConfig) judgeLua(name string, sources []*corev3.DataSource, where string) {
+	for _, source := range sources {
+		text := source.GetInlineString() + string(source.GetInlineBytes())
+		switch {
+		case luaNames.MatchString(text) && luaChanges.MatchString(text):
+			e.fail(laterTried, name+" "+where+" is a Lua script that names identity headers and changes headers",
+				laterFix)
+		case text != "" || source.GetFilename() != "" || source.GetEnvironmentVariable() != "":
+			e.warn(laterTried, name+" "+where+" is a Lua script, which cannot be judged", opaqueFix)
+		}
+	}
+}

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// level is one of the places where routing configures filters and headers: the table, a virtual host, a route, a weighted cluster.
+type level struct {
+	filters map[string]*anypb.Any // typed_per_filter_config, by the filter's name
+	add     []*corev3.HeaderValueOption
+	remove  []string
+}
+
+// way is one way of a request through the routes: to one cluster, by all levels from the table to the weighted cluster.
+type way struct {
+	name     string
+	exact    bool   // matched by one whole path
+	cluster  string // empty when a header or a plug-in chooses it
+	forwards bool   // rather than being answered by Envoy itself
+	redirect string // what answers: a redirect or a direct response
+	levels   []level
+}
+
+// ways lists all that a table can do with a request.
+func ways(table *routev3.RouteConfiguration) (all []way) {
+	top := level{table.GetTypedPerFilterConfig(), table.GetRequestHeadersToAdd(), table.GetRequestHeadersToRemove()}
+	for _, host := range table.GetVirtualHosts() {
+		second := level{host.GetTypedPerFilterConfig(), host.GetRequestHeadersToAdd(), host.GetRequestHeadersToRemove()}
+		if host.GetRequireTls() != routev3.VirtualHost_NONE { // answered before any route is looked at
+			all = append(all, way{name: host.GetName(), redirect: "require_tls"})
+		}
+		for _, route := range routesOfHost(host) {
+			third := level{route.GetTypedPerFilterConfig(), route.GetRequestHeadersToAdd(), route.GetRequestHeadersToRemove()}
+			w := way{name: host.GetName() + " " + describeMatch(route), exact: route.GetMatch().GetPath() != "", levels: []level{top, second, third}}
+			switch action := route.GetAction().(type) {
+			case *routev3.Route_Redirect:
+				w.redirect = "redirect"
+			case *routev3.Route_DirectResponse:
+				w.redirect = "direct_response"
+			case *routev3.Route_Route:
+				w.forwards = true
+				w.cluster = action.Route.GetCluster()
+				if weighted := action.Route.GetWeightedClusters(); weighted != nil {
+					for _, one := range weighted.GetClusters() {
+						part := w
+						part.cluster = one.GetName()
+						part.name += " to " + one.GetName()
+						part.levels = append(slices.Clone(w.levels), level{one.GetTypedPerFilterConfig(), one.GetRequestHeadersToAdd(), one.GetRequestHeadersToRemove()})
+						all = append(all, part)
+					}
+					continue
+				}
+			}
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// routesOfHost are a virtual host's routes, also those in a matcher's tree.
+func routesOfHost(host *routev3.VirtualHost) []*routev3.Route {
+	routes := slices.Clone(host.GetRoutes())
+	if host.GetMatcher() != nil {
+		extensionsIn(host.GetMatcher(), func(extension *anypb.Any) {
+			if route, ok := unmarshal(extension, &routev3.Route{}); ok {
+				routes = append(routes, route)
+			} else if list, ok := unmarshal(extension, &routev3.RouteList{}); ok {
+				routes = append(routes, list.GetRoutes()...)
+			}
+		})
+	}
+	return routes
+}
+
+func describeMatch(route *routev3.Route) string {
+	match := route.GetMatch()
+	for _, text := range []string{match.GetPrefix(), match.GetPath(), match.GetPathSeparatedPrefix()} {
+		if text != "" {
+			return text
+		}
+	}
+	switch {
+	case match.GetSafeRegex() != nil:
+		return "~" + match.GetSafeRegex().GetRegex()
+	case route.GetName() != "":
+		return route.GetName()
+	}
+	return "(a route)"
+}
+
+// asks tells whether an ext_authz filter asks on this way. The nearest level that configures the filter by its name decides.
+func (w way) asks(check authzFilter) bool {
+	for _, l := range slices.Backward(w.levels) {
+		config := l.filters[check.name]
+		if config == nil {
+			continue
+		}
+		if wrapped, ok := unmarshal(config, &routev3.FilterConfig{}); ok {
+			if wrapped.GetDisabled() {
+				return false
+			}
+			config = wrapped.GetConfig()
+		}
+		perRoute, ok := unmarshal(config, &extauthzv3.ExtAuthzPerRoute{})
+		return !ok || !perRoute.GetDisabled()
+	}
+	return !check.disabled
+}
+
+// removes tells whether all headers that extauthz sets are taken from the client's request on this way.
+func (w way) removesAll() bool {
+	return !slices.ContainsFunc(setHeaders, func(name string) bool {
+		return !slices.ContainsFunc(w.levels, func(l level) bool {
+			return slices.ContainsFunc(l.remove, func(removed string) bool { return strings.EqualFold(removed, name) })
+		})
+	})
+}
+
+// changes lists the identity headers that the routes set or remove, which is after the check.
+func (w way) changes() (names []string) {
+	for _, l := range w.levels {
+		for _, header := range l.add {
+			if isIdentityHeader(header.GetHeader().GetKey()) {
+				names = append(names, header.GetHeader().GetKey())
+			}
+		}
+		for _, name := range l.remove {
+			if isIdentityHeader(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return sortedSet(names)
+}
+
+// judgeRoutes looks for ways that are not checked, and for header rules that undo the check.
+func (e *envoyConfig) judgeRoutes() {
+	e.trusted = map[string]bool{}
+	type judged struct {
+		way
+		check authzFilter
+		asked bool
+	}
+	var all []judged
+	forwarded, asked := 0, 0
+	for _, m := range e.managers {
+		for _, check := range m.checks {
+			for _, table := range m.routes {
+				for _, w := range ways(table) {
+					j := judged{w, check, w.asks(check)}
+					all = append(all, j)
+					if w.forwards {
+						forwarded++
+						if j.asked {
+							asked++
+							e.trusted[w.cluster] = true
+						}
+					}
+				}
+			}
+		}
+		if len(m.checks) > 0 && len(m.missing) > 0 {
+			e.warn("routes", "those of "+m.name()+" are not in what was read: "+strings.Join(m.missing, ", "),
+				"Give doctor Envoy's admin address, whose dump has the routes that are in force.")
+		}
+		e.judgePerRoute(m)
+	}
+	delete(e.trusted, "")
+	if forwarded > 0 && asked == 0 {
+		e.fail("open routes", "no route is checked: each turns ext_authz off",
+			"Turn it off only where that is meant, by exact paths.")
+	}
+	var spoofed, open, spoofable, undone, answered []string
+	for _, j := range all {
+		switch changed := j.changes(); {
+		case !j.forwards && j.asked && j.redirect != "":
+			answered = append(answered, j.name+" ("+j.redirect+")")
+		case !j.asked && j.forwards && !j.removesAll() && (e.trusted[j.cluster] || asked == 0) && !j.exact:
+			spoofed = append(spoofed, j.name)
+		case !j.asked && !j.exact && j.forwards:
+			open = append(open, j.name)
+		case !j.asked && j.forwards && !j.removesAll():
+			spoofable = append(spoofable, j.name)
+		case j.asked && len(changed) > 0:
+			undone = append(undone, j.name)
+		}
+	}
+	const publicFix = "Match what is public by its exact path, so that no more is open than was meant."
+	if len(spoofed) > 0 {
+		e.fail("open routes", strings.Join(sortedSet(spoofed), ", ")+": not checked, and the client's own identity headers reach a backend that believes them",
+			"Turn the check on there; or match one exact path and remove the six x-user-… and x-auth-… headers (request_headers_to_remove).")
+	}
+	if len(open) > 0 {
+		e.warn("open routes",
+			strings.Join(sortedSet(open), ", ")+": not checked, by a match that is not one exact path", publicFix)
+	}
+	if len(spoofable) > 0 {
+		e.warn("open routes", strings.Join(sortedSet(spoofable), ", ")+": the client's own identity headers reach the backend",
+			"Remove the six x-user-… and x-auth-… headers there (request_headers_to_remove).")
+	}
+	if len(answered) > 0 {
+		e.warn("answered routes", strings.Join(sortedSet(answered), ", ")+": checked, so a client without a credential gets 401 instead",
+			"Turn ext_authz off there (ExtAuthzPerRoute, disabled: true); for require_tls use a listener of its own for port 80.")
+	}
+	if len(undone) > 0 {
+		e.fail("header rules",
+			strings.Join(sortedSet(undone), ", ")+": sets or removes identity headers after the check has set them",
+			"Leave these headers to extauthz.")
+	}
+	if len(spoofed)+len(open)+len(spoofable)+len(undone) == 0 && !(forwarded > 0 && asked == 0) {
+		e.ok("routes", "none undoes the check")
+	}
+}
+
+// judgePerRoute judges what routes say to filters by name: to the check, and to filters behind it.
+func (e *envoyConfig) judgePerRoute(m *manager) {
+	if len(m.checks) == 0 {
+		return
+	}
+	for _, table := range m.routes {
+		for _, w := range ways(table) {
+			for _, l := range w.levels {
+				for name, config := range l.filters {
+					if wrapped, ok := unmarshal(config, &routev3.FilterConfig{}); ok {
+						if config = wrapped.GetConfig(); config == nil {
+							continue
+						}
+					}
+					at := slices.IndexFunc(m.chain, func(f filter) bool { return f.name == name })
+					perRoute, isCheck := unmarshal(config, &extauthzv3.ExtAuthzPerRoute{})
+					switch {
+					case isCheck && at < 0:
+						e.fail("per-route settings", fmt.Sprintf("%q of %s is no filter of %s, so what the route says to it counts for nothing", name, w.name, m.name()),
+							"Use the name that the ext_authz filter has in http_filters.")
+					case isCheck:
+						e.judgeBody(perRoute.GetCheckSettings().GetWithRequestBody())
+						if perRoute.GetCheckSettings().GetServiceOverride() != nil {
+							e.warn("per-route settings", w.name+" has another service asked",
+								"See that it is extauthz, or one that removes the client's x-user-… and x-auth-… "+
+									"headers.")
+						}
+					case at > m.checks[0].at:
+						e.judgeLaterConfig(name, config, "on "+w.name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// judgeBypasses looks for listeners that reach a backend that believes identity headers, and do not ask.
+func (e *envoyConfig) judgeBypasses() {
+	const fix = "Add ext_authz there, or have the backend take connections from checked listeners only."
+	for _, m := range e.managers {
+		if len(m.checks) > 0 {
+			continue
+		}
+		for _, table := range m.routes {
+			for _, w := range ways(table) {
+				if w.forwards && e.trusted[w.cluster] && !w.removesAll() {
+					e.fail("bypass",
+						fmt.Sprintf("%s reaches cluster %s without the check, by %s, and with the client's own "+
+							"identity headers", m.name(), w.cluster, w.name),
+						fix)
+				}
+			}
+		}
+	}
+	for _, l := range e.resources.listeners {
+		for _, cluster := range tcpProxies(l) {
+			if e.trusted[cluster] {
+				e.fail("bypass",
+					fmt.Sprintf("listener %s passes bytes to cluster %s, which believes identity headers", l.GetName(), cluster),
+					fix)
+			}
+		}
+	}
+}
