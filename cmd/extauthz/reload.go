@@ -211,6 +211,11 @@ func waitingForRestart(inForce, fresh *settings) (names []string, changes string
 			names = append(names, before.variable)
 		}
 	}
+	// What stands in this file is read at the start alone.
+	if file := "JWKS_PROXY_FILE"; inForce.config.JWKSProxy != fresh.config.JWKSProxy && !slices.Contains(names, file) {
+		names = append(names, file)
+		changes += file + ":" + fresh.config.JWKSProxy + "\n"
+	}
 	return names, changes
 }
 
@@ -240,6 +245,7 @@ func (s *settings) fingerprint() string {
 			add([]byte(s.origins[i].value))
 		}
 	}
+	add([]byte(s.config.JWKSProxy))
 	add(s.config.Secret)
 	for _, former := range s.config.FormerSecrets {
 		add(former)

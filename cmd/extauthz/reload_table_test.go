@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,8 +26,15 @@ type rig struct {
 
 func newRig(t *testing.T, environment map[string]string, files map[string]string) *rig {
 	t.Helper()
-	g := &rig{folder: folder{t, t.TempDir()}, log: &output{}}
-	g.write(files)
+	path := t.TempDir()
+	(&rig{folder: folder{t, path}}).write(files)
+	return newRigAt(t, path, environment)
+}
+
+// newRigAt begins with the files of a folder.
+func newRigAt(t *testing.T, path string, environment map[string]string) *rig {
+	t.Helper()
+	g := &rig{folder: folder{t, path}, log: &output{}}
 	read := func() (*settings, error) {
 		s, _, err := loadSettings("serve", nil, func(name string) string {
 			return strings.ReplaceAll(environment[name], "DIR", g.folder.path)
@@ -121,6 +129,12 @@ func TestReloadTable(t *testing.T) {
 			{map[string]string{"y": "better-auth-secret-file: DIR/b\n"}, refused, secretA, "are both set"},
 			{map[string]string{"y": "log-level: error\n"}, changed, secretA, ""},
 		}},
+		{"what stands in the proxy's file", map[string]string{"JWKS_PROXY_FILE": "DIR/p", "BETTER_AUTH_SECRET_FILE": "DIR/a"}, map[string]string{"p": "http://u:one@proxy:1", "a": secretA}, []step{
+			{map[string]string{"p": "http://u:two@proxy:1"}, refused, secretA, "JWKS_PROXY_FILE"},
+			{nil, refused, secretA, ""},
+			{map[string]string{"a": secretB}, refused, secretB, ""},
+			{map[string]string{"p": "http://u:one@proxy:1"}, unchanged, secretB, ""},
+		}},
 		{"the database's file moves", map[string]string{"EXTAUTHZ_CONFIG": "DIR/y"},
 			map[string]string{"y": y + "database-url-file: DIR/d\n", "a": secretA, "d": "postgresql://u:p@db/app", "e": "postgresql://u:q@other/app", "f": "mysql://u:q@other/app"}, []step{
 				{map[string]string{"d": "postgresql://u:r@db/app"}, unchanged, secretA, ""}, // which the database follows itself
@@ -156,6 +170,74 @@ func TestReloadTable(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A Kubernetes volume is another folder to which one symlink moves: all its files change in one moment, and so do the settings.
+func TestReloadFollowsAVolume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		publish := func(version string, files map[string]string) {
+			t.Helper()
+			if err := os.Mkdir(filepath.Join(folder, version), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for name, content := range files {
+				if err := os.WriteFile(filepath.Join(folder, version, name), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			fresh := filepath.Join(folder, "..fresh")
+			if err := os.Symlink(version, fresh); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(fresh, filepath.Join(folder, "..data")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish("..1", map[string]string{"secrets": "1:" + secretA, "y": "better-auth-secrets-file: DIR/secrets\n"})
+		for _, name := range []string{"secrets", "y"} {
+			if err := os.Symlink(filepath.Join("..data", name), filepath.Join(folder, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g := newRigAt(t, folder, map[string]string{"BETTER_AUTH_SECRETS_FILE": "DIR/secrets", "EXTAUTHZ_CONFIG": "DIR/y"})
+		publish("..2", map[string]string{"secrets": "2:" + secretB + ",1:" + secretA, "y": "former-secrets: hs256\n"})
+		if came := g.look(t.Context()); came != outcomeChanged || len(g.swaps) != 1 || string(g.swaps[0].Current) != secretB || !g.swaps[0].FormerForHS256 {
+			t.Errorf("%s, %d swaps; %s", came, len(g.swaps), g.told())
+		}
+		publish("..3", map[string]string{"y": "former-secrets: hs256\n"}) // the key has gone from the Secret
+		if came := g.look(t.Context()); came != outcomeRefused || len(g.swaps) != 1 {
+			t.Errorf("%s, %d swaps; %s", came, len(g.swaps), g.told())
+		}
+	})
+}
+
+// Each fault that the library finds in its configuration belongs to a setting, whose name the command gives.
+func TestEveryConfigFaultHasItsSetting(t *testing.T) {
+	sources, err := filepath.Glob("../../extauthz/*.go")
+	if err != nil || len(sources) == 0 {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?:ConfigError\{|checkURL\()"(\w+)"`)
+	found := 0
+	for _, source := range sources {
+		if strings.HasSuffix(source, "_test.go") {
+			continue
+		}
+		content, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range named.FindAllStringSubmatch(string(content), -1) {
+			found++
+			if !slices.ContainsFunc(settingTable, func(s setting) bool { return s.field == match[1] }) {
+				t.Errorf("%s: a fault of %s belongs to no setting", source, match[1])
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("%d faults were looked at", found)
 	}
 }
 

@@ -23,7 +23,7 @@ type settings struct {
 	auditLog         string
 	origins          []origin      // where each value came from, in the table's order
 	secrets          []string      // of BETTER_AUTH_SECRETS, the current one first
-	hasFiles         bool          // a secret stands in a file, which may change
+	hasFiles         bool          // there are files of secrets, which may change
 	maxConnectionAge time.Duration // 0 for no bound
 	shutdownDelay    time.Duration
 

@@ -137,6 +137,7 @@ func readJWKSProxyFile(s *settings, path string) error {
 	if err != nil {
 		return err
 	}
+	s.hasFiles = true
 	return s.setJWKSProxy(string(bytes.TrimSpace(content)))
 }
 
