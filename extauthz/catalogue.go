@@ -13,6 +13,7 @@ type table struct {
 	schema, name string
 	kind         string // pg_class.relkind
 	visible      bool   // found without naming its schema (search_path)
+	readable     bool   // the role may read some of it
 	columns      []column
 }
 
@@ -80,7 +81,8 @@ func (c *column) isTimestamp() bool { return c.typ == "timestamptz" || c.typ == 
 // catalogueQuery lists every column of every table and view that is not PostgreSQL's own. It reads
 // pg_catalog, which any role may, and not information_schema, which hides what a role cannot read.
 const catalogueQuery = `
-select n.nspname::text, c.relname::text, c.relkind::text, pg_table_is_visible(c.oid), a.attname::text, coalesce(b.typname, t.typname)::text,
+select n.nspname::text, c.relname::text, c.relkind::text, pg_table_is_visible(c.oid),
+  coalesce(has_any_column_privilege(c.oid, 'select'), false), a.attname::text, coalesce(b.typname, t.typname)::text,
   exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and not i.indisprimary
           and i.indnkeyatts = 1 and i.indkey[0] = a.attnum and i.indpred is null),
   exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indkey[0] = a.attnum and i.indpred is null)
@@ -95,7 +97,7 @@ left join pg_constraint f on f.conrelid = c.oid and f.contype = 'f' and f.conkey
 left join pg_class rc on rc.oid = f.confrelid
 left join pg_namespace rn on rn.oid = rc.relnamespace
 left join pg_attribute ra on ra.attrelid = f.confrelid and ra.attnum = f.confkey[1]
-where c.relkind in ('r', 'p', 'v', 'm', 'f')
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition -- which the whole table stands for
   and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname not like 'pg_temp%'
 order by n.nspname, c.relname, a.attnum`
 
@@ -112,7 +114,7 @@ func readCatalogue(ctx context.Context, db interface {
 	for rows.Next() {
 		var t table
 		var c column
-		if err := rows.Scan(&t.schema, &t.name, &t.kind, &t.visible, &c.name, &c.typ, &c.unique, &c.indexed,
+		if err := rows.Scan(&t.schema, &t.name, &t.kind, &t.visible, &t.readable, &c.name, &c.typ, &c.unique, &c.indexed,
 			&c.refSchema, &c.refTable, &c.refColumn); err != nil {
 			return nil, err
 		}

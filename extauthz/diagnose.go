@@ -157,6 +157,8 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 		f.ok("index", "on the session's token")
 	}
 	f.sessionTable(found)
+	f.zone(ctx, connection, found)
+	f.signOut()
 	f.rights(ctx, connection, found, user, super)
 	f.rows(ctx, connection, found)
 	return f.list

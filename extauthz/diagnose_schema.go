@@ -1,6 +1,10 @@
 package extauthz
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+	"time"
+)
 
 // sessionTable tells what about the tables is as it should not be, though sessions are found in them.
 func (f *findings) sessionTable(found *schema) {
@@ -47,4 +51,38 @@ func (f *findings) rowSecurity(found *schema) bool {
 	}
 	f.ok(tried, "hides no session and no user from the role")
 	return true
+}
+
+// zone tells whether the expiry's time zone is known. A column without one is read as UTC, and node-postgres writes local
+// time into it; that shows where a session's creation lies in the future.
+func (f *findings) zone(ctx context.Context, connection queryer, found *schema) {
+	const tried = "time zone"
+	if found.expiresAt.typ == "timestamptz" {
+		f.ok(tried, "the expiry has one")
+		return
+	}
+	column := quoteName(found.expiresAt.name)
+	fix := fmt.Sprintf("Run Better Auth with TZ=UTC; or, with the zone that wrote it: alter table %s alter column %s type timestamptz using %s at time zone 'UTC'",
+		found.session, column, column)
+	for _, name := range []string{"createdat", "updatedat"} {
+		written := found.session.named(name)
+		if written == nil || written.typ != "timestamp" {
+			continue
+		}
+		var ahead *float64 // none without rows
+		err := connection.QueryRow(ctx, fmt.Sprintf("select extract(epoch from max(%s) - clock_timestamp() at time zone 'UTC')::float8 from %s",
+			quoteName(written.name), found.session)).Scan(&ahead)
+		if err == nil && ahead != nil && *ahead > warnSkew.Seconds() {
+			f.fail(tried, fmt.Sprintf("%s is written in a time zone east of UTC and read as UTC: the newest session's %s is %s ahead of now, and sessions live so much longer here",
+				column, written.name, (time.Duration(*ahead)*time.Second).Round(time.Minute)), fix)
+			return
+		}
+	}
+	f.warn(tried, fmt.Sprintf("%s has none and is read as UTC; whether it is written so cannot be seen here", column), fix)
+}
+
+// signOut tells what no schema shows.
+func (f *findings) signOut() {
+	f.ok("sign-out", "a session counts while its row is there and not expired; with preserveSessionInDatabase before Better Auth 1.7 a signed-out row is both: "+
+		"upgrade, or turn the option off")
 }

@@ -52,9 +52,14 @@ func findSessionTable(tables []*table, names SchemaNames, preferred string) (*ta
 	candidates := here[surelyIs]
 	if len(candidates) == 0 {
 		candidates = here[mayBe]
-		if len(candidates) > 0 { // a surer one elsewhere: it is not known which is meant
-			candidates = slices.Concat(candidates, there[surelyIs])
-		}
+	}
+	candidates = narrowed(candidates, func(t *table) bool { return t.readable }) // the role was made for one of them
+	candidates = narrowed(candidates, func(t *table) bool {                      // a copy or a view has no such index
+		columns := schema{session: t}
+		return columns.findSessionColumns(names.SessionColumns) == nil && columns.token.unique
+	})
+	if len(here[surelyIs]) == 0 && len(candidates) > 0 {
+		candidates = slices.Concat(candidates, there[surelyIs]) // a surer one elsewhere: it is not known which is meant
 	}
 	switch len(candidates) {
 	case 0:
@@ -63,6 +68,15 @@ func findSessionTable(tables []*table, names SchemaNames, preferred string) (*ta
 		return candidates[0], candidates[0].checkIsCurrent()
 	}
 	return nil, fmt.Errorf("%s look like Better Auth's \"session\"; name one in %s", listed(candidates), variableSessionTable)
+}
+
+// narrowed leaves those that fit, or all where none does.
+func narrowed(tables []*table, fits func(*table) bool) []*table {
+	left := slices.DeleteFunc(slices.Clone(tables), func(t *table) bool { return !fits(t) })
+	if len(left) == 0 {
+		return tables
+	}
+	return left
 }
 
 // noSessionTable says what there is instead: a table of that name whose columns do not fit, and tables outside the search_path.
@@ -131,12 +145,10 @@ func (s *schema) findUserTable(tables []*table, names SchemaNames, preferred str
 			}
 		}
 		if len(candidates) > 1 { // Better Auth says whether an e-mail was verified, Auth.js says when
-			if own := slices.DeleteFunc(slices.Clone(candidates), func(t *table) bool {
+			candidates = narrowed(candidates, func(t *table) bool {
 				verified := t.named("emailverified")
-				return verified == nil || verified.typ != "bool"
-			}); len(own) > 0 {
-				candidates = own
-			}
+				return verified != nil && verified.typ == "bool"
+			})
 		}
 		switch len(candidates) {
 		case 0:

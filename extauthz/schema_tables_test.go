@@ -97,6 +97,18 @@ func TestSeveralSessionTables(t *testing.T) {
 	}
 }
 
+// Copies, views and tables that the role may not read are not meant.
+func TestCopiesOfTheSessionTable(t *testing.T) {
+	dsn := newDatabaseURL(t, append(liveSession(), `create table session_backup as table "session"`, `update session_backup set token = 'foreign'`, `create view live_sessions as table session_backup`)...)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+	expectReason(t, checkToken(t, a, liveToken), "")
+	expectReason(t, checkToken(t, a, "foreign"), ReasonUnknownSession)
+	dsn = sessionsDatabase(t) // read as a role that may read this table alone
+	execute(t, dsn, `create table "Session" (like "session" including all)`)
+	a = startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+	expectReason(t, checkToken(t, a, liveToken), "")
+}
+
 // A table in another schema is read when the search_path or the setting says so.
 func TestSessionTableElsewhere(t *testing.T) {
 	dsn := newDatabaseURL(t, append([]string{"create schema neon_auth", "set search_path = neon_auth"}, liveSession()...)...)
