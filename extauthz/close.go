@@ -52,6 +52,3 @@ func (a *Authorizer) Close() {
 		a.registration.withdraw()
 	})
 }
-
-// close ends what newDatabase began.
-func (d *database) close() { d.pool.Close() }

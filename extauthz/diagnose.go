@@ -101,16 +101,17 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
 	started := time.Now()
-	connection, err := d.pool.Acquire(ctx)
+	own, err := d.connect(ctx)
 	switch {
 	case errors.Is(err, errStandby):
 		f.fail("connect", "a standby answers", "Point DATABASE_URL at the primary; or say by "+variableMaxLag+" how far behind a standby may be: a sign-out is seen there so much later.")
 		return f.list
 	case err != nil:
-		f.fail("connect", withoutConnectionString(err).Error(), "See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
+		f.fail("connect", err.Error(), "See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
 		return f.list
 	}
-	defer connection.Release()
+	defer own.close()
+	connection := own.conn
 	var version, user string
 	var encrypted, local, super bool
 	var now time.Time
@@ -127,7 +128,9 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	}
 	f.skew("clock", "the database's", time.Since(now).Truncate(time.Second))
 	if d.maxLag > 0 {
-		f.lag(d.judgeLag(connection.QueryRow(ctx, lagQuery)), d.lagSeconds())
+		sent := time.Now()
+		_, err := d.judgeLag(connection.QueryRow(ctx, lagQuery), sent)
+		f.lag(err, d.lagSeconds())
 	}
 
 	tables, err := readCatalogue(ctx, connection)
@@ -135,7 +138,7 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 		f.fail("tables", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
 		return f.list
 	}
-	found, err := findSchema(tables, d.names, d.schema)
+	found, err := findSchema(tables, d.names, own.target.schema)
 	if err != nil {
 		f.fail("tables", err.Error(), "Correct what is said, or point DATABASE_URL at Better Auth's database.")
 		return f.list
@@ -188,11 +191,9 @@ func (f *findings) roundTrip(ctx context.Context, connection queryer, query sess
 	took := make([]time.Duration, times)
 	for i := range took {
 		started := time.Now()
-		var token, id string
-		var expires *float64
-		var email, name *string
-		err := connection.QueryRow(ctx, query.one, "no session has this token").Scan(&token, &expires, &id, &email, &name)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		var isStandby bool
+		err := connection.QueryRow(ctx, query.one, "no session has this token").Scan(&isStandby, nil, nil, nil, nil, nil)
+		if err != nil {
 			f.fail("query", err.Error(), found.grants(user))
 			return false
 		}

@@ -28,11 +28,6 @@ func diagnoseTest(t *testing.T, config Config) []Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if a.database != nil {
-			a.database.pool.Close()
-		}
-	})
 	return a.Diagnose(t.Context())
 }
 

@@ -60,8 +60,9 @@ type Config struct {
 	MaxMessageBytes int
 	// DatabaseURL is a PostgreSQL connection string. It turns on session tokens.
 	DatabaseURL string
-	// ReadDatabaseURL, if set, is asked before each new connection for the connection string that counts by then, so that
-	// a password can change without a restart; its options other than where and as whom to connect stay those of DatabaseURL.
+	// ReadDatabaseURL, if set, is asked every two seconds and before each new connection for the connection string that
+	// counts by then. Another server, database, user or option has all connections be made anew; another password is used by
+	// new ones. What cannot be read or used is logged once, and the earlier one stays in force.
 	ReadDatabaseURL func() (string, error)
 	// DatabaseConnections bounds the connections to PostgreSQL; by default 4.
 	DatabaseConnections int
@@ -348,8 +349,14 @@ func (a *Authorizer) SetSecrets(current []byte, former [][]byte) {
 func (a *Authorizer) ReplaceSecrets(secrets Secrets) { a.secrets.replace(secrets) }
 
 // Refresh fetches the JWKS now, so that withdrawn keys stop: within 250 ms of the fetch before at the earliest, and also where
-// the issuer asked to be left alone. It does not wait.
-func (a *Authorizer) Refresh() { a.keys.refresh() }
+// the issuer asked to be left alone. It replaces the connections to the database, by the connection string and the addresses as
+// they are now. It does not wait, and no check fails by it.
+func (a *Authorizer) Refresh() {
+	a.keys.refresh()
+	if a.database != nil {
+		a.database.refresh()
+	}
+}
 
 // Part is what the server depends on, and how it is.
 type Part struct {
@@ -412,6 +419,12 @@ func (s *partState) note(err error) (changed bool) {
 	}
 	s.ok, s.fault = err == nil, fault
 	return changed
+}
+
+func (s *partState) isOK() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ok
 }
 
 func (s *partState) part(name string) Part {

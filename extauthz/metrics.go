@@ -44,6 +44,8 @@ type metrics struct {
 	queries       map[string]prometheus.Counter // by result
 	queryDuration prometheus.Histogram
 	batchSize     prometheus.Histogram
+
+	connectionFailures prometheus.Counter
 }
 
 // nativeFactor is how far apart a native histogram's buckets are: 10 %.
@@ -95,6 +97,8 @@ func newMetrics(registerer *registration) *metrics {
 		m.fetches.WithLabelValues(result)
 	}
 	queries := counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result")
+	m.connectionFailures = counters("extauthz_database_connection_failures_total",
+		"Attempts to connect to PostgreSQL that failed. Checks do not fail by it as long as there is a connection.").WithLabelValues()
 	for _, result := range []string{resultOK, resultError} {
 		m.queries[result] = queries.WithLabelValues(result)
 	}
@@ -123,9 +127,9 @@ func (m *metrics) watch(registerer *registration, a *Authorizer) {
 	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.age().Seconds() })
 	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.usable()) })
 	if a.database != nil {
-		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", func() float64 { return float64(a.database.pool.Stat().TotalConns()) })
-		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.", func() float64 { return float64(a.database.pool.Stat().AcquiredConns()) })
-		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", func() float64 { return float64(a.database.asking.Load()) })
+		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", func() float64 { return float64(a.database.keeper.connections()) })
+		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.", func() float64 { return float64(a.database.batches.busy()) })
+		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", func() float64 { return float64(a.database.batches.asking.Load()) })
 		if a.database.maxLag > 0 {
 			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+variableMaxLag+" lets a standby answer; 0 for a primary.",
 				a.database.lagSeconds)

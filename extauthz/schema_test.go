@@ -159,14 +159,13 @@ func TestSchemaThatDoesNotFit(t *testing.T) {
 	}
 }
 
-// A table that is renamed while we run is found anew.
+// A column that is renamed while we run is found anew, and no check fails by it.
 func TestSchemaChangesWhileRunning(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
 	expectToken(t, a, liveToken, "")
 	execute(t, dsn, `alter table "session" rename column "expiresAt" to expires_at`)
-	expectReason(t, checkToken(t, a, liveToken), ReasonDatabaseUnavailable)
-	eventually(t, "the renamed column", func() bool { return checkToken(t, a, liveToken) == "" })
+	expectReason(t, checkToken(t, a, liveToken), "") // asked again, on a connection that has looked anew
 }
 
 // The query finds tokens and users by their indexes, also for a large batch.
@@ -180,7 +179,7 @@ func TestQueryUsesTheIndex(t *testing.T) {
 	for i := range tokens {
 		tokens[i] = fmt.Sprintf("many-%d", i)
 	}
-	rows, err := a.database.pool.Query(t.Context(), "explain "+a.database.query.Load().many, tokens)
+	rows, err := connections(a)[0].conn.Query(t.Context(), "explain "+a.database.query.Load().many, tokens)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -50,9 +49,11 @@ func isStandby(ctx context.Context, connection *pgconn.PgConn) (bool, error) {
 	return len(result.Rows) != 1 || string(result.Rows[0][0]) != "f", nil
 }
 
-// lagQuery is the age, in seconds, of the last commit that a standby has replayed; none at all is endlessly old, and a
-// primary has no lag. A primary that commits nothing looks like one whose commits do not arrive, and is taken for it.
-const lagQuery = "select case when pg_is_in_recovery() then coalesce(extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()), 'infinity') else 0 end::float8"
+// lagQuery is what a standby's lag is judged by: the time of the last commit that it has replayed, as the primary's clock had
+// it, and the time there now, both in seconds since 1970. The first is null on a primary, and -infinity where nothing was
+// replayed. A primary that commits nothing looks like one whose commits do not arrive, and is taken for it.
+const lagQuery = "select case when pg_catalog.pg_is_in_recovery() then coalesce(extract(epoch from pg_catalog.pg_last_xact_replay_timestamp()), '-infinity') end::float8, " +
+	"extract(epoch from pg_catalog.clock_timestamp())::float8"
 
 // lagError says that a standby is further behind than it may be.
 type lagError struct{ most time.Duration }
@@ -61,41 +62,43 @@ func (e *lagError) Error() string {
 	return fmt.Sprintf("the standby is more than %s behind its primary, or the primary commits less often than that (%s)", e.most, variableMaxLag)
 }
 
-func isLagging(err error) bool {
-	_, is := errors.AsType[*lagError](err)
-	return is
-}
-
-// askNear asks for the lag first and for the sessions afterwards, in one round trip, so that the answer is no older
-// than the lag that was judged.
-func (d *database) askNear(ctx context.Context, text string, argument any, tokens int) (map[string]*sessionRow, error) {
+// askNear asks for the lag first and for the sessions afterwards, in one round trip and one transaction. In one query both
+// would be of one snapshot that is older than the lag, and so might be the answer.
+func (c *connection) askNear(text string, argument any, tokens int) (map[string]*sessionRow, error) {
 	var questions pgx.Batch
 	questions.Queue(lagQuery)
 	questions.Queue(text, argument)
-	answers := d.pool.SendBatch(ctx, &questions)
+	sent := c.database.near.now()
+	answers := c.conn.SendBatch(context.Background(), &questions)
 	defer answers.Close()
-	if err := d.judgeLag(answers.QueryRow()); err != nil {
+	wasStandby, err := c.database.judgeLag(answers.QueryRow(), sent)
+	if err != nil {
 		return nil, err
 	}
 	rows, err := answers.Query()
 	if err != nil {
 		return nil, err
 	}
-	return readSessions(rows, tokens)
+	found, isStandby, err := readSessions(rows, tokens)
+	if err == nil && isStandby && !wasStandby {
+		return nil, errStandby // a pooler moved in between, and the lag is another server's
+	}
+	return found, err
+}
+
+// judgeLag reads the lag, which was asked for then, and tells by an error when it is too much or not to be trusted.
+func (d *database) judgeLag(row pgx.Row, sent time.Time) (isStandby bool, err error) {
+	var replayed *float64
+	var there float64
+	if err := row.Scan(&replayed, &there); err != nil {
+		return false, err
+	}
+	if replayed == nil {
+		d.near.store(0)
+		return false, nil
+	}
+	return true, d.near.judge(*replayed, there, sent, d.near.now())
 }
 
 // lagSeconds is what judgeLag judged last.
-func (d *database) lagSeconds() float64 { return math.Float64frombits(d.lag.Load()) }
-
-// judgeLag reads the lag, and tells by a *lagError when it is too much.
-func (d *database) judgeLag(row pgx.Row) error {
-	var seconds float64
-	if err := row.Scan(&seconds); err != nil {
-		return err
-	}
-	d.lag.Store(math.Float64bits(seconds))
-	if seconds > d.maxLag.Seconds() {
-		return &lagError{d.maxLag}
-	}
-	return nil
-}
+func (d *database) lagSeconds() float64 { return d.near.seconds() }

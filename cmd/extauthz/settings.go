@@ -91,7 +91,7 @@ var settingTable = []setting{
 		"Better Auth's PostgreSQL database; turns on session tokens. postgresql+asyncpg://…?ssl=require works too",
 		func(s *settings, v string) error { s.config.DatabaseURL = v; return nil }},
 	{"DATABASE_URL_FILE", "database-url-file", "", "DatabaseURL", text,
-		"file that holds it, in place of DATABASE_URL; read anew for each new connection, so that a password can change",
+		"file that holds it, in place of DATABASE_URL; read every two seconds: another password is used by new connections, another server or user at once",
 		readDatabaseURLFile},
 	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(extauthz.DefaultDatabaseConnections), "", between(1, 100),
 		"most connections to PostgreSQL, 1 to 100; checks that wait share queries, so few are enough",

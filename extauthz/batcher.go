@@ -1,0 +1,457 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxBatch bounds how many tokens one query asks for.
+	maxBatch = 512
+	// maxPatience bounds how long a query that is under way keeps the next one waiting.
+	maxPatience = 10 * time.Millisecond
+	// maxWaiting bounds how many checks wait for a connection; past it they are answered with 503 at once. Each takes
+	// some 10 KiB meanwhile.
+	maxWaiting = 1 << 13
+	// minHedge is the least time after which a query counts as slow, and its questions are asked on another connection too.
+	minHedge = 20 * time.Millisecond
+	// hedgeFactor says how many times the average a query may take before it counts as slow.
+	hedgeFactor = 4
+	// hedgeShare bounds that time to this part of the budget, so that several silent connections, one after the other,
+	// leave time for the one that answers.
+	hedgeShare = 5
+)
+
+// sessionRow is what a live or expired session's row, joined with its user's, says.
+type sessionRow struct {
+	expiresAt           time.Time
+	userID, email, name string
+}
+
+// lookup is one check's question for one token.
+type lookup struct {
+	ctx   context.Context
+	token string
+
+	done     chan struct{}
+	answered atomic.Bool // set by whoever writes what follows, before done is closed
+	row      *sessionRow // nil when there is no such session; valid once done is closed
+	err      error       // valid once done is closed
+
+	began, ended time.Time // of its query, for traces; valid once done is closed
+	batch        int       // how many shared it
+
+	flights  atomic.Int32 // queries under way that ask for it
+	attempts atomic.Int32 // how often it was put back
+	queued   atomic.Bool  // it waits to be asked again
+}
+
+// isPending tells that somebody still waits for its answer.
+func (l *lookup) isPending() bool { return !l.answered.Load() && l.ctx.Err() == nil }
+
+// finish gives the answer, unless there is one already.
+func (l *lookup) finish(row *sessionRow, err error, began time.Time, took time.Duration, batch int) {
+	if !l.answered.CompareAndSwap(false, true) {
+		return
+	}
+	l.row, l.err = row, err
+	l.began, l.ended, l.batch = began, began.Add(took), batch
+	close(l.done)
+}
+
+// link is a connection that is up, as the batcher knows it.
+type link interface {
+	// ask returns the rows of those of these tokens that have one. An error that is a *lostError says nothing about the
+	// tokens: they may be asked elsewhere, and this link is not asked again.
+	ask(tokens []string) (map[string]*sessionRow, error)
+	// interrupt ends an ask that is under way soon, with a *lostError. It does not wait.
+	interrupt()
+}
+
+// lostError says that a connection is of no more use, and why.
+type lostError struct{ error }
+
+// Unwrap returns the cause.
+func (e *lostError) Unwrap() error { return e.error }
+
+func isLost(err error) bool {
+	_, is := errors.AsType[*lostError](err)
+	return is
+}
+
+// batcher answers questions for sessions over the connections that are up. Questions that wait share a query. It knows
+// nothing of how connections are made.
+//
+// Invariant: a question that was taken in and has no answer yet is in exactly one of these places: among those that wait, in
+// a query under way, or (only while a query that asks for it is slow) in both. A query that ends without an answer puts its
+// questions back, unless another query asks for them too. So as long as one connection answers, no question is left without
+// an answer because another connection is silent, dies, or cannot be made. A question gets the first answer that comes, and
+// each answer is to a query that began after the question was taken in.
+//
+// All methods are safe for concurrent use.
+type batcher struct {
+	budget  time.Duration // of one query: past it nobody waits any more
+	most    int64         // connections
+	wanted  func()        // called when another connection would help; must not wait
+	outcome func(error)   // called with what each query came to, nil for an answer
+	count   func(batch int, took time.Duration, err error)
+	guard   func(work func()) (panicked bool)
+
+	waiting chan *lookup
+	again   chan *lookup            // those that were put back; they go first
+	turn    chan struct{}           // held by a query that is under way, unless it takes longer than most do
+	average atomic.Int64            // how long a query takes, in nanoseconds, smoothed
+	asking  atomic.Int64            // checks that wait for an answer, asked for or not
+	up      atomic.Int64            // connections that are served
+	idle    atomic.Int64            // of them, those without a query
+	failure atomic.Pointer[failure] // why nothing can be asked, while that is so
+	hedges  allowance
+}
+
+// failure is why nothing can be asked.
+type failure struct{ err error }
+
+func newBatcher(budget time.Duration, most int64) *batcher {
+	return &batcher{
+		budget: budget, most: most,
+		wanted: func() {}, outcome: func(error) {}, count: func(int, time.Duration, error) {},
+		guard:   func(work func()) bool { work(); return false },
+		waiting: make(chan *lookup, maxWaiting),
+		again:   make(chan *lookup, maxWaiting+most*maxBatch),
+		turn:    make(chan struct{}, 1),
+		hedges:  allowance{most: float64(3 * most)}, // a connection whose every query is slow needs one each time
+	}
+}
+
+var (
+	errOverloaded    = errors.New("too many checks wait for the database")
+	errQueryPanicked = errors.New("a panic in the query; see the log")
+)
+
+// ask waits for the answer to one question, until ctx ends; then it returns nil. The answer is in the lookup.
+func (b *batcher) ask(ctx context.Context, token string) (*lookup, error) {
+	l := &lookup{ctx: ctx, token: token, done: make(chan struct{})}
+	if failure := b.failure.Load(); failure != nil {
+		return nil, failure.err
+	}
+	asking := b.asking.Add(1)
+	defer b.asking.Add(-1)
+	select {
+	case b.waiting <- l:
+	default:
+		return nil, errOverloaded
+	}
+	if up := b.up.Load(); up < b.most && asking > up && b.idle.Load() == 0 {
+		b.wanted()
+	}
+	select {
+	case <-l.done:
+		return l, nil
+	case <-ctx.Done():
+		return nil, nil
+	}
+}
+
+// busy is how many connections have a query under way.
+func (b *batcher) busy() int64 { return max(0, b.up.Load()-b.idle.Load()) }
+
+// fail answers all that wait, and all that come until succeed, with an error.
+func (b *batcher) fail(err error) {
+	b.failure.Store(&failure{err})
+	now := time.Now()
+	for {
+		select {
+		case l := <-b.again:
+			l.queued.Store(false)
+			l.finish(nil, err, now, 0, 0)
+		case l := <-b.waiting:
+			l.finish(nil, err, now, 0, 0)
+		default:
+			return
+		}
+	}
+}
+
+// succeed takes in questions again.
+func (b *batcher) succeed() { b.failure.Store(nil) }
+
+// serve answers one batch after another on a link, until the link is lost, which it returns, or retired is closed or ctx
+// ends, which is nil. A batch that is under way is answered first.
+func (b *batcher) serve(ctx context.Context, link link, retired <-chan struct{}) error {
+	w := &worker{batcher: b, link: link}
+	b.up.Add(1)
+	defer b.up.Add(-1)
+	for {
+		first := b.next(ctx, retired)
+		if first == nil {
+			return nil
+		}
+		hasTurn := b.awaitTurn(ctx)
+		err := w.answer(b.collect(first), hasTurn)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// next waits for a question. It returns nil when there is none to be waited for.
+func (b *batcher) next(ctx context.Context, retired <-chan struct{}) *lookup {
+	select {
+	case <-retired:
+		return nil
+	default:
+	}
+	b.idle.Add(1)
+	defer b.idle.Add(-1)
+	for {
+		var l *lookup
+		select {
+		case l = <-b.again:
+			l.queued.Store(false)
+		default:
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-retired:
+				return nil
+			case l = <-b.again:
+				l.queued.Store(false)
+			case l = <-b.waiting:
+			}
+		}
+		if l.isPending() {
+			return l
+		}
+	}
+}
+
+// awaitTurn makes the batches follow the load. Few look-ups do not wait: each connection takes what is
+// there. Where there are more, they wait while they would only split a batch: until the query under way
+// is answered, takes longer than queries do, or leaves a whole batch waiting. hasTurn tells the first case.
+func (b *batcher) awaitTurn(ctx context.Context) (hasTurn bool) {
+	select {
+	case b.turn <- struct{}{}:
+		return true
+	default:
+	}
+	if len(b.waiting) >= maxBatch || b.asking.Load() <= b.up.Load() {
+		return false
+	}
+	patience := time.NewTimer(min(time.Duration(b.average.Load()), maxPatience))
+	defer patience.Stop()
+	select {
+	case b.turn <- struct{}{}:
+		return true
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// collect adds to the first look-up those that wait already, less those whose check has given up.
+func (b *batcher) collect(first *lookup) []*lookup {
+	batch := []*lookup{first}
+	for len(batch) < maxBatch {
+		var next *lookup
+		select {
+		case next = <-b.again:
+			next.queued.Store(false)
+		default:
+			select {
+			case next = <-b.waiting:
+			default:
+				return batch
+			}
+		}
+		if next.isPending() {
+			batch = append(batch, next)
+		}
+	}
+	return batch
+}
+
+// putBack has a question asked again, by whichever connection is free first. Questions that were put back often, as where
+// each connection dies of them, are answered with the error.
+func (b *batcher) putBack(l *lookup, err error) {
+	if !l.isPending() || !l.queued.CompareAndSwap(false, true) {
+		return
+	}
+	if int64(l.attempts.Add(1)) <= 2*b.most+2 {
+		select {
+		case b.again <- l:
+			return
+		default:
+		}
+	}
+	l.finish(nil, err, time.Now(), 0, 0)
+}
+
+// hedgeAfter is how long a query takes before it counts as slow. It is the whole budget where most queries take so long that
+// asking again would not end within it.
+func (b *batcher) hedgeAfter() time.Duration {
+	average := time.Duration(b.average.Load())
+	after := max(min(hedgeFactor*average, b.budget/hedgeShare), 2*average, min(minHedge, b.budget/hedgeShare))
+	if after+average > b.budget {
+		return b.budget
+	}
+	return after
+}
+
+// learn takes in how long a query took. One that took much longer than most moves the average a little only, so that one slow
+// connection does not make the others' time look short.
+func (b *batcher) learn(took time.Duration) {
+	average := b.average.Load()
+	if average > 0 {
+		took = min(took, time.Duration(hedgeFactor*average))
+	}
+	b.average.Store((7*average + int64(took)) / 8)
+}
+
+// worker serves one link. Its timer looks after a query that takes long.
+type worker struct {
+	*batcher
+	link link
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	batch   []*lookup // under way
+	started time.Time
+	hedge   time.Duration // after which it is slow
+	hedged  bool
+	hasTurn bool
+}
+
+// begin says that a query is under way.
+func (w *worker) begin(batch []*lookup, hasTurn bool) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range batch {
+		l.flights.Add(1)
+	}
+	w.batch, w.hasTurn, w.hedged = batch, hasTurn, false
+	w.started, w.hedge = time.Now(), w.hedgeAfter()
+	if w.timer == nil {
+		w.timer = time.AfterFunc(w.hedge, func() { w.guard(w.look) })
+	} else {
+		w.timer.Reset(w.hedge)
+	}
+	return w.started
+}
+
+// end says that no query is under way. The turn is kept until the answers are given, so that who asks again at once
+// comes into the next batch.
+func (w *worker) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer.Stop()
+	w.batch = nil
+}
+
+func (w *worker) releaseTurn() {
+	if w.hasTurn {
+		w.hasTurn = false
+		<-w.turn
+	}
+}
+
+// look is called by the timer while a query is under way: a slow one no longer holds up others, and its questions are put
+// back beside it; one that is past the budget is interrupted.
+func (w *worker) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.batch == nil {
+		return
+	}
+	switch took := time.Since(w.started); {
+	case took >= w.budget:
+		w.link.interrupt()
+		return
+	case took < w.hedge: // the timer was of an earlier query
+		w.timer.Reset(w.hedge - took)
+		return
+	case !w.hedged:
+		w.releaseTurn()
+		if w.idle.Load() == 0 && w.up.Load() < w.most {
+			w.wanted()
+		}
+		if !w.hedges.take(time.Now()) {
+			w.timer.Reset(min(w.hedge, w.budget-took)) // there may be some left then
+			return
+		}
+		w.hedged = true
+		cause := fmt.Errorf("no answer within %s", w.budget)
+		for _, l := range w.batch {
+			w.putBack(l, cause)
+		}
+	}
+	w.timer.Reset(w.budget - time.Since(w.started))
+}
+
+// answer asks for a batch and gives the answers. It returns the error of a link that is lost.
+func (w *worker) answer(batch []*lookup, hasTurn bool) error {
+	tokens := make([]string, len(batch))
+	for i, l := range batch {
+		tokens[i] = l.token
+	}
+	var rows map[string]*sessionRow
+	var err error
+	started := w.begin(batch, hasTurn)
+	panicked := w.guard(func() { rows, err = w.link.ask(tokens) })
+	if panicked {
+		rows, err = nil, errQueryPanicked
+	}
+	took := time.Since(started)
+	w.end()
+	w.count(len(batch), took, err)
+	if err == nil {
+		w.learn(took)
+	}
+	lost, failed := isLost(err), false
+	for _, l := range batch {
+		others := l.flights.Add(-1) > 0
+		switch {
+		case l.answered.Load():
+		case !lost:
+			failed = failed || err != nil
+			l.finish(rows[l.token], err, started, took, len(batch))
+		case !others:
+			failed = failed || l.ctx.Err() != nil // its check has given up: it was not answered in time
+			w.putBack(l, err)
+		}
+	}
+	w.mu.Lock()
+	w.releaseTurn()
+	w.mu.Unlock()
+	if err == nil || failed {
+		w.outcome(err)
+	}
+	if lost || panicked {
+		return err
+	}
+	return nil
+}
+
+// allowance bounds how often something is done: most at once, and as often a second.
+type allowance struct {
+	mu   sync.Mutex
+	most float64
+	used float64
+	last time.Time
+}
+
+// take tells whether it may be done now. Safe for concurrent use.
+func (a *allowance) take(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used = max(0, a.used-now.Sub(a.last).Seconds()*a.most)
+	a.last = now
+	if a.used+1 > a.most {
+		return false
+	}
+	a.used++
+	return true
+}

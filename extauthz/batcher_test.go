@@ -1,0 +1,274 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fakeLink answers after a while, or never; it dies when it is told to. It knows the tokens that begin with "live".
+type fakeLink struct {
+	delay       time.Duration // negative: silent until interrupted
+	dies        bool          // each query ends with a lost connection
+	fails       error         // each query ends with this
+	panics      bool
+	mu          sync.Mutex
+	asked       [][]string
+	times       []time.Time
+	interrupted chan struct{}
+}
+
+func newFakeLink(delay time.Duration) *fakeLink {
+	return &fakeLink{delay: delay, interrupted: make(chan struct{}, 8)}
+}
+
+func (f *fakeLink) ask(tokens []string) (map[string]*sessionRow, error) {
+	f.mu.Lock()
+	f.asked, f.times = append(f.asked, tokens), append(f.times, time.Now())
+	f.mu.Unlock()
+	if f.panics {
+		panic("in a query")
+	}
+	if f.delay < 0 {
+		<-f.interrupted
+		return nil, &lostError{errors.New("interrupted")}
+	}
+	select {
+	case <-time.After(f.delay):
+	case <-f.interrupted:
+		return nil, &lostError{errors.New("interrupted")}
+	}
+	if f.dies {
+		return nil, &lostError{errors.New("connection reset")}
+	}
+	if f.fails != nil {
+		return nil, f.fails
+	}
+	rows := make(map[string]*sessionRow)
+	for _, token := range tokens {
+		if strings.HasPrefix(token, "live") {
+			rows[token] = &sessionRow{userID: token}
+		}
+	}
+	return rows, nil
+}
+
+func (f *fakeLink) interrupt() { f.interrupted <- struct{}{} }
+
+func (f *fakeLink) queries() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.asked)
+}
+
+// startBatcher serves the links until the test ends. A link that is lost is served no more.
+func startBatcher(t *testing.T, links ...link) (b *batcher, stop func()) {
+	b = newBatcher(timeBudget, int64(len(links)))
+	b.guard = func(work func()) (panicked bool) {
+		defer func() { panicked = recover() != nil }()
+		work()
+		return false
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	for _, l := range links {
+		work.Go(func() { b.serve(ctx, l, nil) })
+	}
+	synctest.Wait()
+	return b, func() { cancel(); work.Wait() }
+}
+
+// askBatcher asks as a check does, and returns how long that took.
+func askBatcher(b *batcher, token string) (row *sessionRow, took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeBudget)
+	defer cancel()
+	started := time.Now()
+	l, err := b.ask(ctx, token)
+	switch {
+	case err != nil:
+	case l == nil:
+		err = ctx.Err()
+	default:
+		row, err = l.row, l.err
+	}
+	return row, time.Since(started), err
+}
+
+// As long as one connection answers, every question is answered, by its own row and within the budget, whatever the other
+// connections do.
+func TestOneLinkThatAnswersIsEnough(t *testing.T) {
+	silent := func() link { return newFakeLink(-1) }
+	dying := func() link { return &fakeLink{dies: true, interrupted: make(chan struct{}, 8)} }
+	slow := func() link { return newFakeLink(timeBudget - time.Millisecond) }
+	panicking := func() link { return &fakeLink{panics: true} }
+	for title, others := range map[string][]link{
+		"three silent": {silent(), silent(), silent()}, "three dying": {dying(), dying(), dying()}, "each kind": {silent(), dying(), slow()},
+		"four silent": {silent(), silent(), silent(), silent()}, "none": nil, "slow": {slow(), slow()},
+	} {
+		t.Run(title, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for _, l := range others {
+					if f := l.(*fakeLink); f.interrupted != nil {
+						f.interrupted = make(chan struct{}, 8) // of this bubble
+					}
+				}
+				b, stop := startBatcher(t, append(others, newFakeLink(2*time.Millisecond))...)
+				defer stop()
+				var checks sync.WaitGroup
+				for i := range 2000 {
+					checks.Go(func() {
+						time.Sleep(time.Duration(i) * time.Millisecond)
+						live := i%3 != 0
+						token := fmt.Sprintf("live%d", i)
+						if !live {
+							token = fmt.Sprintf("gone%d", i)
+						}
+						row, took, err := askBatcher(b, token)
+						if err != nil || (row != nil) != live || row != nil && row.userID != token {
+							t.Errorf("%s: %v, %v after %s", token, row, err, took)
+						}
+					})
+				}
+				checks.Wait()
+				if n := b.asking.Load(); n != 0 {
+					t.Errorf("%d still ask", n)
+				}
+			})
+		})
+	}
+	t.Run("a panic is an error of its batch alone", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b, stop := startBatcher(t, panicking(), newFakeLink(time.Millisecond))
+			defer stop()
+			faults := 0
+			for i := range 100 {
+				if _, _, err := askBatcher(b, fmt.Sprint("live", i)); err != nil {
+					faults++
+				}
+			}
+			if faults > 1 {
+				t.Errorf("%d of 100 checks failed, want at most the one whose query panicked", faults)
+			}
+		})
+	})
+}
+
+// A question that was asked is asked of a query that begins later; answers to other questions, or to those before, are none.
+func TestAnswersAreToLaterQueries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := newFakeLink(30 * time.Millisecond)
+		b, stop := startBatcher(t, link, newFakeLink(-1))
+		defer stop()
+		var checks sync.WaitGroup
+		for i := range 300 {
+			checks.Go(func() {
+				time.Sleep(time.Duration(i) * 3 * time.Millisecond)
+				ctx, cancel := context.WithTimeout(context.Background(), timeBudget)
+				defer cancel()
+				arrived := time.Now()
+				l, err := b.ask(ctx, "live")
+				if err != nil || l == nil || l.err != nil {
+					t.Errorf("%v %v", l, err)
+				} else if l.began.Before(arrived) {
+					t.Errorf("answered by a query that began %s before its check", arrived.Sub(l.began))
+				}
+			})
+		}
+		checks.Wait()
+	})
+}
+
+// An error that is the question's is the answer, at once, and costs no connection.
+func TestErrorOfTheQuestionIsTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := &fakeLink{fails: errors.New("permission denied"), interrupted: make(chan struct{}, 8)}
+		b, stop := startBatcher(t, link)
+		defer stop()
+		for range 3 {
+			if _, took, err := askBatcher(b, "live"); err == nil || err.Error() != "permission denied" || took > 0 {
+				t.Errorf("%v after %s", err, took)
+			}
+		}
+	})
+}
+
+// While PostgreSQL is slow for all, asking elsewhere does not add to its load by more than a bounded share.
+func TestHedgingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		links := []*fakeLink{newFakeLink(300 * time.Millisecond), newFakeLink(300 * time.Millisecond), newFakeLink(300 * time.Millisecond), newFakeLink(300 * time.Millisecond)}
+		b, stop := startBatcher(t, links[0], links[1], links[2], links[3])
+		defer stop()
+		var checks sync.WaitGroup
+		for i := range 400 {
+			checks.Go(func() {
+				time.Sleep(time.Duration(i) * 50 * time.Millisecond)
+				if row, took, err := askBatcher(b, "live"); err != nil || row == nil {
+					_ = took
+				}
+			})
+		}
+		checks.Wait()
+		asked := 0
+		for _, l := range links {
+			for _, tokens := range l.asked {
+				asked += len(tokens)
+			}
+		}
+		if asked > 400+400/4 {
+			t.Errorf("%d questions for 400 checks", asked)
+		}
+	})
+}
+
+// What waits when nothing can be asked any more is answered at once, and so is what comes then, until there is a connection.
+func TestFailureIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatcher(timeBudget, 1)
+		down := errors.New("down")
+		go func() {
+			time.Sleep(50 * time.Millisecond)
+			b.fail(down)
+		}()
+		if _, took, err := askBatcher(b, "live"); err != down || took != 50*time.Millisecond {
+			t.Errorf("%v after %s", err, took)
+		}
+		if _, took, err := askBatcher(b, "live"); err != down || took != 0 {
+			t.Errorf("%v after %s", err, took)
+		}
+		b.succeed()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go b.serve(ctx, newFakeLink(time.Millisecond), nil)
+		if row, _, err := askBatcher(b, "live"); err != nil || row == nil {
+			t.Errorf("%v %v", row, err)
+		}
+	})
+}
+
+// Questions that kill each connection are given up after a bounded number of attempts.
+func TestQuestionThatKillsConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatcher(timeBudget, 2)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		served := 0
+		go func() {
+			for ctx.Err() == nil {
+				b.serve(ctx, &fakeLink{dies: true, interrupted: make(chan struct{}, 8)}, nil)
+				served++
+			}
+		}()
+		if _, took, err := askBatcher(b, "live"); err == nil || took >= timeBudget {
+			t.Errorf("%v after %s", err, took)
+		}
+		synctest.Wait()
+		if served > 8 {
+			t.Errorf("%d connections for one question", served)
+		}
+	})
+}

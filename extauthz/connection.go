@@ -1,0 +1,301 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+const (
+	// connectTimeout bounds how long one address is waited for.
+	connectTimeout = 2 * time.Second
+	// openTimeout bounds how long it takes until a connection is good, whatever the number of addresses.
+	openTimeout = 15 * time.Second
+	// closeTimeout bounds how long a server is waited for that is to end a connection, or to cancel its query.
+	closeTimeout = time.Second
+)
+
+// connection is one connection to PostgreSQL, good for session queries. It is used by one goroutine at a time, except for
+// interrupt.
+type connection struct {
+	database *database
+	conn     *pgx.Conn
+	dials    *dials
+	target   *target
+	query    *foundQuery
+	host     string // the name that led to address; empty for an address that was given as such, or a Unix socket
+	address  netip.Addr
+	useful   atomic.Bool // it has answered a check
+}
+
+// dial connects to a server that may be asked.
+func (d *database) dial(ctx context.Context, to *target) (*connection, error) {
+	config := to.config.Copy()
+	if d.maxLag == 0 {
+		config.ValidateConnect = onlyPrimary(config.ValidateConnect)
+	}
+	c := &connection{database: d, target: to, dials: newDials()}
+	config.DialFunc = c.dials.dial
+	origins := &origins{hosts: make(map[netip.Addr]string), lookUp: config.LookupFunc}
+	config.LookupFunc = origins.look
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		c.dials.end()
+		return nil, withoutConnectionString(err)
+	}
+	c.conn, c.address = conn, addressOf(conn.PgConn().Conn())
+	if host := origins.hosts[c.address]; net.ParseIP(host) == nil {
+		c.host = host
+	}
+	return c, nil
+}
+
+// open makes a connection and proves that it answers session queries. It finds the tables first where that is to be done.
+func (d *database) open(ctx context.Context, to *target) (*connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	c, err := d.dial(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, c.interrupt)
+	defer stop()
+	if err := c.prove(ctx); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// prove finds the tables if they are not known, and asks questions that have no answer.
+func (c *connection) prove(ctx context.Context) error {
+	defer c.useful.Store(false)
+	d := c.database
+	if c.query = d.query.Load(); c.query != nil && c.query.target.isSame(c.target) {
+		return c.try()
+	}
+	found, err := d.findTables(ctx, c.conn, c.target.schema)
+	if err != nil {
+		return err
+	}
+	c.query = &foundQuery{found.query(), c.target}
+	if err := c.try(); err != nil {
+		return err
+	}
+	d.query.Store(c.query)
+	d.ready.Store(true)
+	d.tellTables(found)
+	return nil
+}
+
+// try asks both queries, which prepares them too.
+func (c *connection) try() error {
+	for _, tokens := range [][]string{{}, {""}} {
+		if _, err := c.ask(tokens); err != nil {
+			if lost, is := errors.AsType[*lostError](err); is {
+				return lost.error
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// interrupt implements [link].
+func (c *connection) interrupt() { c.conn.PgConn().Conn().SetDeadline(time.Unix(1, 0)) }
+
+// close ends the connection, and waits until the server has ended it too, so that it no longer counts against a limit
+// there; but not longer than closeTimeout. A query that is under way there is cancelled.
+func (c *connection) close() {
+	defer c.dials.end()
+	inner := c.conn.PgConn()
+	if c.conn.IsClosed() { // pgx cancels what is under way, and waits for the server, both aside
+		select {
+		case <-inner.CleanupDone():
+		case <-time.After(closeTimeout):
+		}
+		return
+	}
+	network := inner.Conn()
+	network.SetDeadline(time.Now().Add(closeTimeout))
+	inner.Frontend().Send(&pgproto3.Terminate{})
+	if inner.Frontend().Flush() == nil {
+		io.Copy(io.Discard, network) // until the server closes it, which it does last
+	}
+}
+
+// ask implements [link]. A statement that a pooler has lost is sent whole from then on.
+func (c *connection) ask(tokens []string) (map[string]*sessionRow, error) {
+	rows, err := c.askOnce(tokens)
+	if isStatementLost(err) && !c.conn.IsClosed() {
+		if !c.database.unnamed.Swap(true) {
+			go c.database.tellUnnamed(err)
+		}
+		rows, err = c.askOnce(tokens)
+	}
+	if err != nil {
+		return nil, c.judge(err)
+	}
+	c.useful.Store(true)
+	return rows, nil
+}
+
+func (c *connection) askOnce(tokens []string) (map[string]*sessionRow, error) {
+	text, argument := c.query.many, any(tokens)
+	if len(tokens) == 1 {
+		text, argument = c.query.one, tokens[0]
+	}
+	if c.database.maxLag > 0 {
+		return c.askNear(text, argument, len(tokens))
+	}
+	// Prepared, a batch costs PostgreSQL little more than half: there is nothing to parse and to plan.
+	mode := pgx.QueryExecModeCacheStatement
+	if c.database.unnamed.Load() {
+		mode = pgx.QueryExecModeExec
+	}
+	// Without a context's end: the batcher interrupts what takes too long, and pgx need not watch each query.
+	rows, err := c.conn.Query(context.Background(), text, mode, argument)
+	if err != nil {
+		return nil, err
+	}
+	found, isStandby, err := readSessions(rows, len(tokens))
+	if err == nil && isStandby {
+		return nil, errStandby
+	}
+	return found, err
+}
+
+// readSessions reads the session query's answer for so many tokens. Each row says whether a standby gave it, and there is
+// one that says this alone where no token is known.
+func readSessions(rows pgx.Rows, tokens int) (found map[string]*sessionRow, isStandby bool, err error) {
+	defer rows.Close()
+	found = make(map[string]*sessionRow, tokens)
+	said := false
+	for rows.Next() {
+		var standby bool
+		var token, userID *string
+		var expires *float64
+		var email, name *string
+		if err := rows.Scan(&standby, &token, &expires, &userID, &email, &name); err != nil {
+			return nil, false, err
+		}
+		said, isStandby = true, isStandby || standby
+		if token == nil || expires == nil || userID == nil {
+			continue // no row; or without an expiry, which makes it no session
+		}
+		if _, known := found[*token]; known { // nobody knows whose it is then
+			found[*token] = nil
+			continue
+		}
+		found[*token] = &sessionRow{expiresAt: timeOf(*expires), userID: *userID, email: valueOf(email), name: valueOf(name)}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, false, err
+	}
+	if !said {
+		return nil, false, errors.New("the answer does not say whether a standby gave it")
+	}
+	return found, isStandby, nil
+}
+
+// timeOf reads seconds since 1970, bounded to what a calendar can show: PostgreSQL also has ±infinity.
+func timeOf(seconds float64) time.Time {
+	seconds = min(max(seconds, minNumericDate), maxNumericDate)
+	whole, fraction := math.Modf(seconds)
+	return time.Unix(int64(whole), int64(math.Round(fraction*1e6))*1e3)
+}
+
+func valueOf(text *string) string {
+	if text == nil {
+		return ""
+	}
+	return *text
+}
+
+// judge tells by a *lostError that the connection, or the server behind it, is at fault and not the question.
+func (c *connection) judge(err error) error {
+	pgErr, isServers := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case c.conn.IsClosed() || errors.Is(err, errStandby):
+	case !isServers:
+		return err // an answer that cannot be read, or one that is too old
+	case pgErr.Code == "42P01" || pgErr.Code == "42703": // undefined table, undefined column: they are looked for anew
+		c.database.query.CompareAndSwap(c.query, nil)
+	case !isServersState(pgErr.Code):
+		return err
+	}
+	if isTimeout(err) {
+		err = fmt.Errorf("no answer within %s", c.database.budget)
+	}
+	return &lostError{err}
+}
+
+func isTimeout(err error) bool {
+	timeout, is := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err)
+	return is && timeout.Timeout()
+}
+
+// isServersState tells that an SQLSTATE is about the connection, the server or its resources, and not about the query: the
+// classes for connections (also what poolers use), transactions, conflicts, resources, an operator's intervention, the
+// system and internal errors.
+func isServersState(code string) bool {
+	return len(code) == 5 && slices.Contains([]string{"08", "25", "40", "53", "55", "57", "58", "XX"}, code[:2])
+}
+
+// tellUnnamed logs, aside, that statements are no longer prepared.
+func (d *database) tellUnnamed(err error) {
+	d.batches.guard(func() {
+		d.log.Info("the way to the database does not keep prepared statements, as a connection pooler; going on without", "error", err)
+	})
+}
+
+// isStatementLost tells that the server does not know the statement that was prepared on this connection,
+// or knows it from somebody else: a pooler hands the connection's transactions to several servers' ones.
+func isStatementLost(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pgErr.Code == "26000" || pgErr.Code == "42P05") // invalid_sql_statement_name, duplicate_prepared_statement
+}
+
+// withoutConnectionString leaves out of a connection's error what a connection string holds, user and
+// database, and what only pgx knows the meaning of, and makes one line of it: pgx tries with and without TLS, and often says the same twice.
+func withoutConnectionString(err error) error {
+	connectErr, ok := errors.AsType[*pgconn.ConnectError](err)
+	if !ok || connectErr.Unwrap() == nil {
+		return err
+	}
+	lines := strings.Split(strings.ReplaceAll(connectErr.Unwrap().Error(), "ValidateConnect failed: ", ""), "\n")
+	slices.Sort(lines)
+	return &connectError{withAdvice(strings.Join(slices.Compact(lines), "; ")), err}
+}
+
+// connectError is why no connection could be made, in one line without a connection string.
+type connectError struct {
+	text  string
+	cause error
+}
+
+func (e *connectError) Error() string { return e.text }
+
+// Unwrap returns pgx's own error, which is not to be shown.
+func (e *connectError) Unwrap() error { return e.cause }
+
+// isFull tells that the server, a pooler or the role may have no more connections (too_many_connections).
+func isFull(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == "53300"
+}

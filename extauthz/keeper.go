@@ -1,0 +1,360 @@
+package extauthz
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// firstPause and lastPause bound the pauses between attempts to connect while there is no connection. They double.
+	firstPause, lastPause = 20 * time.Millisecond, 500 * time.Millisecond
+	// morePause and lastMorePause are the same where there is one, and another would help.
+	morePause, lastMorePause = 100 * time.Millisecond, 30 * time.Second
+	// impatience is after how long, while there is no connection, another one is tried beside the attempt under way.
+	impatience = 300 * time.Millisecond
+	// grace is how long after the last connection was lost checks wait for the next one, within their own budget, before
+	// they are answered at once.
+	grace = time.Second
+	// connectionAge is how long a connection is used, less a quarter at most, by chance.
+	connectionAge = 30 * time.Minute
+	// replaceTimeout is how long a connection to an address that its name no longer has is used, while no other can be made.
+	replaceTimeout = 20 * time.Second
+)
+
+// held is a connection that is up.
+type held struct {
+	*connection
+	retired  chan struct{} // closed when it is to take no further batch
+	retiring bool
+	renewal  int // see keeper.renewal
+	expires  time.Time
+	gone     time.Time // since when its address is none of its name's; zero while it is
+}
+
+// keeper keeps connections for a batcher: one always, more as the load asks, never more than its limit, those that are being
+// made or closed included. Connections are made aside, and join when they are good. What is to be replaced is replaced before
+// it is given up, where the limits allow two.
+type keeper struct {
+	*batcher
+	open    func(context.Context, *target) (*connection, error)
+	changed func(error)      // called with what an attempt came to that matters to checks
+	refused func(error, int) // called when a connection could not be made, with how many there are
+
+	kicked   chan struct{}
+	isWanted atomic.Bool // another one would help
+
+	mu      sync.Mutex
+	target  *target
+	held    map[*held]struct{}
+	making  int
+	closing int
+	renewal int // connections of an earlier one are to be replaced
+	pause   time.Duration
+	nextAt  time.Time // not before it is an attempt made while there is none
+	more    time.Duration
+	moreAt  time.Time // not before it is an attempt made while there is one
+	began   time.Time // the last attempt
+	lostAt  time.Time // when the last connection was lost; zero when there was none yet
+	work    sync.WaitGroup
+}
+
+func newKeeper(b *batcher, to *target) *keeper {
+	return &keeper{batcher: b, target: to, kicked: make(chan struct{}, 1), held: make(map[*held]struct{}),
+		changed: func(error) {}, refused: func(error, int) {}}
+}
+
+// kick has run look at what is to be done.
+func (k *keeper) kick() {
+	select {
+	case k.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// want says that another connection would help.
+func (k *keeper) want() {
+	if !k.isWanted.Swap(true) {
+		k.kick()
+	}
+}
+
+// run keeps connections until ctx ends. All are closed when it returns, also by a panic.
+func (k *keeper) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer k.work.Wait()
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.kicked:
+		case <-timer.C:
+		}
+		timer.Reset(k.adjust(ctx, time.Now()))
+	}
+}
+
+// adjust does what is due, and returns when to look again at the latest.
+func (k *keeper) adjust(ctx context.Context, now time.Time) time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	next := now.Add(time.Minute)
+	at := func(t time.Time) bool {
+		if t.After(now) && t.Before(next) {
+			next = t
+		}
+		return !t.After(now)
+	}
+	good := 0
+	var old *held // one that is to be replaced
+	for h := range k.held {
+		switch {
+		case h.retiring:
+			continue
+		case k.isOld(h, now):
+			if old == nil || !h.gone.IsZero() {
+				old = h
+			}
+		default:
+			at(h.expires)
+		}
+		good++
+	}
+	isFree := int64(len(k.held)+k.making+k.closing) < k.most
+	switch {
+	case good == 0:
+		if isFree && at(k.nextAt) && (k.making == 0 || at(k.began.Add(impatience))) {
+			k.make(ctx, now)
+		}
+	case old != nil && !old.gone.IsZero() && at(old.gone.Add(replaceTimeout)):
+		k.retire(old)
+		return 0
+	case old != nil && k.making == 0 && at(k.moreAt):
+		if isFree {
+			k.make(ctx, now)
+		} else if k.closing == 0 && len(k.held) == good { // its place is needed, and there is nothing that becomes free by itself
+			k.retire(old)
+		}
+	case k.isWanted.Load() && isFree && k.making == 0 && at(k.moreAt):
+		k.make(ctx, now)
+	}
+	return max(time.Until(next), time.Millisecond)
+}
+
+func (k *keeper) isOld(h *held, now time.Time) bool {
+	return h.renewal != k.renewal || !h.gone.IsZero() || !now.Before(h.expires)
+}
+
+// retire has a connection take no further batch.
+func (k *keeper) retire(h *held) {
+	if !h.retiring {
+		h.retiring = true
+		close(h.retired)
+	}
+}
+
+// make begins an attempt to connect.
+func (k *keeper) make(ctx context.Context, now time.Time) {
+	k.making++
+	k.began = now
+	k.isWanted.Store(false)
+	to, renewal := k.target, k.renewal
+	k.work.Go(func() {
+		var c *connection
+		err := error(errQueryPanicked)
+		k.guard(func() { c, err = k.open(ctx, to) })
+		k.made(ctx, c, err, to, renewal)
+	})
+}
+
+// made takes in what an attempt came to.
+func (k *keeper) made(ctx context.Context, c *connection, err error, to *target, renewal int) {
+	tell := func() {}
+	k.mu.Lock()
+	k.making--
+	now := time.Now()
+	if c != nil {
+		to = c.target // the connection string was read anew
+	}
+	switch {
+	case ctx.Err() != nil || !to.isSame(k.target):
+		if c != nil {
+			k.close(c)
+		}
+	case err != nil:
+		tell = k.failed(err, now)
+	default:
+		k.join(ctx, c, renewal, now)
+		tell = func() { k.changed(nil) }
+	}
+	k.mu.Unlock()
+	k.kick()
+	tell()
+}
+
+// join has a new connection be served, in place of one that is to be replaced.
+func (k *keeper) join(ctx context.Context, c *connection, renewal int, now time.Time) {
+	life := connectionAge - rand.N(connectionAge/4)
+	h := &held{connection: c, retired: make(chan struct{}), renewal: renewal, expires: now.Add(life)}
+	for other := range k.held {
+		if !other.retiring && k.isOld(other, now) {
+			k.retire(other)
+			break
+		}
+	}
+	k.held[h] = struct{}{}
+	k.more = 0
+	k.succeed()
+	k.work.Go(func() {
+		stop := context.AfterFunc(ctx, c.interrupt) // nothing is waited for at the end
+		defer stop()
+		err := error(errQueryPanicked)
+		k.guard(func() { err = k.serve(ctx, c, h.retired) })
+		k.ended(h, err)
+	})
+}
+
+// good is how many connections take batches.
+func (k *keeper) good() (good int) {
+	for h := range k.held {
+		if !h.retiring {
+			good++
+		}
+	}
+	return good
+}
+
+// failed takes in that a connection could not be made, or was no good from its first query on. It returns what tells of it,
+// to be called without the lock.
+func (k *keeper) failed(err error, now time.Time) (tell func()) {
+	if good := k.good(); good > 0 {
+		k.more = min(max(2*k.more, morePause), lastMorePause)
+		k.moreAt = now.Add(jittered(k.more))
+		for h := range k.held { // for a renewal that was asked for the old connection gives way: the role may have one only
+			if isFull(err) && good == 1 && !h.retiring && h.renewal != k.renewal {
+				k.retire(h)
+			}
+		}
+		return func() { k.refused(err, good) }
+	}
+	k.pause = min(max(2*k.pause, firstPause), lastPause)
+	k.nextAt = now.Add(jittered(k.pause))
+	if !k.lostAt.IsZero() && now.Sub(k.lostAt) < grace {
+		return func() { k.refused(err, 0) }
+	}
+	k.fail(err)
+	return func() {
+		k.refused(err, 0)
+		k.changed(err)
+	}
+}
+
+// ended takes in that a connection is no longer served: err says why, nil when it was to be so.
+func (k *keeper) ended(h *held, err error) {
+	tell := func() {}
+	k.mu.Lock()
+	delete(k.held, h)
+	now := time.Now()
+	isUseful := err == nil || h.useful.Load()
+	if isUseful && k.good() == 0 {
+		k.lostAt, k.pause = now, 0
+	}
+	if !isUseful {
+		tell = k.failed(err, now)
+	}
+	k.close(h.connection)
+	k.mu.Unlock()
+	k.kick()
+	tell()
+}
+
+// close closes a connection aside. Its place is free afterwards.
+func (k *keeper) close(c *connection) {
+	k.closing++
+	k.work.Go(func() {
+		k.guard(c.close)
+		k.mu.Lock()
+		k.closing--
+		k.mu.Unlock()
+		k.kick()
+	})
+}
+
+// retarget has connections be made to another target. Those to the earlier one take no further batch, unless the password
+// alone has changed. changed tells that.
+func (k *keeper) retarget(to *target) (changed bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	changed = !to.isSame(k.target)
+	k.target = to
+	if changed {
+		for h := range k.held {
+			k.retire(h)
+		}
+		k.pause, k.nextAt, k.lostAt = 0, time.Time{}, time.Now()
+	}
+	k.kick()
+	return changed
+}
+
+// renew has all connections be replaced.
+func (k *keeper) renew() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.renewal++
+	k.moreAt, k.more = time.Time{}, 0
+	k.kick()
+}
+
+// hosts are the names that connections lead to.
+func (k *keeper) hosts() (hosts []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for h := range k.held {
+		if h.host != "" && !slices.Contains(hosts, h.host) {
+			hosts = append(hosts, h.host)
+		}
+	}
+	return hosts
+}
+
+// moved has the connections to a host be replaced whose address is none of these.
+func (k *keeper) moved(host string, addresses map[netip.Addr]bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for h := range k.held {
+		switch {
+		case h.host != host:
+		case addresses[h.address]:
+			h.gone = time.Time{}
+		case h.gone.IsZero():
+			h.gone = time.Now()
+			k.moreAt, k.more = time.Time{}, 0
+		}
+	}
+	k.kick()
+}
+
+// current is where connections lead to.
+func (k *keeper) current() *target {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.target
+}
+
+// connections is how many are open.
+func (k *keeper) connections() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.held) + k.closing
+}
+
+// jittered is so long, a quarter more or less.
+func jittered(d time.Duration) time.Duration { return d - d/4 + rand.N(d/2+1) }

@@ -1,0 +1,93 @@
+package extauthz
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxClockDifference bounds by how much the clocks that a lag is measured by may differ; for small limits it is a quarter of
+// the limit. It is subtracted from the limit, so that the limit holds whatever the clocks do within it.
+const maxClockDifference = 100 * time.Millisecond
+
+// nearness judges whether a standby is near enough to its primary. A lag is the difference of two hosts' clocks: the
+// primary's, which dated the last commit that was replayed, and the standby's. So the standby's is held against this host's,
+// and a commit that is dated after it was replayed tells that the primary's is ahead. Neither lag is trusted then, nor until
+// a while after: as a standby that stops falls behind, a negative lag passes through all that would be near enough.
+// What cannot be seen is a primary whose clock is ahead by no more than the standby is behind.
+//
+// Safe for concurrent use.
+type nearness struct {
+	most time.Duration
+	now  func() time.Time
+
+	last atomic.Uint64 // the last lag that was judged, in seconds: the bits of a float64
+
+	mu       sync.Mutex
+	doubted  time.Time // when the clocks were last seen to differ
+	doubting string    // how they did; empty when they never did
+}
+
+// clockError says that clocks differ too much for a lag to be known.
+type clockError struct{ how string }
+
+func (e *clockError) Error() string {
+	return "the standby's lag cannot be known, since " + e.how + "; set the clocks by NTP (" + variableMaxLag + ")"
+}
+
+// tolerance is by how much clocks may differ.
+func (n *nearness) tolerance() time.Duration { return min(maxClockDifference, n.most/4) }
+
+// distrust is for how long no lag is trusted after the clocks were seen to differ.
+func (n *nearness) distrust() time.Duration { return max(time.Minute, 2*n.most) }
+
+// judge returns an error unless a standby is near: replayed is the date of the last commit that it has replayed, there the
+// time on its clock, both in seconds since 1970; and here that was between sent and received.
+func (n *nearness) judge(replayed, there float64, sent, received time.Time) error {
+	lag := there - replayed
+	n.store(max(lag, 0))
+	tolerance := n.tolerance()
+	how := ""
+	if early, late := unixSeconds(sent)-there, there-unixSeconds(received); max(early, late) > tolerance.Seconds() {
+		how = fmt.Sprintf("the standby's clock differs by %s from the one here", inSeconds(max(early, late)))
+	} else if -lag > tolerance.Seconds() {
+		how = fmt.Sprintf("the primary's clock is %s ahead of the standby's", inSeconds(-lag))
+	}
+	if how == "" {
+		how = n.doubt(received)
+	} else {
+		n.mu.Lock()
+		n.doubted, n.doubting = received, how
+		n.mu.Unlock()
+	}
+	switch {
+	case how != "":
+		return &clockError{how}
+	case !(lag <= (n.most - tolerance).Seconds()):
+		return &lagError{n.most}
+	}
+	return nil
+}
+
+// doubt is how the clocks differed when that is not long ago; empty when it is.
+func (n *nearness) doubt(now time.Time) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.doubting == "" || now.Sub(n.doubted) > n.distrust() {
+		return ""
+	}
+	return n.doubting
+}
+
+func (n *nearness) store(seconds float64) { n.last.Store(math.Float64bits(seconds)) }
+
+// seconds is the last lag that was judged, 0 where it was negative or a primary's.
+func (n *nearness) seconds() float64 { return math.Float64frombits(n.last.Load()) }
+
+func unixSeconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+
+func inSeconds(seconds float64) time.Duration {
+	return time.Duration(seconds * float64(time.Second)).Round(10 * time.Millisecond)
+}
