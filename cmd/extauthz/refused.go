@@ -46,7 +46,7 @@ func newRefusedCalls(log *slog.Logger, registerer prometheus.Registerer) *refuse
 
 // options are the gRPC server's, for calls to be refused by it.
 func (r *refusedCalls) options() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.UnknownServiceHandler(r.refuseMethod), grpc.InTapHandle(r.checkMetadata), grpc.MaxHeaderListSize(2 * maxMetadata)}
+	return []grpc.ServerOption{grpc.UnknownServiceHandler(r.refuseMethod), grpc.InTapHandle(r.checkMetadata), grpc.MaxHeaderListSize(mostMetadata)}
 }
 
 func (r *refusedCalls) refuseMethod(_ any, stream grpc.ServerStream) error {
@@ -55,8 +55,11 @@ func (r *refusedCalls) refuseMethod(_ any, stream grpc.ServerStream) error {
 	return status.Error(codes.Unimplemented, "extauthz answers envoy.service.auth.v3.Authorization and grpc.health.v1.Health alone")
 }
 
-// checkMetadata refuses a call with more metadata than maxMetadata. What has more than twice as much, gRPC refuses itself
-// and tells nobody.
+// mostMetadata is what gRPC reads of a call's metadata, in bytes. It resets a call with more and tells nobody, so this is
+// far above maxMetadata, by which calls are refused; a connection reads one call's at a time.
+const mostMetadata = 1 << 20
+
+// checkMetadata refuses a call with more metadata than maxMetadata.
 func (r *refusedCalls) checkMetadata(ctx context.Context, call *tap.Info) (context.Context, error) {
 	size := 0
 	for name, values := range call.Header {

@@ -38,11 +38,13 @@ func TestRefusedCallsAreCounted(t *testing.T) {
 		}
 	}
 	client := authv3.NewAuthorizationClient(connection)
-	large := metadata.AppendToOutgoingContext(t.Context(), "baggage", strings.Repeat("a", maxMetadata))
-	if _, err := client.Check(large, &authv3.CheckRequest{}); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("large metadata: %v", err)
+	for _, size := range []int{maxMetadata, 100 << 10, 900 << 10} {
+		large := metadata.AppendToOutgoingContext(t.Context(), "baggage", strings.Repeat("a", size))
+		if _, err := client.Check(large, &authv3.CheckRequest{}); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("metadata of %d bytes: %v", size, err)
+		}
 	}
-	for _, line := range []string{`extauthz_calls_refused_total{why="unknown_method"} 2`, `extauthz_calls_refused_total{why="oversized_metadata"} 1`} {
+	for _, line := range []string{`extauthz_calls_refused_total{why="unknown_method"} 2`, `extauthz_calls_refused_total{why="oversized_metadata"} 3`} {
 		if !metric(line) {
 			t.Errorf("there is no %s", line)
 		}
