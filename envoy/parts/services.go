@@ -17,6 +17,7 @@ type IssuerSettings struct {
 	DatabaseURL    string
 	TrustedOrigins string // comma-separated
 	Algorithm      string // of the JWTs; empty for Better Auth's default
+	IsLimited      bool   // by Better Auth's own rate limit, which is on in production
 }
 
 // StartIssuer runs Better Auth on 127.0.0.1; it brings its tables up itself.
@@ -27,8 +28,11 @@ func (in *Installer) StartIssuer(ctx context.Context, folder string, s IssuerSet
 	}
 	command := exec.Command("node", "server.mjs")
 	command.Dir = program
-	return s.start(ctx, "issuer", folder, command, "ISSUER_ADDRESS=127.0.0.1", "ISSUER_PORT="+strconv.Itoa(s.Port),
-		"TRUSTED_ORIGINS="+s.TrustedOrigins, "JWT_ALGORITHM="+s.Algorithm)
+	env := []string{"ISSUER_ADDRESS=127.0.0.1", "ISSUER_PORT=" + strconv.Itoa(s.Port), "TRUSTED_ORIGINS=" + s.TrustedOrigins, "JWT_ALGORITHM=" + s.Algorithm}
+	if s.IsLimited {
+		env = append(env, "NODE_ENV=production")
+	}
+	return s.start(ctx, "issuer", folder, command, env...)
 }
 
 // StartWeb runs the Next.js front end with Better Auth in it on 127.0.0.1; it brings its tables up itself.
