@@ -1,7 +1,9 @@
 package extauthz
 
 import (
+	"hash/maphash"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -9,13 +11,16 @@ import (
 // only after ten seconds without any (its own stores for memory and database), or every ten seconds (secondary
 // storage). Replicas behind one address share the count and know nothing of each other, and anybody can make each of
 // them fetch by a made-up kid. So these fetches come from a small bucket: a rotation finds it full, and a flood gets
-// what it refills. Ten replicas under a flood make 80 fetches in its first ten seconds and 34 in any later ones.
+// what it refills. The last of the bucket is kept for kids that are new: clients that go on sending tokens by a
+// withdrawn key do not hold up a rotation. Ten replicas under a flood make 80 fetches in its first ten seconds and 34
+// in any later ones.
 const (
 	refreshInterval = time.Minute            // between two fetches while all is well, less up to a tenth
 	retryInterval   = 2 * time.Second        // between two fetches while the issuer fails, less up to a half
 	fetchSpacing    = 250 * time.Millisecond // between the starts of any two fetches
 	fetchBurst      = 5                      // fetches for unknown kids that the bucket holds
 	fetchRefill     = 3 * time.Second        // until the bucket gets one back
+	fetchReserve    = 3                      // of them, not for kids that a fetch has shown to be unknown before
 	maxRetryAfter   = refreshInterval        // an issuer's Retry-After holds back no refresh that is due
 	calmSpread      = 15 * time.Second       // after it, refreshes of many replicas are spread over so long
 	askedSpread     = time.Second            // and fetches for unknown kids, for which checks wait, over so long
@@ -62,10 +67,13 @@ func (p *fetchPace) untilSpaced(now time.Time) time.Duration {
 	return max(p.last.Add(fetchSpacing).Sub(now), 0)
 }
 
-// untilAsked is the time until a fetch for an unknown kid may begin.
-func (p *fetchPace) untilAsked(now time.Time) time.Duration {
-	bucket := p.full.Add(-(fetchBurst - 1) * fetchRefill).Sub(now)
-	return max(bucket, p.untilSpaced(now), p.calm(now))
+// untilAsked is the time until a fetch for an unknown kid may begin; isNew tells that no fetch has been in vain for it.
+func (p *fetchPace) untilAsked(now time.Time, isNew bool) time.Duration {
+	spent := time.Duration(fetchBurst - 1)
+	if !isNew {
+		spent -= fetchReserve
+	}
+	return max(p.full.Add(-spent*fetchRefill).Sub(now), p.untilSpaced(now), p.calm(now))
 }
 
 // untilDue is the time until the next fetch that nobody asks for, with jitter so that replicas spread out.
@@ -77,4 +85,35 @@ func (p *fetchPace) untilDue(now time.Time) time.Duration {
 		return retryInterval - rand.N(retryInterval/2)
 	}
 	return refreshInterval - rand.N(refreshInterval/10)
+}
+
+// maxVainKids bounds the kids that are known to be in vain. When they are that many, they are forgotten.
+const maxVainKids = 1 << 12
+
+// vainKids are kids that a fetch has shown to be unknown. Nothing is refused by them: they only wait longer for the
+// next fetch. Safe for concurrent use.
+type vainKids struct {
+	mu    sync.Mutex
+	seed  maphash.Seed
+	known map[uint64]struct{} // hashes, since a kid may be as long as a token
+}
+
+func newVainKids() *vainKids {
+	return &vainKids{seed: maphash.MakeSeed(), known: map[uint64]struct{}{}}
+}
+
+func (v *vainKids) add(id string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.known) >= maxVainKids {
+		clear(v.known)
+	}
+	v.known[maphash.String(v.seed, id)] = struct{}{}
+}
+
+func (v *vainKids) has(id string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, known := v.known[maphash.String(v.seed, id)]
+	return known
 }

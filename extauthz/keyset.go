@@ -44,6 +44,7 @@ type remoteKeySet struct {
 	mu      sync.Mutex
 	waiting *fetch // collects the checks that wait for a fetch which has not begun; guarded by mu
 
+	vain    *vainKids
 	wanted  chan struct{} // wakes run; whether somebody waits is said by waiting.joined
 	ordered atomic.Bool   // an operator asks for a fetch
 	pace    fetchPace     // run's alone
@@ -52,6 +53,7 @@ type remoteKeySet struct {
 // fetch is one request to the issuer, shared by all who waited for it to begin.
 type fetch struct {
 	joined bool // somebody waits for it; guarded by remoteKeySet.mu
+	isNew  bool // and somebody of these for a kid that no fetch has been in vain for; likewise
 	done   chan struct{}
 	err    error     // why it brought no key set; valid once done is closed
 	began  time.Time // and ended, for traces; valid once done is closed, and zero when it never began
@@ -61,7 +63,8 @@ type fetch struct {
 func newRemoteKeySet(fetcher *fetcher, now func() time.Time, log *slog.Logger, metrics *metrics,
 	tracing *tracing) *remoteKeySet {
 	return &remoteKeySet{fetcher: fetcher, now: now, log: newKeySetLog(log, fetcher.shown, metrics), metrics: metrics,
-		tracing: tracing, state: partState{since: time.Now()}, waiting: newFetch(), wanted: make(chan struct{}, 1)}
+		tracing: tracing, state: partState{since: time.Now()}, waiting: newFetch(), vain: newVainKids(),
+		wanted: make(chan struct{}, 1)}
 }
 
 func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
@@ -76,10 +79,14 @@ func (s *remoteKeySet) key(ctx context.Context, id string) (*key, error) {
 			return known, nil
 		}
 	}
-	if err := s.await(ctx); err != nil {
+	if err := s.await(ctx, !s.vain.has(id)); err != nil {
 		return nil, err
 	}
-	return s.current.Load().keys[id], nil
+	found := s.current.Load().keys[id]
+	if found == nil {
+		s.vain.add(id)
+	}
+	return found, nil
 }
 
 // isCurrent tells whether the issuer still lists this very key, by what is known without asking.
@@ -88,8 +95,8 @@ func (s *remoteKeySet) isCurrent(k *key, now time.Time) bool {
 	return set != nil && set.keys[k.id] == k && now.Sub(set.fetched) < maxKeySetAge
 }
 
-// await joins the next fetch and waits for its end.
-func (s *remoteKeySet) await(ctx context.Context) error {
+// await joins the next fetch and waits for its end. isNew tells that no fetch has been in vain for the kid.
+func (s *remoteKeySet) await(ctx context.Context, isNew bool) error {
 	defer s.awaiting.Add(-1)
 	if s.awaiting.Add(1) > maxAwaiting {
 		return unavailable(ReasonOverloaded, errors.New("too many checks wait for the JWKS"))
@@ -98,6 +105,7 @@ func (s *remoteKeySet) await(ctx context.Context) error {
 	s.mu.Lock()
 	next := s.waiting
 	next.joined = true
+	next.isNew = next.isNew || isNew
 	s.mu.Unlock()
 	select {
 	case s.wanted <- struct{}{}:
@@ -148,6 +156,7 @@ func (s *remoteKeySet) rest(ctx context.Context) (asked bool) {
 	defer due.Stop()
 	// When the fetch for an unknown kid may begin, and an operator's; nil while nobody asks for one.
 	var turn, order <-chan time.Time
+	isTurnOfNew := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -163,14 +172,15 @@ func (s *remoteKeySet) rest(ctx context.Context) (asked bool) {
 			if s.ordered.Load() && order == nil {
 				order = time.After(s.pace.untilSpaced(now))
 			}
-			if !s.isAwaited() || turn != nil {
+			isAwaited, isNew := s.demand()
+			if !isAwaited || turn != nil && (isTurnOfNew || !isNew) {
 				continue // woken for a fetch that has been, or that has its turn
 			}
 			if calm := s.pace.calm(now); calm > 0 {
 				s.take().end(fmt.Errorf("the issuer asked to be left alone for another %s", calm.Round(time.Second)))
 				continue
 			}
-			turn = time.After(s.pace.untilAsked(now))
+			turn, isTurnOfNew = time.After(s.pace.untilAsked(now, isNew)), isNew
 		}
 	}
 }
@@ -184,11 +194,11 @@ func (s *remoteKeySet) take() *fetch {
 	return taken
 }
 
-// isAwaited tells whether a check waits for the next fetch.
-func (s *remoteKeySet) isAwaited() bool {
+// demand tells whether a check waits for the next fetch, and whether one does for a kid that is new.
+func (s *remoteKeySet) demand() (isAwaited, isNew bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.waiting.joined
+	return s.waiting.joined, s.waiting.isNew
 }
 
 // end gives the outcome to all who joined the fetch.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,6 +155,41 @@ func flood(t *testing.T, replicas int, isFixed bool) (row limitRow) {
 		slices.Sort(row.known)
 	})
 	return row
+}
+
+// Clients that go on sending tokens by a withdrawn key do not hold up a rotation: a new key is known at once, as if they were not there.
+func TestStaleTokensDoNotHoldUpRotations(t *testing.T) {
+	ed := signers()["ed"]
+	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
+	withIssuer(t, issuer, func(t *testing.T, a *Authorizer) {
+		began := time.Now()
+		var refused, unavailable atomic.Int64
+		var stale sync.WaitGroup
+		for time.Since(began) < time.Minute {
+			time.Sleep(20 * time.Millisecond)
+			for kid := range 3 {
+				stale.Go(func() {
+					switch decideToken(t, a, ed, fmt.Sprint("withdrawn-", kid)) {
+					case ReasonUnknownKey:
+						refused.Add(1)
+					case ReasonTimeBudgetSpent:
+						unavailable.Add(1)
+					default:
+						t.Error("neither refused nor unavailable")
+					}
+				})
+			}
+		}
+		issuer.set(ed.jwk(nil), ed.jwk(map[string]any{"kid": "rotated"}))
+		expectReason(t, decideToken(t, a, ed, "rotated"), "")
+		stale.Wait()
+		if got := issuer.count(); got > 30 {
+			t.Errorf("%d fetches in a minute", got)
+		}
+		if refused.Load() == 0 || unavailable.Load() == 0 {
+			t.Errorf("%d refused, %d unavailable", refused.Load(), unavailable.Load())
+		}
+	})
 }
 
 // Anybody can make each replica fetch, by made-up kids. Ten replicas behind one address stay so far below Better Auth's

@@ -277,7 +277,7 @@ func (r *rig) runFlood(f *flood, report *report) error {
 		row.wrong = append(row.wrong, fmt.Sprintf("the good checks kept %.2f of their share", row.share()))
 	case row.slowest > r.bounds.longest:
 		row.wrong = append(row.wrong, fmt.Sprintf("a good check took %s", row.slowest))
-	case row.fetches > 4.1:
+	case row.fetches > 6/took+0.5: // five at once, and one in three seconds
 		row.wrong = append(row.wrong, fmt.Sprintf("%.1f fetches a second", row.fetches))
 	case row.memory > maxResident:
 		row.wrong = append(row.wrong, fmt.Sprintf("%.0f MiB resident", row.memory))

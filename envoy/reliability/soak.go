@@ -34,7 +34,7 @@ func (r *rig) soak(duration time.Duration, report *report) error {
 	var first, last float64 // MiB
 	for i := 0; time.Since(began) < duration && r.ctx.Err() == nil; i++ {
 		minute := time.Now()
-		if err := errors.Join(r.people[0].renew(r.issuer.url), r.issuer.rotateKey(), r.rotateSecret(secrets), r.awaitSecret()); err != nil {
+		if err := errors.Join(r.people[0].renew(r.issuer.url), r.issuer.rotateKey(), r.rotateSecret(secrets), r.awaitBoth()); err != nil {
 			return err
 		}
 		f := usable[i%len(usable)]
@@ -68,22 +68,26 @@ func (r *rig) rotateSecret(file string) error {
 	return os.Rename(file+".new", file)
 }
 
-// awaitSecret waits until the server has taken up the current secret.
-func (r *rig) awaitSecret() error {
+// awaitBoth waits until the server has taken up the current secret and the current key: with made-up kids beside it, a new key
+// is known within a few seconds and not at once.
+func (r *rig) awaitBoth() error {
 	c, err := dial(r.server.checks, nil)
 	if err != nil {
 		return err
 	}
 	defer c.connection.Close()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		a := c.check(r.ctx, bearer(r.issuer.issueCurrentHS256()))
-		if a.status == 200 {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("the new secret is not taken up: %d %s %v", a.status, a.reason, a.err)
+	for what, issue := range map[string]func() string{
+		"secret": r.issuer.issueCurrentHS256, "key": func() string { return r.issuer.issueCurrent(nil) },
+	} {
+		deadline := time.Now().Add(20 * time.Second)
+		for a := c.check(r.ctx, bearer(issue())); a.status != 200; a = c.check(r.ctx, bearer(issue())) {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("the new %s is not taken up: %d %s %v", what, a.status, a.reason, a.err)
+			}
+			time.Sleep(100 * time.Millisecond)
 		}
 	}
+	return nil
 }
 
 // calm is load without a fault, in which nothing may fail.
