@@ -100,6 +100,11 @@ func TestNothingShowsASecret(t *testing.T) {
 		{"in a URL of another scheme", map[string]string{"JWKS_URL": "ftp://host/jwks?apikey=" + marker}, nil},
 		{"without a scheme", map[string]string{"JWKS_URL": "host/jwks?apikey=" + marker}, nil},
 		{"in the base URL", map[string]string{"BETTER_AUTH_URL": "https://app.example.com?key=" + marker}, nil},
+		{"in an issuer", map[string]string{"EXTAUTHZ_ISSUERS": "https://app.example.com?key=" + marker}, nil},
+		{"in a trusted origin", map[string]string{"EXTAUTHZ_TRUSTED_ORIGINS": "https://u:" + marker + "@app.example.com"}, nil},
+		{"in the proxy's URL", map[string]string{"JWKS_PROXY": "http://u:" + marker + "@127.0.0.1:" + closedPort(t)}, nil},
+		{"in a proxy's URL with a mistake", map[string]string{"JWKS_PROXY": "u:" + marker + "@proxy:1"}, nil},
+		{"in the proxy of everybody else", map[string]string{"HTTPS_PROXY": "http://u:" + marker + "@127.0.0.1:1", "HTTP_PROXY": "http://u:" + marker + "@127.0.0.1:1"}, nil},
 		{"in front of its host", map[string]string{"BETTER_AUTH_URL": "https://user:" + marker + "@app.example.com"}, nil},
 		{"in an audience", map[string]string{"API_AUDIENCE": "https://api.example.com?key=" + marker}, nil},
 		{"in a collector's URL", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": closed + "/?key=" + marker}, nil},
@@ -121,7 +126,7 @@ func TestNothingShowsASecret(t *testing.T) {
 		{"a connection string as a kept header", map[string]string{"EXTAUTHZ_KEEP_HEADERS": "postgresql://u:" + marker + "@db/app"}, nil},
 		{"a connection string as the audit log", map[string]string{"EXTAUTHZ_AUDIT_LOG": "postgresql://u:" + marker + "@db/app"}, nil},
 	} {
-		for _, command := range [][]string{{"config"}, {"serve", "--dry-run"}, {"serve", "--admin-page"}, {"doctor"}, {"doctor", "--json", "--url", closed + "/?key=" + marker}, {"check", "eyJ.e30.x"}} {
+		for _, command := range [][]string{{"config"}, {"serve", "--dry-run"}, {"serve", "--admin-page"}, {"doctor"}, {"doctor", "--json", "--url", closed + "/?key=" + marker}, {"doctor", "--envoy", closed + "/?key=" + marker}, {"doctor", "--envoy", "postgresql://u:" + marker + "@db/app"}, {"check", "eyJ.e30.x"}} {
 			t.Run(row.title+"/"+strings.Join(command[:min(2, len(command))], " "), func(t *testing.T) {
 				t.Setenv("EXTAUTHZ_LISTEN", "127.0.0.1:0")
 				t.Setenv("EXTAUTHZ_ADMIN_LISTEN", "127.0.0.1:0")

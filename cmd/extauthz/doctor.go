@@ -161,7 +161,7 @@ func diagnoseSettings(s *settings, environment []string) (found []extauthz.Findi
 		found = append(found, extauthz.Finding{Part: partSettings, Tried: tried, Level: level, Found: what, Mend: mend})
 	}
 	if add(extauthz.LevelOK, "issuer", discreetURL(s.config.Issuer), ""); len(s.config.Issuers) > 0 {
-		add(extauthz.LevelOK, "issuers", fmt.Sprintf("%q", s.config.Issuers), "")
+		add(extauthz.LevelOK, "issuers", discreet(fmt.Sprintf("%q", s.config.Issuers)), "")
 	}
 	add(extauthz.LevelOK, "audience", discreetValue(strings.Join(s.config.Audiences, ", ")), "")
 	switch length := len(s.config.Secret); {

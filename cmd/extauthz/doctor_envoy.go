@@ -15,7 +15,7 @@ func diagnoseEnvoy(ctx context.Context, where string) []extauthz.Finding {
 	e := &envoyConfig{}
 	documents, err := readEnvoyConfig(ctx, where)
 	if err != nil {
-		e.fail("read "+withoutUserinfo(where), err.Error(),
+		e.fail("read "+discreetURL(where), err.Error(),
 			"Give a file of Envoy's configuration, or its admin address as http://127.0.0.1:9901.")
 		return e.found
 	}

@@ -59,7 +59,7 @@ func readBounded(ctx context.Context, where string) ([]byte, error) {
 		}
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
-			return nil, err
+			return nil, withoutURL(err)
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusOK {
@@ -69,7 +69,7 @@ func readBounded(ctx context.Context, where string) ([]byte, error) {
 	} else {
 		file, err := os.Open(where)
 		if err != nil {
-			return nil, err
+			return nil, pathFault(where, err)
 		}
 		defer file.Close()
 		from = file
@@ -100,14 +100,4 @@ func plain(value any) any {
 		}
 	}
 	return value
-}
-
-// withoutUserinfo is an address as it may be printed.
-func withoutUserinfo(where string) string {
-	target, err := url.Parse(where)
-	if err != nil || target.User == nil && target.RawQuery == "" {
-		return where
-	}
-	target.User, target.RawQuery = nil, ""
-	return target.String()
 }
