@@ -31,6 +31,10 @@ func TestDoctor(t *testing.T) {
 	p := m.signUp(t, "Zoë Day")
 	well := []string{"--token", p.jwt, "--cookie", p.cookie[strings.Index(p.cookie, "=")+1:], "--envoy", "http://" + m.envoyAdmin, "--url", m.url + "/api/me", "--origin", frontEnd}
 	output, status := m.doctor(t, nil, well...)
+	for again := 0; status == 1 && again < 20; again++ { // a busy machine is slow to answer, which doctor warns of
+		t.Logf("asked again after exit status 1:\n%s", output)
+		output, status = m.doctor(t, nil, well...)
+	}
 	if status != 0 {
 		t.Errorf("exit status %d\n%s", status, output)
 	}

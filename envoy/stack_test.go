@@ -185,6 +185,12 @@ func writeCertificate(t *testing.T, folder string, names ...string) {
 // startMesh runs a sample configuration on ports that are free here; nothing else of it is changed.
 func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 	t.Helper()
+	return startMeshWith(t, version, sample, func(config string) string { return config }, settings...)
+}
+
+// startMeshWith is startMesh with the configuration changed before its ports are.
+func startMeshWith(t *testing.T, version, sample string, change func(config string) string, settings ...string) *mesh {
+	t.Helper()
 	m := &mesh{stack: startStack(t), sample: sample}
 	folder, err := os.MkdirTemp("", "extauthz-mesh-") // t.TempDir's path may be too long for a socket
 	if err != nil {
@@ -240,7 +246,7 @@ func startMesh(t *testing.T, version, sample string, settings ...string) *mesh {
 		"port_value: 3000 ", fmt.Sprintf("port_value: %d ", m.issuerPort),
 		"port_value: 9901 ", fmt.Sprintf("port_value: %d ", ports[2]),
 		"/run/extauthz/extauthz.sock", socket, "/etc/envoy/tls", certificates,
-	).Replace(string(content))
+	).Replace(change(string(content)))
 	config := filepath.Join(folder, "envoy.yaml")
 	if err := os.WriteFile(config, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
