@@ -48,8 +48,8 @@ type Explanation struct {
 	Denial   *Denial  // the answer; nil means allow. Where several steps fail, it is one of them.
 }
 
-// Explain judges a credential as [Authorizer.Check] would, except for the time budget and for the
-// request's own site, and says how each step went. Once a signature is verified all claims are
+// Explain judges a credential as [Authorizer.Check] would, except for the time budget and for what
+// the request is besides (its site, its other cookies), and says how each step went. Once a signature is verified all claims are
 // judged, so that several faults show at once. A credential of no known kind is an outage, as is one that could not be judged.
 //
 // It leaves no trace: nothing is logged, remembered or counted, neither a check nor a use of a former secret. What
@@ -112,7 +112,7 @@ func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
 	claims.isAccessToken = credential.jwt.isAccessToken
 	expected := &a.expected[credential.Kind]
 	verdicts := map[string]error{
-		StepClaims:   claims.profile.check(),
+		StepClaims:   claims.profile.check(claims.subject),
 		StepTimes:    expected.checkTimes(&claims.times, a.now()),
 		StepIssuer:   expected.checkIssuer(claims.issuer, claims.hasIssuer),
 		StepAudience: expected.checkAudience(claims.audience),

@@ -268,7 +268,7 @@ func (e *expectations) check(c *claims, now time.Time) error {
 	if err := e.checkTimes(&c.times, now); err != nil {
 		return err
 	}
-	if err := c.profile.check(); err != nil {
+	if err := c.profile.check(c.subject); err != nil {
 		return err
 	}
 	if err := e.checkIssuer(c.issuer, c.hasIssuer); err != nil {

@@ -16,6 +16,7 @@ type profile struct {
 	hasParty      bool   // azp (OpenID Connect Core 1.0 §2): issued for an OAuth client
 	hasClient     bool   // client_id, which a project's own claims may have, too
 	hasScope      bool   // scope, likewise; both together are RFC 9068 §2.2
+	clientID      string // client_id, where it is a string
 	other         string // a claim of yet another kind; empty when there is none
 }
 
@@ -28,6 +29,10 @@ func (p *profile) read(name string, value *jsontext.Decoder) (isRead bool, err e
 		p.hasParty = true
 	case "client_id": // a column that is empty in this row comes as null, and names no client
 		p.hasClient = value.PeekKind() != 'n'
+		if value.PeekKind() == '"' {
+			p.clientID, err = readString(value)
+			return true, err
+		}
 	case "scope":
 		p.hasScope = value.PeekKind() != 'n'
 	case "at_hash", "c_hash": // of an ID token, which is for its client alone (OpenID Connect Core 1.0 §3.1.3.6, §3.3.2.11)
@@ -67,7 +72,7 @@ func (p *profile) readEvents(value *jsontext.Decoder) error {
 
 // check refuses what is no user's own token. A bound token is refused as one, whatever else it is: it must not be
 // tried again as plain Bearer where OAuth is on.
-func (p *profile) check() error {
+func (p *profile) check(subject string) error {
 	switch {
 	case p.isBound:
 		return denyDiffering(ReasonProofRequired, "a claim cnf, and no proof", "a token that is bound to no key")
@@ -77,6 +82,8 @@ func (p *profile) check() error {
 		return denyDiffering(ReasonOAuthNotConfigured, "a claim azp", "a token of Better Auth's jwt plugin")
 	case p.hasClient && p.hasScope:
 		return denyDiffering(ReasonOAuthNotConfigured, "claims client_id and scope", "a token of Better Auth's jwt plugin")
+	case p.clientID != "" && p.clientID == subject: // RFC 9068 §2.2: where no user is involved, sub is the client
+		return denyDiffering(ReasonOAuthNotConfigured, "a subject that is the client_id", "a token of Better Auth's jwt plugin")
 	case p.other != "":
 		return denyDiffering(ReasonUnsupportedType, "a claim "+p.other, "a user's own token")
 	}

@@ -61,6 +61,10 @@ func TestTokenProfiles(t *testing.T) {
 		{ReasonExpired, "OAuth, expired", typ("at+jwt"), map[string]any{"exp": in(-61), "azp": "client"}},
 		{ReasonMalformedClaims, "OAuth, no exp", typ("at+jwt"), map[string]any{"exp": nil}},
 
+		{ReasonOAuthNotConfigured, "client_credentials without scope: the subject is the client", nil, map[string]any{"sub": "client", "client_id": "client"}},
+		{ReasonExpired, "the subject is the client, expired", nil, map[string]any{"sub": "client", "client_id": "client", "exp": in(-61)}},
+		{ReasonMissingSubject, "an empty client and an empty subject", nil, map[string]any{"sub": "", "client_id": ""}},
+
 		// Others that are no user's way in: ID tokens (OpenID Connect Core 1.0 §2), security events (RFC 8417), logout tokens.
 		{ReasonUnsupportedType, "an ID token", nil, map[string]any{"at_hash": "K4-9Og1P708uMW3UDOaP4A", "auth_time": in(-10)}},
 		{ReasonUnsupportedType, "an ID token with a code's hash", nil, map[string]any{"c_hash": "K4-9Og1P708uMW3UDOaP4A"}},
@@ -76,6 +80,8 @@ func TestTokenProfiles(t *testing.T) {
 
 		// A project's own claims and columns (definePayload) make none of these.
 		{"", "client_id alone", nil, map[string]any{"client_id": "customer-7"}},
+		{"", "client_id alone, longer than the subject", nil, map[string]any{"client_id": "user-1x"}},
+		{"", "client_id a number", nil, map[string]any{"client_id": 1, "sub": "1"}},
 		{"", "scope alone", nil, map[string]any{"scope": "admin"}},
 		{"", "both columns empty", nil, map[string]any{"client_id": null, "scope": null}},
 		{"", "client_id with scope null", nil, map[string]any{"client_id": "customer-7", "scope": null}},
