@@ -39,7 +39,7 @@ var rfcExamples = []rfcExample{
 	{"RFC 8037 §A.4, EdDSA", "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
 		`{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`, ReasonMissingKeyID},
 	{"RFC 7515 §A.5 and RFC 7519 §6.1, unsecured", "eyJhbGciOiJub25lIn0." + rfc7515Claims + ".", "", ReasonUnsupportedAlgorithm},
-	{"RFC 7519 §A.1, encrypted", "eyJhbGciOiJSU0ExXzUiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.QR1Owv2ug2.AxY8DCtDaGlsbGljb3RoZQ.MKOle7UQrG6nSxTLX6Mqwt0orbHvAKeWnDYvpIAeZ72.kfJ4TW7UXnFlTM", "", ReasonMalformedCredential},
+	{"RFC 7519 §A.1, encrypted", "eyJhbGciOiJSU0ExXzUiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.QR1Owv2ug2.AxY8DCtDaGlsbGljb3RoZQ.MKOle7UQrG6nSxTLX6Mqwt0orbHvAKeWnDYvpIAeZ72.kfJ4TW7UXnFlTM", "", ReasonEncryptedToken},
 }
 
 // The examples of RFC 7515, 7519 and 8037: signatures that are printed there fit, with one bit changed they do not, and none passes for a
