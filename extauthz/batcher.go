@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -406,9 +407,11 @@ func (w *worker) answer(batch []*lookup, hasTurn bool) error {
 	}
 	took := time.Since(started)
 	w.end()
-	w.count(len(batch), took, err)
-	if err == nil {
-		w.learn(took)
+	if slices.ContainsFunc(batch, func(l *lookup) bool { return leavesTrace(l.ctx) }) {
+		w.count(len(batch), took, err)
+		if err == nil {
+			w.learn(took)
+		}
 	}
 	lost, failed := isLost(err), false
 	for _, l := range batch {
