@@ -16,9 +16,6 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/jackc/pgx/v5"
-	"google.golang.org/grpc/encoding"
-	grpcproto "google.golang.org/grpc/encoding/proto"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -396,10 +393,8 @@ func TestIdentitiesNeverMix(t *testing.T) {
 	const clients, sessions = 64, 8
 	dsn := sessionsDatabase(t)
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: dsn, RememberedTokens: memoryShards, budget: time.Minute})
-	ordinary := encoding.GetCodecV2(grpcproto.Name)
-	lean := codec{ordinary}
 	check := func(message []byte) ([]byte, error) {
-		answered, err := handleCheck(a, t.Context(), func(into any) error { return lean.Unmarshal(mem.BufferSlice{mem.SliceBuffer(message)}, into) }, nil)
+		answered, err := handleCheck(a, withMessage(t.Context(), message), nil, nil)
 		if err != nil {
 			return nil, err
 		}
