@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -92,17 +93,19 @@ type Config struct {
 	// RequireSignature refuses raw session tokens, as Better Auth's bearer({ requireSignature: true }); it wants a Secret.
 	RequireSignature bool
 
-	// Logger gets one record a decision; by default slog.Default().
+	// Logger gets one record a decision, fewer under a flood; by default slog.Default(). The check itself calls its handler, which
+	// must not block. A panic of it is counted and told by package log, and changes no answer.
 	Logger *slog.Logger
 	// Audit gets a record of every denial, and of allows by AuditAllowRate. It is called by the check itself, so it must
-	// not wait for anything; by default nobody is called.
+	// not wait for anything; by default nobody is called. Where it panics, which is counted and logged, an allow becomes a refusal.
 	Audit func(AuditRecord)
 	// AuditAllowRate is the share of allows that are recorded, more than 0 and up to 1; the zero value is 1, and a negative one none.
 	AuditAllowRate float64
 	// Metrics is where the metrics of docs/metrics.md are registered; by default nowhere.
 	Metrics prometheus.Registerer
 	// TracerProvider makes a span for each check, and for what it waits for; by default none. Spans join the trace
-	// of Envoy's call, or of the request (W3C Trace Context), and hold no credential and no user.
+	// of Envoy's call, or of the request (W3C Trace Context), and hold no credential and no user. A panic of it is
+	// counted and logged, and changes no answer.
 	TracerProvider trace.TracerProvider
 	// Now is the clock that tokens and sessions are judged by; by default time.Now.
 	Now func() time.Time
@@ -153,12 +156,13 @@ type Authorizer struct {
 
 	requireSignature bool
 
-	budget  time.Duration
-	now     func() time.Time
-	log     *slog.Logger
-	audit   auditing
-	metrics *metrics
-	tracing *tracing // nil when turned off
+	budget   time.Duration
+	now      func() time.Time
+	log      *slog.Logger
+	audit    auditing
+	metrics  *metrics
+	tracing  *tracing // nil when turned off
+	sampling *sampling
 
 	life         *life
 	registration *registration // nil where metrics are wanted nowhere
@@ -197,14 +201,20 @@ func New(config Config) (*Authorizer, error) {
 		return nil, &ConfigError{"RequireSignature", "is true, and no secret is set to check a signature with; set Better Auth's secret, or leave it out"}
 	}
 	config.setDefaults()
-
 	registration := newRegistration(config.Metrics)
+	metrics := newMetrics(registration)
+	config.Logger = containedLogger(config.Logger, metrics)
+	tracing, err := newTracing(config.TracerProvider, config.Logger, metrics)
+	if err != nil {
+		return nil, err
+	}
+
 	a := &Authorizer{
 		life: newLife(), registration: registration,
 		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept, intake: newIntake(config.MaxMessageBytes),
 		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
-		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: newMetrics(registration),
-		tracing: newTracing(config.TracerProvider),
+		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: metrics,
+		tracing: tracing, sampling: newSampling(),
 	}
 	a.keys = newRemoteKeySet(newFetcher(config.JWKSURL, config.Client, proxy), config.Now, config.Logger, a.metrics, a.tracing)
 	if config.DatabaseURL != "" {
@@ -314,6 +324,7 @@ func (a *Authorizer) Run(ctx context.Context) {
 	defer stop()
 	defer context.AfterFunc(a.life.ctx, stop)()
 	var work sync.WaitGroup
+	work.Go(func() { a.tellLeftOut(ctx) })
 	work.Go(func() { supervise(ctx, a.log, a.metrics, panicInJWKS, a.keys.run) })
 	if a.shadow != ShadowOff {
 		work.Go(func() { a.remindOfShadow(ctx) })
@@ -399,15 +410,22 @@ type Key struct {
 func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.list() }
 
 // partState keeps what [Part] tells. Safe for concurrent use.
+//
+// Every answer of the part is to be noted, and not only the first failure: the cause of an outage may change while it lasts, and
+// the latest is what helps. A success after a success costs one atomic load.
 type partState struct {
+	good  atomic.Bool // as ok
 	mu    sync.Mutex
 	ok    bool
 	since time.Time
 	fault string
 }
 
-// note takes in an answer of the part, and returns whether that changed how it is.
+// note records an answer of the part, and returns whether that changed how it is.
 func (s *partState) note(err error) (changed bool) {
+	if err == nil && s.good.Load() {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fault := ""
@@ -418,14 +436,11 @@ func (s *partState) note(err error) (changed bool) {
 		s.since = time.Now()
 	}
 	s.ok, s.fault = err == nil, fault
+	s.good.Store(s.ok)
 	return changed
 }
 
-func (s *partState) isOK() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ok
-}
+func (s *partState) isOK() bool { return s.good.Load() }
 
 func (s *partState) part(name string) Part {
 	s.mu.Lock()
@@ -472,7 +487,7 @@ func (d *decision) who() Identity {
 
 var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
 
-// decide judges the request, counts the decision and logs it.
+// decide judges the request, counts the decision and logs it. Of its observers only an audit function that panics changes it.
 func (a *Authorizer) decide(ctx context.Context, r *request) decision {
 	started := time.Now()
 	r.identityNames = a.kept.without(r.identityNames) // they are the client's, whatever the verdict
@@ -480,8 +495,8 @@ func (a *Authorizer) decide(ctx context.Context, r *request) decision {
 	d := a.judge(ctx, r)
 	took := time.Since(started)
 	a.tracing.end(span, &d)
+	a.recordAudit(r, &d, took)
 	a.metrics.count(&d, took)
-	a.audit.write(r, &d, took, a.shadow)
 	a.logDecision(ctx, r, &d)
 	return d
 }

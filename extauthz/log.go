@@ -3,29 +3,31 @@ package extauthz
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"strings"
 )
 
-// logDecision writes one record a decision: allow at debug, a refusal at info, an outage at warn. It
-// never holds a credential, and of the path no query, where people put them.
+// logDecision writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most
+// are left out, and the next one of the same reason says how many. It never holds a credential, and of the path no query,
+// where people put them.
 func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
-	level, message := slog.LevelDebug, "allowed"
-	switch d.outcome() {
-	case outcomeDeny:
-		level, message = slog.LevelInfo, "denied"
-	case outcomeUnavailable:
-		level, message = slog.LevelWarn, "not checked"
-		if d.denial.Reason == ReasonCancelled {
-			level = slog.LevelDebug // nobody waits for the answer, so it is no outage
-		}
+	level := levelOfDecision(d)
+	if !a.log.Enabled(ctx, level) {
+		return
+	}
+	defer a.contain(panicInLog)
+	leftOut, isWritten := a.sampling.of(d).pass()
+	if !isWritten {
+		return
+	}
+	message := "allowed"
+	if d.denial != nil {
+		message = messageOf(&d.denial.Fact)
 	}
 	if a.shadow != ShadowOff && d.denial != nil {
 		message = "would be " + message + ", but shadow mode allows everything"
 	}
-	if !a.log.Enabled(ctx, level) {
-		return
-	}
-	attributes := make([]slog.Attr, 0, 10)
+	attributes := make([]slog.Attr, 0, 12)
 	add := func(name, value string) {
 		if value != "" {
 			// A handler may keep a record past the check, whose texts are gone then.
@@ -50,5 +52,33 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 			add("error", d.denial.cause.Error())
 		}
 	}
+	if leftOut > 0 {
+		attributes = append(attributes, slog.Int64("left_out", leftOut))
+	}
 	a.log.LogAttrs(ctx, level, message, attributes...)
+}
+
+func levelOfDecision(d *decision) slog.Level {
+	if d.denial == nil {
+		return slog.LevelDebug
+	}
+	return levelOf(&d.denial.Fact)
+}
+
+// levelOf is the level of a denial.
+func levelOf(fact *Fact) slog.Level {
+	switch {
+	case fact.Reason == ReasonCancelled:
+		return slog.LevelDebug // nobody waits for the answer, so it is no outage
+	case fact.Status == http.StatusServiceUnavailable:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+func messageOf(fact *Fact) string {
+	if fact.Status == http.StatusServiceUnavailable {
+		return "not checked"
+	}
+	return "denied"
 }

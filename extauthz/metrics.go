@@ -38,6 +38,8 @@ type metrics struct {
 	misses   prometheus.Counter
 	panics   *prometheus.CounterVec
 
+	panicLines map[string]*sampler // of the log, by where; never changed
+
 	formerSecrets [kinds]prometheus.Counter // uses; none for KindJWT
 	fetches       *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
@@ -67,8 +69,9 @@ func newMetrics(registerer *registration) *metrics {
 			"Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).", "outcome", "method", "reason"),
 		fetches: counters("extauthz_jwks_fetches_total",
 			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
-		panics:  counters("extauthz_panics_total", "Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
-		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
+		panics:     counters("extauthz_panics_total", "Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
+		panicLines: make(map[string]*sampler),
+		allowed:    make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
 		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
 			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13))),
 		queryDuration: prometheus.NewHistogram(histogram("extauthz_database_query_duration_seconds",
@@ -92,6 +95,7 @@ func newMetrics(registerer *registration) *metrics {
 	m.formerSecrets[KindHS256], m.formerSecrets[KindSession] = former.WithLabelValues(string(MethodHS256)), former.WithLabelValues(string(MethodSession))
 	for _, place := range panicPlaces {
 		m.panics.WithLabelValues(place)
+		m.panicLines[place] = newSampler(panicLinesInterval, 1)
 	}
 	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid, resultPanic} {
 		m.fetches.WithLabelValues(result)

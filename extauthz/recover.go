@@ -50,9 +50,16 @@ func recovered(log *slog.Logger, metrics *metrics, where string, work func()) (p
 	return false
 }
 
-// reportPanic counts and logs a panic that was recovered. It is to be called where the stack still shows its cause.
+// reportPanic counts a panic that was recovered, and logs it: one in each place and interval, since under load one comes with
+// each check. It is to be called where the stack still shows its cause.
 func reportPanic(log *slog.Logger, metrics *metrics, where string, fault any) {
 	metrics.panics.WithLabelValues(where).Inc()
-	defer func() { _ = recover() }() // of the Logger, which may be what panics
-	log.Error("panic", "where", where, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	leftOut, isTold := int64(0), true
+	if lines := metrics.panicLines[where]; lines != nil {
+		leftOut, isTold = lines.pass()
+	}
+	if isTold {
+		defer func() { _ = recover() }() // of the log, which may be what panics
+		log.Error("panic", "where", where, "panic", fmt.Sprint(fault), "left_out", leftOut, "stack", string(debug.Stack()))
+	}
 }

@@ -2,6 +2,8 @@ package extauthz
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -15,13 +17,29 @@ import (
 
 // tracing makes OpenTelemetry spans: one a check, and below it one for a JWKS fetch or a query that it waited
 // for. A nil tracing makes none, at no cost.
-type tracing struct{ tracer trace.Tracer }
+type tracing struct {
+	tracer  trace.Tracer
+	log     *slog.Logger
+	metrics *metrics
+}
 
-func newTracing(provider trace.TracerProvider) *tracing {
+func newTracing(provider trace.TracerProvider, log *slog.Logger, metrics *metrics) (t *tracing, err error) {
 	if provider == nil {
-		return nil
+		return nil, nil
 	}
-	return &tracing{provider.Tracer("extauthz", trace.WithInstrumentationVersion(Version))}
+	defer func() {
+		if fault := recover(); fault != nil || err == nil && t.tracer == nil {
+			t, err = nil, &ConfigError{"TracerProvider", fmt.Sprintf("makes no tracer (%v); give one that does, or nil", fault)}
+		}
+	}()
+	return &tracing{provider.Tracer("extauthz", trace.WithInstrumentationVersion(Version)), log, metrics}, nil
+}
+
+// contain is deferred around what calls the provider's code: a check's answer does not depend on it.
+func (t *tracing) contain() {
+	if fault := recover(); fault != nil {
+		reportPanic(t.log, t.metrics, panicInTrace, fault)
+	}
 }
 
 // Headers of W3C Trace Context.
@@ -32,24 +50,30 @@ const (
 
 // begin starts a check's span below Envoy's own, which comes with the gRPC call, or, when Envoy traces nothing, below that
 // of the request itself.
-func (t *tracing) begin(ctx context.Context, r *request) (context.Context, trace.Span) {
+func (t *tracing) begin(ctx context.Context, r *request) (below context.Context, span trace.Span) {
 	if t == nil {
 		return ctx, nil
 	}
+	below = ctx
+	defer t.contain()
 	carrier := propagation.MapCarrier{headerTraceparent: strings.Clone(r.traceparent), headerTracestate: strings.Clone(r.tracestate)}
 	if values := metadata.ValueFromIncomingContext(ctx, headerTraceparent); len(values) == 1 {
 		carrier[headerTraceparent] = values[0]
 		carrier[headerTracestate] = strings.Join(metadata.ValueFromIncomingContext(ctx, headerTracestate), ",")
 	}
 	ctx = propagation.TraceContext{}.Extract(ctx, carrier)
-	return t.tracer.Start(ctx, "check", trace.WithSpanKind(trace.SpanKindServer))
+	if started, made := t.tracer.Start(ctx, "check", trace.WithSpanKind(trace.SpanKindServer)); started != nil {
+		below, span = started, made
+	}
+	return below, span
 }
 
 // end ends a check's span with what it came to. It holds no credential, no path and nobody's name.
 func (t *tracing) end(span trace.Span, d *decision) {
-	if t == nil {
+	if t == nil || span == nil {
 		return
 	}
+	defer t.contain()
 	defer span.End()
 	if !span.IsRecording() {
 		return
@@ -101,6 +125,7 @@ func (t *tracing) fetched(ctx context.Context, began, ended time.Time, url strin
 // waited records what a check waited for, once that is over: it is shared with other checks, so no one check's span
 // can be above it while it runs.
 func (t *tracing) waited(ctx context.Context, name string, began, ended time.Time, err error, attributes []attribute.KeyValue) {
+	defer t.contain()
 	if began.IsZero() || !trace.SpanFromContext(ctx).IsRecording() {
 		return
 	}

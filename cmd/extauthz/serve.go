@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -147,29 +146,13 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		complain(stderr, s.nameOf("EXTAUTHZ_ADMIN_LISTEN"), err)
 		return exitFault
 	}
-	tuneCollector(os.Getenv, s.config.RememberedBytes)
+	tuneCollector(os.Getenv, s.config.RememberedBytes, os.DirFS("/"), log)
 	warnOfShortSecret(log, s)
 	if err := servers.serveUntil(ctx, s); err != nil {
 		complain(stderr, err)
 		return exitDeny
 	}
 	return exitOK
-}
-
-// The garbage collector's settings while the environment does not say otherwise. A check leaves little
-// behind and the heap is small, so the collector's default would run many times a second for nothing;
-// the soft limit keeps that from multiplying a large memory of tokens. docs/performance.md has the figures.
-const (
-	collectorPercent = 400       // GOGC
-	collectorRoom    = 256 << 20 // of GOMEMLIMIT, beside what may be remembered
-)
-
-// tuneCollector leaves a collector alone that GOGC or GOMEMLIMIT has set.
-func tuneCollector(getenv func(string) string, remembered int) {
-	if getenv("GOGC") == "" && getenv("GOMEMLIMIT") == "" {
-		debug.SetGCPercent(collectorPercent)
-		debug.SetMemoryLimit(collectorRoom + int64(max(remembered, 0)))
-	}
 }
 
 // Bounds of one connection.
