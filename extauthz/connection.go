@@ -205,7 +205,7 @@ func readSessions(rows pgx.Rows, tokens int) (found map[string]*sessionRow, isSt
 		return nil, false, err
 	}
 	if !said {
-		return nil, false, errors.New("the answer does not say whether a standby gave it")
+		return nil, false, errRowsMayHide
 	}
 	return found, isStandby, nil
 }
@@ -229,6 +229,8 @@ func (c *connection) judge(err error) error {
 	pgErr, isServers := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case c.conn.IsClosed() || errors.Is(err, errStandby):
+	case errors.Is(err, errRowsMayHide):
+		c.database.query.CompareAndSwap(c.query, nil)
 	case !isServers:
 		return err // an answer that cannot be read, or one that is too old
 	case pgErr.Code == "42P01" || pgErr.Code == "42703": // undefined table, undefined column: they are looked for anew

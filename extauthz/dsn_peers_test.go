@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ import (
 )
 
 // reached is what a client told the server: the meaning of its connection string.
-type reached struct{ User, Password, Database, Options, ApplicationName string }
+type reached struct{ User, Password, Database, Options, ApplicationName, Others string }
 
 // recordingServer speaks PostgreSQL's protocol until it has the password, and refuses then. A real server would not tell
 // which password it was given, nor whether an empty setting was sent.
@@ -78,7 +79,13 @@ func (s *recordingServer) serve(connection net.Conn) {
 			connection.Write([]byte("N"))
 			continue
 		}
-		heard := reached{startup.Parameters["user"], "", startup.Parameters["database"], startup.Parameters["options"], startup.Parameters["application_name"]}
+		heard := reached{User: startup.Parameters["user"], Database: startup.Parameters["database"], Options: startup.Parameters["options"],
+			ApplicationName: startup.Parameters["application_name"]}
+		for name := range startup.Parameters {
+			if !slices.Contains([]string{"user", "database", "options", "application_name", "client_encoding"}, name) {
+				heard.Others += name + " "
+			}
+		}
 		heard.Database = cmp.Or(heard.Database, heard.User)
 		if heard.ApplicationName == "psql" || heard.ApplicationName == "extauthz" { // each one's default
 			heard.ApplicationName = ""

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -26,7 +27,7 @@ with recursive reached (root, oid, checker) as (
   join pg_rewrite w on w.ev_class = v.oid
   join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> v.oid
 )
-select reached.root, c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), k.rolname::text,
+select reached.root, c.oid::bigint, '"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', '""') || '"', quote_ident(n.nspname) || '.' || quote_ident(c.relname), k.rolname::text,
   c.relrowsecurity, c.relforcerowsecurity,
   c.relrowsecurity and not k.rolsuper and not k.rolbypassrls and (c.relforcerowsecurity or not pg_has_role(k.oid, c.relowner, 'usage')),
   coalesce(p.readable, false), coalesce(p.whole and not p.narrowed, false), coalesce(p.version, '')
@@ -38,7 +39,7 @@ left join lateral (
   select bool_or(p.polpermissive and p.polqual is not null) as readable,
     bool_or(p.polpermissive and coalesce(pg_get_expr(p.polqual, p.polrelid), '') = 'true') as whole,
     bool_or(not p.polpermissive and coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') <> 'true') as narrowed,
-    string_agg(p.oid::text || ' ' || p.xmin::text, ',' order by p.oid) as version
+    (select string_agg(q.oid::text || ' ' || q.xmin::text, ',' order by q.oid) from pg_policy q where q.polrelid = c.oid) as version
   from pg_policy p
   where p.polrelid = c.oid and p.polcmd in ('*', 'r')
     and (0 = any (p.polroles) or exists (select from unnest(p.polroles) r (oid) where pg_has_role(k.oid, r.oid, 'usage')))
@@ -47,13 +48,14 @@ order by 1, 2`
 
 // rowSecurity is what row level security does in one table that is read.
 type rowSecurity struct {
-	root, table, role string // the table of the session query; the one that it reads, quoted; whose policies count
-	oid               int64
-	on, forced        bool
-	active            bool   // for the role
-	readable          bool   // a policy shows rows to the role
-	whole             bool   // and all of them
-	version           string // of the role's policies
+	root, name  string // the table of the session query, and the one that it reads; all quoted
+	table, role string // the second for people, and the role whose policies count
+	oid         int64
+	on, forced  bool
+	active      bool   // for the role
+	readable    bool   // a policy shows rows to the role
+	whole       bool   // and all of them
+	version     string // of the table's policies
 }
 
 // readRowSecurity looks at both tables.
@@ -63,7 +65,7 @@ func (s *schema) readRowSecurity(ctx context.Context, db rowsQueryer) error {
 		return err
 	}
 	s.security, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r rowSecurity, err error) {
-		return r, row.Scan(&r.root, &r.oid, &r.table, &r.role, &r.on, &r.forced, &r.active, &r.readable, &r.whole, &r.version)
+		return r, row.Scan(&r.root, &r.oid, &r.name, &r.table, &r.role, &r.on, &r.forced, &r.active, &r.readable, &r.whole, &r.version)
 	})
 	return err
 }
@@ -109,42 +111,36 @@ func (r *rowSecurity) fix() string {
 	return fmt.Sprintf("create policy extauthz_reads on %s for select to %s using (true)", r.table, quoteName(r.role))
 }
 
-// unchanged is an SQL condition that row level security is as it was found, exact at each query: the planner looks at it
-// anew, and so does this. pg_policy's xmin changes with each change of a policy.
-func (s *schema) unchanged() string {
+// errRowsMayHide says that row level security was switched on, or a policy changed, since the tables were looked at.
+var errRowsMayHide = errors.New("row level security of the session or user table has changed; it is looked at anew")
+
+// guard makes the session query have no row at all once row level security is not as it was found, so that no session
+// that it hides is taken for one that was signed out. It is looked at when a query runs, and costs what two look-ups in
+// PostgreSQL's own cache cost; where a policy is relied on, one in the catalogue. pg_policy's xmin changes with each change.
+func (s *schema) guard() string {
 	var conditions []string
 	for _, r := range s.security {
-		quoted := "'" + strings.ReplaceAll(r.root, "'", "''") + "'::pg_catalog.regclass"
 		switch {
 		case r.active:
-			conditions = append(conditions, fmt.Sprintf("(select pg_catalog.string_agg(p.oid::text || ' ' || p.xmin::text, ',' order by p.oid)"+
-				" from pg_catalog.pg_policy p where p.polrelid = %d and (p.oid::text || ' ' || p.xmin::text) = any ('{%s}'::text[])) = '%s'",
-				r.oid, quotedElements(r.version), r.version), r.asFound())
+			conditions = append(conditions, r.asFound(), fmt.Sprintf("(select pg_catalog.string_agg(p.oid::text || ' ' || p.xmin::text, ',' order by p.oid)"+
+				" from pg_catalog.pg_policy p where p.polrelid = %d) = '%s'", r.oid, r.version))
 		case s.isRoot(&r):
-			conditions = append(conditions, "not pg_catalog.row_security_active("+quoted+")")
+			conditions = append(conditions, "not pg_catalog.row_security_active('"+strings.ReplaceAll(r.root, "'", "''")+"'::pg_catalog.regclass)")
 		default:
 			conditions = append(conditions, r.asFound())
 		}
 	}
-	return strings.Join(conditions, " and ")
+	if len(conditions) == 0 {
+		return ""
+	}
+	return " where " + strings.Join(conditions, " and ")
 }
 
 // isRoot tells whether the table is itself in the session query, and not behind a view.
-func (s *schema) isRoot(r *rowSecurity) bool {
-	for _, other := range s.security {
-		if other.root == r.root && other.oid != r.oid {
-			return false
-		}
-	}
-	return true
-}
+func (s *schema) isRoot(r *rowSecurity) bool { return r.root == r.name }
 
 func (r *rowSecurity) asFound() string {
 	return fmt.Sprintf("exists (select from pg_catalog.pg_class c where c.oid = %d and c.relrowsecurity = %t and c.relforcerowsecurity = %t)", r.oid, r.on, r.forced)
-}
-
-func quotedElements(version string) string {
-	return `"` + strings.ReplaceAll(version, ",", `","`) + `"`
 }
 
 // rowsQueryer is a connection, or what acts as one.

@@ -88,3 +88,42 @@ func TestRowLevelSecurity(t *testing.T) {
 		})
 	}
 }
+
+// Row level security that is switched on, or a policy that is taken away, while the server runs is noticed by the next
+// check: no live session is taken for one that was signed out.
+func TestRowLevelSecurityWhileRunning(t *testing.T) {
+	for _, row := range []struct {
+		title       string
+		before      []string
+		change, fix string
+	}{
+		{"switched on", nil, `alter table "session" enable row level security`, `alter table "session" disable row level security`},
+		{"switched on for users", nil, `alter table "user" enable row level security`, `create policy p on "user" for select using (true)`},
+		{"a policy dropped", []string{`alter table "session" enable row level security`, `create policy p on "session" for select to ROLE using (true)`},
+			`drop policy p on "session"`, `create policy p on "session" for select to ROLE using (true)`},
+		{"a policy changed", []string{`alter table "session" enable row level security`, `create policy p on "session" for select to ROLE using (true)`},
+			`alter policy p on "session" using ("id" = 'none')`, `alter policy p on "session" using (true)`},
+		{"a policy that narrows", []string{`alter table "session" enable row level security`, `create policy p on "session" for select to ROLE using (true)`},
+			`create policy q on "session" as restrictive using (false)`, `drop policy q on "session"`},
+		{"forced upon the owner", []string{`alter table "session" enable row level security`, `alter table "session" owner to ROLE`},
+			`alter table "session" force row level security`, `alter table "session" no force row level security`},
+		{"no longer bypassed", []string{`alter table "session" enable row level security`, `alter role ROLE bypassrls`}, `alter role ROLE nobypassrls`, `alter role ROLE bypassrls`},
+		{"behind a view", []string{`alter table "session" rename to kept`, `create view "session" with (security_invoker = on) as select * from kept`, `grant select on "session" to ROLE`},
+			`alter table kept enable row level security`, `alter table kept disable row level security`},
+	} {
+		t.Run(row.title, func(t *testing.T) {
+			t.Parallel()
+			owner, reader, role := securityDatabase(t, row.before...)
+			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: reader, Schema: SchemaNames{SessionTable: "session"}})
+			expectReason(t, checkToken(t, a, liveToken), "")
+			expectReason(t, checkToken(t, a, unknownToken), ReasonUnknownSession)
+			execute(t, owner, withRole(role, []string{row.change})...)
+			for range 5 { // one, and many in a query
+				expectReason(t, checkToken(t, a, liveToken), ReasonDatabaseUnavailable)
+			}
+			execute(t, owner, withRole(role, []string{row.fix})...)
+			eventually(t, "the live session", func() bool { return checkToken(t, a, liveToken) == "" })
+			expectReason(t, checkToken(t, a, unknownToken), ReasonUnknownSession)
+		})
+	}
+}

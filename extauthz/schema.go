@@ -166,11 +166,11 @@ func (s *schema) query() sessionQuery {
 		userID = "cast(" + userID + " as " + quoteName(s.id.typ) + ")" // on this side, so that the index on the id serves
 	}
 	id := "u." + quoteName(s.id.name)
-	query := fmt.Sprintf("select r.standby, f.token, f.expires, f.id, f.email, f.name from (select pg_catalog.pg_is_in_recovery() as standby) r left join ("+
+	query := fmt.Sprintf("select r.standby, f.token, f.expires, f.id, f.email, f.name from (select pg_catalog.pg_is_in_recovery() as standby%[9]s) r left join ("+
 		"select s.%[1]s::text as token, extract(epoch from s.%[2]s)::float8 as expires, v.id, v.email, v.name from %[3]s s"+
 		" cross join lateral (select %[4]s::text as id, %[5]s as email, %[6]s as name from %[7]s u where %[4]s = %[8]s limit 1) v"+
 		" where s.%[1]s = ",
-		quoteName(s.token.name), quoteName(s.expiresAt.name), s.session, id, optional(s.email), optional(s.name), s.user, userID)
+		quoteName(s.token.name), quoteName(s.expiresAt.name), s.session, id, optional(s.email), optional(s.name), s.user, userID, s.guard())
 	return sessionQuery{many: query + "any($1)) f on true", one: query + "$1) f on true"}
 }
 
