@@ -93,11 +93,17 @@ func startUnready(t *testing.T, environment ...string) *program {
 	return p
 }
 
-// allows tells whether a service's token by this secret passes. An answer that says nothing of the token is asked for again.
-func (p *program) allows(t *testing.T, secret string) (allowed bool) {
+// allows tells whether a service's token by this secret passes.
+func (p *program) allows(t *testing.T, secret string) bool {
+	t.Helper()
+	return p.passes(t, serviceToken(t, secret))
+}
+
+// passes tells whether a token passes. An answer that says nothing of the token is asked for again.
+func (p *program) passes(t *testing.T, token string) (allowed bool) {
 	t.Helper()
 	eventually(t, "a verdict", func() bool {
-		response, err := p.checks.Check(t.Context(), checkOf(serviceToken(t, secret)))
+		response, err := p.checks.Check(t.Context(), checkOf(token))
 		if err != nil || response.GetDeniedResponse().GetStatus().GetCode() == 503 {
 			t.Log(response, err)
 			return false
