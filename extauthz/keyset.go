@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +47,7 @@ type remoteKeySet struct {
 	wanted  chan struct{} // wakes run; whether somebody waits is said by waiting.joined
 	ordered atomic.Bool   // an operator asks for a fetch
 	pace    fetchPace     // run's alone
+	guard   fetchGuard    // likewise
 }
 
 // fetch is one request to the issuer, shared by all who waited for it to begin.
@@ -220,16 +220,13 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	}()
 	current.began = time.Now()
 	current.ended = current.began
-	fault, stack := trapped(func() {
-		began = s.now()
-		got = s.fetcher.get(ctx)
+	fault, stack := trapped(func() { began = s.now() })
+	if fault == nil {
+		got, fault, stack = s.guard.get(ctx, s.fetcher)
 		current.ended = time.Now()
-		if got.err == nil {
-			s.current.Store(nextKeySet(earlier, &got, began))
-		}
-	})
-	if fault != nil {
-		got = fetched{result: resultPanic, err: errPanicked}
+	}
+	if got.err == nil {
+		s.current.Store(nextKeySet(earlier, &got, began))
 	}
 	s.pace.ended(time.Now(), got.err != nil, got.err == nil && bringsKey(earlier, got.keys), got.retryAfter)
 	current.end(got.err)
@@ -246,20 +243,6 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	case ctx.Err() == nil:
 		s.log.failed(&got)
 	}
-}
-
-// errPanicked is told to those who wait for a fetch that panicked; the log has the panic itself.
-var errPanicked = errors.New("a panic while fetching, see the log")
-
-// trapped runs work and returns what it panicked with, and where; nil when it did not.
-func trapped(work func()) (fault any, stack []byte) {
-	defer func() {
-		if fault = recover(); fault != nil {
-			stack = debug.Stack()
-		}
-	}()
-	work()
-	return nil, nil
 }
 
 // nextKeySet is the set that a fetch brought. The same key is the same pointer as long as the issuer lists it, and is

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,6 +56,10 @@ func TestPanicWhileFetching(t *testing.T) {
 			})
 			return func() { issuer.setAnswer(nil) }
 		},
+		"the goroutine's end": func(issuer *fakeIssuer) func() {
+			issuer.setAnswer(func(*http.Request) (*http.Response, error) { runtime.Goexit(); return nil, nil })
+			return func() { issuer.setAnswer(nil) }
+		},
 		"the redirect's check": func(issuer *fakeIssuer) func() {
 			issuer.setAnswer(func(*http.Request) (*http.Response, error) {
 				answer := httpAnswer(http.StatusFound, nil)
@@ -86,7 +91,7 @@ func TestPanicWhileFetching(t *testing.T) {
 					if counted := testutil.ToFloat64(a.metrics.panics.WithLabelValues(panicInJWKS)); counted < 10 || counted > 25 {
 						t.Errorf("%v panics are counted", counted)
 					}
-					if told := strings.Count(log.String(), "a fault in a"); told == 0 || told > maxKeyLines {
+					if told := strings.Count(log.String(), "where=jwks"); told == 0 || told > maxKeyLines {
 						t.Errorf("told %d times", told)
 					}
 				}
@@ -185,4 +190,49 @@ func TestOddLoggerHoldsUpNoFetch(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A client that does not look at its request's context and never comes back is a failed fetch: known keys go on, the end comes in time,
+// no second one is left behind, and once it has come back fetches go on.
+func TestClientThatNeverReturns(t *testing.T) {
+	ed := signers()["ed"]
+	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
+	synctest.Test(t, func(t *testing.T) {
+		a, err := New(Config{Issuer: testIssuer, Audiences: []string{testAudience}, JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer},
+			Now: time.Now, budget: timeBudget, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { a.Run(ctx); close(ended) }()
+		time.Sleep(time.Second)
+		quit := make(chan struct{})
+		issuer.setAnswer(func(*http.Request) (*http.Response, error) { <-quit; return refuseConnection(nil) })
+		expectReason(t, decideToken(t, a, ed, "made-up"), ReasonTimeBudgetSpent)
+		time.Sleep(10 * time.Minute)
+		expectReason(t, decideToken(t, a, ed, "ed"), "")
+		if got := issuer.count(); got != 2 {
+			t.Errorf("%d fetches, want the first and the one that is stuck", got)
+		}
+		if part := a.Parts()[0]; part.OK || !strings.Contains(part.Fault, "has not come back") {
+			t.Errorf("%+v, want the fault", part)
+		}
+		close(quit)
+		issuer.setAnswer(nil)
+		time.Sleep(retryInterval)
+		expectReason(t, decideToken(t, a, ed, "made-up"), ReasonUnknownKey)
+
+		quit = make(chan struct{})
+		issuer.setAnswer(func(*http.Request) (*http.Response, error) { <-quit; return refuseConnection(nil) })
+		a.Refresh()
+		time.Sleep(time.Second)
+		started := time.Now()
+		stop()
+		<-ended
+		if took := time.Since(started); took > fetchTimeout+guardTime+logEnd {
+			t.Errorf("the end took %s", took)
+		}
+		close(quit)
+	})
 }
