@@ -16,9 +16,9 @@ var errStuck = errors.New("the HTTP client is past its deadline and has not come
 // guardTime is what a fetch may take beyond its deadline until it is left to itself.
 const guardTime = time.Second
 
-// fetchGuard runs fetches so that whatever an embedder's HTTP client does is no more than a failed fetch: it may panic, end its
-// goroutine or never return. One that has not returned keeps others from beginning, so that no more than one is ever left behind.
-// It is used by one goroutine alone.
+// fetchGuard runs fetches so that whatever an embedder's HTTP client does is no more than a failed fetch: it may panic,
+// end its goroutine or never return. One that has not returned keeps others from beginning, so that no more than one is
+// ever left behind. It is used by one goroutine alone.
 type fetchGuard struct {
 	left <-chan struct{} // closed when the fetch that was left behind has returned; nil while there is none
 }

@@ -34,8 +34,8 @@ func (f *fetcher) hint(got *fetched) string {
 	isRefused := strings.HasSuffix(got.err.Error(), fmt.Sprint(http.StatusProxyAuthRequired))
 	switch {
 	case f.proxy && (got.result == resultUnreachable || isRefused):
-		hints = append(hints, "it goes through the proxy of JWKS_PROXY: see that it runs, accepts its user name and password, "+
-			"and reaches the issuer")
+		hints = append(hints, "it goes through the proxy of JWKS_PROXY: see that it runs, accepts its user name "+
+			"and password, and reaches the issuer")
 	case !f.proxy && set != "" && got.retryAfter == 0:
 		hints = append(hints, set+" set and not used for the JWKS: if the issuer can only be reached through a proxy, "+
 			"name that in JWKS_PROXY")

@@ -92,7 +92,8 @@ func readEntries(document []byte) (entries []jsontext.Value, err error) {
 
 // lenientDecoder lets repeated names and bytes that are not UTF-8 through, for its user to judge.
 func lenientDecoder(text []byte) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return jsontext.NewDecoder(bytes.NewBuffer(text),
+		jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // readMembers hands each member of the one JSON object that the decoder holds to read. What is no such object is

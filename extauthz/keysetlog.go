@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	maxKeyLines   = 20              // lines on keys a minute; an issuer that changes with each fetch must not fill the log
+	maxKeyLines   = 20              // lines on keys a minute; one that changes with each fetch must not fill the log
 	maxQueuedLine = 64              // lines that wait for a Logger that is slow
 	logEnd        = 1 * time.Second // how long the last of them may take
 )
