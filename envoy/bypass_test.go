@@ -1,8 +1,11 @@
 package envoy
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -116,6 +119,10 @@ func bypasses() []bypass {
 				extension_config: { name: inner, typed_config: { ` + authzFilter + ` } } } },`},
 		{title: "another manager to the same backend", shows: nobody, want: "FAIL  envoy       bypass: open reaches cluster backend without the check", listener: "open"},
 		{title: "bytes to the same backend", shows: nobody, want: "FAIL  envoy       bypass: listener bytes passes bytes to cluster backend", listener: "bytes"},
+		{title: "another cluster to the same backend", shows: nobody, want: "FAIL  envoy       open routes: all /api: not checked",
+			routes: `{ match: { prefix: /api }, route: { cluster: alias }, typed_per_filter_config: { ` + authzOff + ` } }, ` + checkedPath},
+		{title: "a tunnel by CONNECT", want: "FAIL  envoy       tunnels: all CONNECT", manager: `upgrade_configs: [{ upgrade_type: CONNECT }]`, shows: throughTunnel,
+			routes: `{ match: { connect_matcher: {} }, route: { cluster: backend, upgrade_configs: [{ upgrade_type: CONNECT, connect_config: {} }] } }, { match: { prefix: / }, route: { cluster: backend } }`},
 		{title: "everything allowed while extauthz is down", shows: nobody, want: "FAIL  envoy       failure_mode_allow: true", authz: `failure_mode_allow: true, grpc_service: { envoy_grpc: { cluster_name: down }, timeout: 0.5s }`},
 		{title: "two filters, the one that asks extauthz off on a route", shows: nobody, want: "warn  envoy       ext_authz: 2 filters in case",
 			before: `{ name: second, typed_config: { ` + authzFilter + `, filter_enabled: { default_value: { numerator: 0 } } } },`, host: `typed_per_filter_config: { ` + authzOff + ` }`},
@@ -177,6 +184,37 @@ func opens(header func(p person) map[string]string) func(t *testing.T, m *mesh, 
 		}
 		return ""
 	}
+}
+
+// throughTunnel opens a tunnel as one user, and asks through it as another.
+func throughTunnel(t *testing.T, _ *mesh, url string, p person) string {
+	t.Helper()
+	connection, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		return err.Error()
+	}
+	defer connection.Close()
+	connection.SetDeadline(time.Now().Add(20 * time.Second))
+	reader := bufio.NewReader(connection)
+	fmt.Fprintf(connection, "CONNECT backend:80 HTTP/1.1\r\nHost: backend:80\r\nAuthorization: Bearer %s\r\n\r\n", p.jwt)
+	opened, err := http.ReadResponse(reader, &http.Request{Method: http.MethodConnect})
+	if err != nil {
+		return err.Error()
+	}
+	if opened.StatusCode != 200 {
+		return opened.Status
+	}
+	fmt.Fprint(connection, "GET /api/headers HTTP/1.1\r\nHost: backend\r\nX-User-Id: admin\r\nConnection: close\r\n\r\n")
+	answer, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		return err.Error()
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || !strings.Contains(string(body), `["x-user-id","admin"]`) {
+		return fmt.Sprintf("%v %s", err, body)
+	}
+	return ""
 }
 
 func websocketHandshake(more map[string]string) map[string]string {
@@ -251,7 +289,7 @@ func (m *mesh) bootstrap(listeners string, down int) string {
 		mutating = source + options + `{ http_protocol_options: {} }, http_filters: [{ name: mutate, typed_config: { ` + mutateType + `, ` + mutations + ` } }, { name: codec, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec } }] } },`
 	)
 	return "static_resources:\n  listeners:\n" + listeners + "  clusters:\n" + cluster("extauthz", port, http2) + cluster("down", itoa(down), http2) +
-		cluster("backend", itoa(m.backendPort), source) + cluster("mutating", itoa(m.backendPort), mutating)
+		cluster("backend", itoa(m.backendPort), source) + cluster("alias", itoa(m.backendPort), source) + cluster("mutating", itoa(m.backendPort), mutating)
 }
 
 // In each of these a request gets round the check in real Envoy, and doctor says so.

@@ -57,6 +57,10 @@ func (e *envoyConfig) judge() {
 		e.fail(fault.what, "cannot be understood: "+fault.err.Error(),
 			"Have Envoy itself look at it: envoy --mode validate -c FILE")
 	}
+	if missing := sortedSet(e.resources.notRead); len(missing) > 0 {
+		e.warn("not read", strings.Join(missing, ", ")+": filters by ECDS that are not in what was read",
+			"Give doctor Envoy's admin address, whose dump has what is in force.")
+	}
 	var checked, unchecked []string
 	for _, m := range e.managers {
 		if len(m.checks) == 0 {
@@ -117,6 +121,9 @@ func (e *envoyConfig) judgeManager(m *manager) {
 	}
 	// An upgrade may have a filter chain of its own, beside the one with the check.
 	for _, upgrade := range m.config.GetUpgradeConfigs() {
+		if strings.EqualFold(upgrade.GetUpgradeType(), "h2c") {
+			e.fail("tunnels", m.name()+" upgrades to h2c: what is sent through it afterwards reaches the backend unchecked", "Leave h2c out of upgrade_configs.")
+		}
 		if enabled := upgrade.GetEnabled(); len(upgrade.GetFilters()) == 0 || enabled != nil && !enabled.GetValue() {
 			continue
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -40,6 +41,33 @@ func speaksHTTP2(cluster *clusterv3.Cluster) bool {
 func optionsOf(cluster *clusterv3.Cluster) *httpv3.HttpProtocolOptions {
 	options, _ := unmarshal(cluster.GetTypedExtensionProtocolOptions()[httpOptions], &httpv3.HttpProtocolOptions{})
 	return options
+}
+
+// trustAliases adds the clusters that reach the same addresses as those that believe identity headers.
+func (e *envoyConfig) trustAliases() {
+	reached := map[string]bool{}
+	for name := range e.trusted {
+		for _, address := range addresses(e.resources.clusters[name]) {
+			reached[address] = true
+		}
+	}
+	for name, cluster := range e.resources.clusters {
+		if slices.ContainsFunc(addresses(cluster), func(address string) bool { return reached[address] }) {
+			e.trusted[name] = true
+		}
+	}
+}
+
+func addresses(cluster *clusterv3.Cluster) (list []string) {
+	for _, locality := range cluster.GetLoadAssignment().GetEndpoints() {
+		for _, endpoint := range locality.GetLbEndpoints() {
+			if address := endpoint.GetEndpoint().GetAddress(); address != nil {
+				socket := address.GetSocketAddress()
+				list = append(list, fmt.Sprint(socket.GetAddress(), " ", socket.GetPortValue(), " ", socket.GetNamedPort(), " ", address.GetPipe().GetPath()))
+			}
+		}
+	}
+	return list
 }
 
 // judgeUpstreamFilters judges the filters that work behind the router, in the clusters that believe identity headers.

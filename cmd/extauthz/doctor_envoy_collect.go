@@ -29,6 +29,7 @@ type envoyResources struct {
 	scopes     []*routev3.ScopedRouteConfiguration
 	extensions map[string]*corev3.TypedExtensionConfig // by ECDS
 	clusters   map[string]*clusterv3.Cluster
+	notRead    []string // network filters by ECDS that are not among what was read
 }
 
 // collect finds the resources in a document, by their type or, where a file has none, by the fields that only they have.
@@ -187,6 +188,9 @@ func (r *envoyResources) newManager(listener string, config *hcmv3.HttpConnectio
 		}
 	}
 	m.routes, m.missing = r.routesOf(config)
+	for _, table := range m.routes {
+		m.missing = append(m.missing, opaqueRouting(table)...)
+	}
 	return m
 }
 
@@ -232,7 +236,7 @@ func (r *envoyResources) routesOf(config *hcmv3.HttpConnectionManager) (found []
 // allManagers are the managers of all listeners, in each of their filter chains.
 func (r *envoyResources) allManagers() (managers []*manager) {
 	for _, l := range r.listeners {
-		for _, f := range networkFilters(l) {
+		for _, f := range r.networkFilters(l) {
 			if config := (&hcmv3.HttpConnectionManager{}); f.UnmarshalTo(config) == nil {
 				managers = append(managers, r.newManager(l.GetName(), config))
 			}
@@ -245,7 +249,7 @@ func (r *envoyResources) allManagers() (managers []*manager) {
 }
 
 // networkFilters are the filters' configurations in all of a listener's chains.
-func networkFilters(l *listenerv3.Listener) (configs []*anypb.Any) {
+func (r *envoyResources) networkFilters(l *listenerv3.Listener) (configs []*anypb.Any) {
 	chains := l.GetFilterChains()
 	if l.GetDefaultFilterChain() != nil {
 		chains = append(slices.Clone(chains), l.GetDefaultFilterChain())
@@ -254,6 +258,10 @@ func networkFilters(l *listenerv3.Listener) (configs []*anypb.Any) {
 		for _, f := range chain.GetFilters() {
 			if f.GetTypedConfig() != nil {
 				configs = append(configs, f.GetTypedConfig())
+			} else if fetched := r.extensions[f.GetName()]; fetched != nil && f.GetConfigDiscovery() != nil { // by ECDS
+				configs = append(configs, fetched.GetTypedConfig())
+			} else if f.GetConfigDiscovery() != nil {
+				r.notRead = append(r.notRead, l.GetName()+" "+f.GetName())
 			}
 		}
 	}
@@ -264,8 +272,8 @@ func networkFilters(l *listenerv3.Listener) (configs []*anypb.Any) {
 }
 
 // tcpProxies are the clusters that a listener passes bytes to, without looking into them.
-func tcpProxies(l *listenerv3.Listener) (clusters []string) {
-	for _, f := range networkFilters(l) {
+func (r *envoyResources) tcpProxies(l *listenerv3.Listener) (clusters []string) {
+	for _, f := range r.networkFilters(l) {
 		proxy := &tcpv3.TcpProxy{}
 		if f.UnmarshalTo(proxy) != nil {
 			continue

@@ -72,6 +72,8 @@ func (e *envoyConfig) judgeFilter(check authzFilter) {
 	e.judgeMutationRules(config.GetDecoderHeaderMutationRules())
 	if name := config.GetGrpcService().GetEnvoyGrpc().GetClusterName(); name != "" {
 		e.judgeCluster(name)
+	} else {
+		e.warn("service", "by google_grpc, whose target cannot be judged", "Use envoy_grpc and a cluster with health checks, as in envoy/http.yaml.")
 	}
 }
 

@@ -25,6 +25,7 @@ type way struct {
 	cluster  string // empty when a header or a plug-in chooses it
 	forwards bool   // rather than being answered by Envoy itself
 	redirect string // what answers: a redirect or a direct response
+	tunnels  bool   // bytes that nobody looks at, once it is opened
 	levels   []level
 }
 
@@ -47,6 +48,9 @@ func ways(table *routev3.RouteConfiguration) (all []way) {
 			case *routev3.Route_Route:
 				w.forwards = true
 				w.cluster = action.Route.GetCluster()
+				w.tunnels = slices.ContainsFunc(action.Route.GetUpgradeConfigs(), func(u *routev3.RouteAction_UpgradeConfig) bool {
+					return u.GetConnectConfig() != nil || strings.EqualFold(u.GetUpgradeType(), "h2c")
+				})
 				if weighted := action.Route.GetWeightedClusters(); weighted != nil {
 					for _, one := range weighted.GetClusters() {
 						part := w
@@ -79,6 +83,24 @@ func routesOfHost(host *routev3.VirtualHost) []*routev3.Route {
 	return routes
 }
 
+// opaqueRouting names what chooses routes in ways that are not in the configuration.
+func opaqueRouting(table *routev3.RouteConfiguration) (what []string) {
+	if table.GetVhds() != nil {
+		what = append(what, table.GetName()+" (virtual hosts by VHDS)")
+	}
+	specifiers := len(table.GetRouteSpecifiers())
+	for _, host := range table.GetVirtualHosts() {
+		specifiers += len(host.GetRouteSpecifiers())
+		for _, route := range routesOfHost(host) {
+			specifiers += len(route.GetRouteSpecifiers())
+		}
+	}
+	if specifiers > 0 {
+		what = append(what, table.GetName()+" (route_specifiers)")
+	}
+	return what
+}
+
 func describeMatch(route *routev3.Route) string {
 	match := route.GetMatch()
 	for _, text := range []string{match.GetPrefix(), match.GetPath(), match.GetPathSeparatedPrefix()} {
@@ -87,6 +109,8 @@ func describeMatch(route *routev3.Route) string {
 		}
 	}
 	switch {
+	case match.GetConnectMatcher() != nil:
+		return "CONNECT"
 	case match.GetSafeRegex() != nil:
 		return "~" + match.GetSafeRegex().GetRegex()
 	case route.GetName() != "":
@@ -173,12 +197,16 @@ func (e *envoyConfig) judgeRoutes() {
 		e.judgePerRoute(m)
 	}
 	delete(e.trusted, "")
+	e.trustAliases()
 	if forwarded > 0 && asked == 0 {
 		e.fail("open routes", "no route is checked: each turns ext_authz off",
 			"Turn it off only where that is meant, by exact paths.")
 	}
-	var spoofed, open, spoofable, undone, answered []string
+	var spoofed, open, spoofable, undone, answered, tunnels []string
 	for _, j := range all {
+		if j.tunnels {
+			tunnels = append(tunnels, j.name)
+		}
 		switch changed := j.changes(); {
 		case !j.forwards && j.asked && j.redirect != "":
 			answered = append(answered, j.name+" ("+j.redirect+")")
@@ -191,6 +219,10 @@ func (e *envoyConfig) judgeRoutes() {
 		case j.asked && len(changed) > 0:
 			undone = append(undone, j.name)
 		}
+	}
+	if len(tunnels) > 0 {
+		e.fail("tunnels", strings.Join(sortedSet(tunnels), ", ")+": checked once at most, and what is sent through it reaches the backend unchecked",
+			"Leave CONNECT and h2c out of the routes to a backend that believes identity headers.")
 	}
 	const publicFix = "Match what is public by its exact path, so that no more is open than was meant."
 	if len(spoofed) > 0 {
@@ -274,7 +306,7 @@ func (e *envoyConfig) judgeBypasses() {
 		}
 	}
 	for _, l := range e.resources.listeners {
-		for _, cluster := range tcpProxies(l) {
+		for _, cluster := range e.resources.tcpProxies(l) {
 			if e.trusted[cluster] {
 				e.fail("bypass",
 					fmt.Sprintf("listener %s passes bytes to cluster %s, which believes identity headers", l.GetName(), cluster),
