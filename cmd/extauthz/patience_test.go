@@ -138,3 +138,35 @@ func TestAdminListenerIsBounded(t *testing.T) {
 		t.Errorf("/healthz gives %d", status)
 	}
 }
+
+// A manager that does not read what it is told keeps neither the start nor the end waiting.
+func TestManagerThatDoesNotListen(t *testing.T) {
+	folder, err := os.MkdirTemp("", "extauthz-") // t.TempDir's path may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(folder, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	sender, err := net.DialUnix("unixgram", nil, manager.LocalAddr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	sender.SetWriteDeadline(time.Now().Add(time.Second))
+	for err == nil {
+		_, err = sender.Write([]byte("STATUS=full"))
+	}
+	jwks, issue := newIssuer(t)
+	p := startProcess(t, nil, "JWKS_URL="+jwks.URL, "NOTIFY_SOCKET="+manager.LocalAddr().String())
+	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 600})
+	if status, _ := p.status(t, token); status != 200 {
+		t.Errorf("%d", status)
+	}
+	if err, took := p.stop(t); err != nil || took > 12*time.Second {
+		t.Errorf("SIGTERM: %v after %s", err, took)
+	}
+}
