@@ -86,7 +86,7 @@ func (c *connection) prove(ctx context.Context) error {
 	if c.query = d.query.Load(); c.query != nil && c.query.target.isSame(c.target) {
 		return c.try()
 	}
-	found, err := d.findTables(ctx, c.conn, c.target.schema)
+	found, err := d.findTables(ctx, c.conn, c.target)
 	if err != nil {
 		return err
 	}
@@ -94,6 +94,7 @@ func (c *connection) prove(ctx context.Context) error {
 	if err := c.try(); err != nil {
 		return err
 	}
+	d.inUse.Store(&tableInUse{found.session, like(found.session, d.names.SessionColumns), c.target})
 	d.query.Store(c.query)
 	d.ready.Store(true)
 	d.tellTables(found)

@@ -40,6 +40,7 @@ type database struct {
 	batches *batcher
 	keeper  *keeper
 
+	inUse   atomic.Pointer[tableInUse] // once the tables are found; stays when they change
 	query   atomic.Pointer[foundQuery] // the session query, once the tables are found
 	unnamed atomic.Bool                // a pooler in between loses prepared statements, so the query is sent whole
 	hiding  atomic.Pointer[error]      // why a session that is not found may be there; nil when none is hidden
@@ -264,14 +265,19 @@ func (t *telling) isNew(text string) bool {
 }
 
 // findTables looks at the catalogue.
-func (d *database) findTables(ctx context.Context, conn *pgx.Conn, preferred string) (*schema, error) {
+func (d *database) findTables(ctx context.Context, conn *pgx.Conn, to *target) (*schema, error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
 	tables, err := readCatalogue(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
-	found, err := findSchema(tables, d.names, preferred)
+	var found *schema
+	if before := d.inUse.Load(); before != nil && before.target.isSame(to) {
+		found, err = findSchemaAgain(before, tables, d.names, to.schema)
+	} else {
+		found, err = findSchema(tables, d.names, to.schema)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -283,5 +289,8 @@ func (d *database) tellTables(found *schema) {
 	d.log.Info("database ready", "sessions", found.session.String(), "users", found.user.String())
 	if statement := found.missingIndex(); statement != "" {
 		d.log.Warn("the session table has no index on its token, so each check reads the whole table", "create", statement)
+	}
+	if found.expiresAt.typ == "timestamp" {
+		d.log.Info("the sessions' expiry has no time zone and is read as UTC; extauthz doctor says more", "column", found.expiresAt.name)
 	}
 }

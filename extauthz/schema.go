@@ -40,11 +40,17 @@ type schema struct {
 // findSchema finds the session and user tables and their columns. preferred is the PostgreSQL schema
 // to look in, empty for the search_path. Its error is one line that names table and column, and what to set.
 func findSchema(tables []*table, names SchemaNames, preferred string) (*schema, error) {
-	var s schema
-	var err error
-	if s.session, err = findSessionTable(tables, names, preferred); err != nil {
+	session, err := findSessionTable(tables, names, preferred)
+	if err != nil {
 		return nil, err
 	}
+	return schemaOf(session, tables, names, preferred)
+}
+
+// schemaOf finds what belongs to a session table.
+func schemaOf(session *table, tables []*table, names SchemaNames, preferred string) (*schema, error) {
+	s := schema{session: session}
+	var err error
 	if err := s.findSessionColumns(names.SessionColumns); err != nil {
 		return nil, err
 	}

@@ -70,6 +70,32 @@ func findSessionTable(tables []*table, names SchemaNames, preferred string) (*ta
 	return nil, fmt.Errorf("%s look like Better Auth's \"session\"; name one in %s", listed(candidates), variableSessionTable)
 }
 
+// tableInUse is the session table that checks are answered from.
+type tableInUse struct {
+	session *table
+	like    likeness
+	target  *target
+}
+
+// findSchemaAgain finds the tables once they have changed. The session table in use stays as long as it is there, whatever
+// others there are by now. When it is gone, one that is less surely Better Auth's does not take its place by itself.
+func findSchemaAgain(before *tableInUse, tables []*table, names SchemaNames, preferred string) (*schema, error) {
+	if names.SessionTable != "" {
+		return findSchema(tables, names, preferred)
+	}
+	for _, t := range tables {
+		if t.String() == before.session.String() && like(t, names.SessionColumns) != isNot {
+			return schemaOf(t, tables, names, preferred)
+		}
+	}
+	found, err := findSchema(tables, names, preferred)
+	if err == nil && like(found.session, names.SessionColumns) < before.like {
+		return nil, fmt.Errorf("%s, from which sessions were read, is gone, and %s may be another library's; if it is Better Auth's, name it in %s",
+			before.session, found.session, variableSessionTable)
+	}
+	return found, err
+}
+
 // narrowed leaves those that fit, or all where none does.
 func narrowed(tables []*table, fits func(*table) bool) []*table {
 	left := slices.DeleteFunc(slices.Clone(tables), func(t *table) bool { return !fits(t) })

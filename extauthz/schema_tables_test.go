@@ -146,3 +146,25 @@ func TestTokensAreComparedExactly(t *testing.T) {
 		})
 	}
 }
+
+// While the server runs, no other table takes the place of the one in use as long as that is there, and none that is less
+// surely Better Auth's when it is gone.
+func TestSessionTableInUse(t *testing.T) {
+	foreign := []string{`create table "Session" (like "session" including all)`, fmt.Sprintf(foreignTables["a table of somebody's own"], "sessions"),
+		fmt.Sprintf(`insert into "Session" ("id", "expiresAt", "token", "updatedAt", "userId") values ('f', to_timestamp(%d), 'foreign', now(), 'user-2')`, in(3600))}
+	dsn := newDatabaseURL(t, liveSession()...)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+	expectReason(t, checkToken(t, a, liveToken), "")
+	execute(t, dsn, append(foreign, `alter table "session" rename column "expiresAt" to expires_at`)...)
+	eventually(t, "the renamed column", func() bool { return checkToken(t, a, liveToken) == "" })
+	expectReason(t, checkToken(t, a, "foreign"), ReasonUnknownSession)
+	execute(t, dsn, `drop table "Session"`, `alter table "session" rename to kept`, `alter table kept rename column "userAgent" to agent`)
+	eventually(t, "the table's absence", func() bool {
+		checkToken(t, a, liveToken)
+		return strings.Contains(a.database.state.part("database").Fault, `"public"."session", from which sessions were read, is gone, and "public"."sessions" may be another library's`)
+	})
+	expectReason(t, checkToken(t, a, "foreign"), ReasonDatabaseUnavailable)
+	execute(t, dsn, `alter table kept rename column agent to "userAgent"`)
+	eventually(t, "the renamed table", func() bool { return checkToken(t, a, liveToken) == "" })
+	expectReason(t, checkToken(t, a, "foreign"), ReasonUnknownSession)
+}
