@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -245,16 +246,27 @@ func (d *database) noteRefused(err error, connections int) {
 	}
 }
 
-// telling keeps what was logged last, so that it is logged once. Safe for concurrent use.
+// telling keeps what was logged last, so that it is logged once. Numbers do not count: a port or a duration is another each
+// time. Safe for concurrent use.
 type telling struct {
 	mu   sync.Mutex
 	text string
 	at   time.Time
 }
 
+func withoutDigits(text string) string {
+	return strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return -1
+		}
+		return r
+	}, text)
+}
+
 // isNew tells whether this is to be logged: it is not what was logged last, and that was not just now. Empty text says that
 // all is well again, and isNew then tells whether something else was logged before.
 func (t *telling) isNew(text string) bool {
+	text = withoutDigits(text)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if text == t.text || text != "" && t.text != "" && time.Since(t.at) < repeatInterval {

@@ -20,6 +20,8 @@ const (
 	// grace is how long after the last connection was lost checks wait for the next one, within their own budget, before
 	// they are answered at once.
 	grace = time.Second
+	// fullGrace is the same where there is no place for another connection: the server may not have freed the lost one's yet.
+	fullGrace = 5 * time.Second
 	// connectionAge is how long a connection is used, less a quarter at most, by chance.
 	connectionAge = 30 * time.Minute
 	// replaceTimeout is how long a connection to an address that its name no longer has is used, while no other can be made.
@@ -246,7 +248,12 @@ func (k *keeper) failed(err error, now time.Time) (tell func()) {
 	}
 	k.pause = min(max(2*k.pause, firstPause), lastPause)
 	k.nextAt = now.Add(jittered(k.pause))
-	if !k.lostAt.IsZero() && now.Sub(k.lostAt) < grace {
+	wait := grace
+	if isFull(err) {
+		wait = fullGrace
+	}
+	// While an earlier connection is being closed its place may not be free yet.
+	if k.closing > 0 || !k.lostAt.IsZero() && now.Sub(k.lostAt) < wait {
 		return func() { k.refused(err, 0) }
 	}
 	k.fail(err)
