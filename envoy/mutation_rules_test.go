@@ -24,15 +24,18 @@ type overreaching struct {
 
 func (overreaching) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	set := func(name, value string) *corev3.HeaderValueOption {
-		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}
+		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}
 	}
 	return &authv3.CheckResponse{Status: &statuspb.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-		Headers:         []*corev3.HeaderValueOption{set("x-user-id", "user-1"), set("x-auth-method", "jwks"), set("x-forwarded-for", "203.0.113.1"), set("x-tenant", "other")},
+		Headers: []*corev3.HeaderValueOption{set("x-user-id", "user-1"), set("x-auth-method", "jwks"),
+			set("x-forwarded-for", "203.0.113.1"), set("x-tenant", "other")},
 		HeadersToRemove: []string{"x-user-role", "x_user_id", "x-auth_method", "cookie", "x-tenant-id"},
 	}}}, nil
 }
 
-// The samples' rules let what answers the check set and remove the identity headers, however they are spelt, and nothing else.
+// The samples' rules let what answers the check set and remove the identity headers, however they are spelt, and
+// nothing else.
 func TestMutationRulesOfTheSamples(t *testing.T) {
 	s := startStack(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,7 +57,8 @@ func TestMutationRulesOfTheSamples(t *testing.T) {
 			status       int
 		}{
 			{"as they are", rule, 200},
-			// It would turn what is dropped into an error, for every request; extauthz changes nothing else, so the samples leave it out.
+			// It would turn what is dropped into an error, for every request; extauthz changes nothing else, so the samples
+			// leave it out.
 			{"with disallow_is_error", rule + "                        disallow_is_error: true\n", 500},
 		} {
 			t.Run(version+"/"+row.title, func(t *testing.T) {
@@ -68,7 +72,8 @@ func TestMutationRulesOfTheSamples(t *testing.T) {
 				config := filepath.Join(folder, "envoy.yaml")
 				changed := strings.NewReplacer(
 					"port_value: 8080 ", "port_value: "+itoa(ports[0])+" ", "port_value: 9901 ", "port_value: "+itoa(ports[1])+" ",
-					"port_value: 9191 ", "port_value: "+itoa(listener.Addr().(*net.TCPAddr).Port)+" ", "port_value: 8000 ", "port_value: "+itoa(s.backendPort)+" ",
+					"port_value: 9191 ", "port_value: "+itoa(listener.Addr().(*net.TCPAddr).Port)+" ", "port_value: 8000 ",
+					"port_value: "+itoa(s.backendPort)+" ",
 					"headers_with_underscores_action: REJECT_REQUEST", "headers_with_underscores_action: ALLOW", rule, row.rules,
 					"grpc_health_check: { service_name: envoy.service.auth.v3.Authorization }", "tcp_health_check: {}",
 				).Replace(string(sample))
@@ -85,7 +90,8 @@ func TestMutationRulesOfTheSamples(t *testing.T) {
 				t.Cleanup(func() { envoy.Stop() })
 				var a answer
 				eventually(t, "an answer", func() bool {
-					a = send(t, "GET", "http://"+address+"/api/headers", map[string]string{"X-User-Id": "admin", "X-User-Role": "admin", "x_user_id": "admin", "X-Auth_Method": "admin",
+					a = send(t, "GET", "http://"+address+"/api/headers", map[string]string{"X-User-Id": "admin",
+						"X-User-Role": "admin", "x_user_id": "admin", "X-Auth_Method": "admin",
 						"Cookie": "theme=dark", "X-Tenant": "mine", "X-Tenant-Id": "7"}, "")
 					return a.status != 503
 				})
@@ -96,7 +102,8 @@ func TestMutationRulesOfTheSamples(t *testing.T) {
 					return
 				}
 				got := received(t, a)
-				for name, want := range map[string]string{"x-user-id": "user-1", "x-auth-method": "jwks", "x-user-role": "", "x_user_id": "", "x-auth_method": "",
+				for name, want := range map[string]string{"x-user-id": "user-1", "x-auth-method": "jwks", "x-user-role": "",
+					"x_user_id": "", "x-auth_method": "",
 					"cookie": "theme=dark", "x-tenant": "mine", "x-tenant-id": "7"} {
 					if got[name] != want {
 						t.Errorf("the backend got %s: %q, want %q", name, got[name], want)

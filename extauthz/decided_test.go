@@ -15,8 +15,8 @@ import (
 // outageBound is how long a test that is not about availability asks again after a 503.
 const outageBound = 30 * time.Second
 
-// isOutage tells whether a check got no verdict, as happens on a busy machine. An internal error or bad route settings are 503, too, and
-// are told by asking once.
+// isOutage tells whether a check got no verdict, as happens on a busy machine. An internal error or bad route settings
+// are 503, too, and are told by asking once.
 func isOutage(reason Reason) bool {
 	switch reason {
 	case ReasonDatabaseUnavailable, ReasonJWKSUnavailable, ReasonTimeBudgetSpent, ReasonOverloaded, ReasonCancelled:
@@ -25,8 +25,9 @@ func isOutage(reason Reason) bool {
 	return false
 }
 
-// decided asks until there is a verdict and returns it. A 503 is nobody's verdict and nobody's identity: it is printed with its cause and
-// asked again, and fails the test when it lasts. Tests that are about availability ask once, by checkToken.
+// decided asks until there is a verdict and returns it. A 503 is nobody's verdict and nobody's identity: it is printed
+// with its cause and asked again, and fails the test when it lasts. Tests that are about availability ask once, by
+// checkToken.
 func decided(t testing.TB, check func() (*authv3.CheckResponse, error)) *authv3.CheckResponse {
 	t.Helper()
 	for deadline := time.Now().Add(outageBound); ; time.Sleep(20 * time.Millisecond) {
@@ -82,7 +83,8 @@ func reasonIn(response *authv3.CheckResponse) Reason {
 	return Reason(response.GetDynamicMetadata().GetFields()[metadataReason].GetStringValue())
 }
 
-// outages keeps the last warning of the Authorizers that have no Logger of their own: it says why a check was answered with 503.
+// outages keeps the last warning of the Authorizers that have no Logger of their own: it says why a check was
+// answered with 503.
 var outages = &lastWarning{}
 
 type lastWarning struct {
@@ -123,8 +125,10 @@ func TestDecidedAsksAgainAfterAnOutage(t *testing.T) {
 	}{
 		{"an allow", []*authv3.CheckResponse{allowed}, 1, ""},
 		{"a refusal", []*authv3.CheckResponse{denyResponse(deny(ReasonUnknownSession)), allowed}, 1, ReasonUnknownSession},
-		{"two outages and an allow", []*authv3.CheckResponse{denyResponse(deny(ReasonDatabaseUnavailable)), denyResponse(deny(ReasonTimeBudgetSpent)), allowed}, 3, ""},
-		{"an internal error", []*authv3.CheckResponse{denyResponse(deny(ReasonInternalError)), allowed}, 1, ReasonInternalError},
+		{"two outages and an allow", []*authv3.CheckResponse{denyResponse(deny(ReasonDatabaseUnavailable)),
+			denyResponse(deny(ReasonTimeBudgetSpent)), allowed}, 3, ""},
+		{"an internal error", []*authv3.CheckResponse{denyResponse(deny(ReasonInternalError)), allowed}, 1,
+			ReasonInternalError},
 	} {
 		asked := 0
 		got := decided(t, func() (*authv3.CheckResponse, error) { asked++; return row.answers[asked-1], nil })

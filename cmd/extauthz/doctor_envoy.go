@@ -9,8 +9,8 @@ import (
 	"extauthz/extauthz"
 )
 
-// diagnoseEnvoy judges Envoy's configuration, from a file or from its admin address: whether a request that nobody checked, or whose
-// identity headers are the client's own, can reach the backend. What it cannot judge it names.
+// diagnoseEnvoy judges Envoy's configuration, from a file or from its admin address: whether a request that nobody
+// checked, or whose identity headers are the client's own, can reach the backend. What it cannot judge it names.
 func diagnoseEnvoy(ctx context.Context, where string) []extauthz.Finding {
 	e := &envoyConfig{}
 	documents, err := readEnvoyConfig(ctx, where)
@@ -117,27 +117,32 @@ func (e *envoyConfig) judgeManager(m *manager) {
 		e.ok("underscores", "headers with them are refused or dropped")
 	default:
 		e.warn("underscores", "headers with them pass, and WSGI servers read x_user_id as x-user-id",
-			"Set common_http_protocol_options: { headers_with_underscores_action: REJECT_REQUEST }; extauthz removes those that it sees.")
+			"Set common_http_protocol_options: { headers_with_underscores_action: REJECT_REQUEST }; extauthz removes those "+
+				"that it sees.")
 	}
 	// An upgrade may have a filter chain of its own, beside the one with the check.
 	for _, upgrade := range m.config.GetUpgradeConfigs() {
 		if strings.EqualFold(upgrade.GetUpgradeType(), "h2c") {
-			e.fail("tunnels", m.name()+" upgrades to h2c: what is sent through it afterwards reaches the backend unchecked", "Leave h2c out of upgrade_configs.")
+			e.fail("tunnels", m.name()+" upgrades to h2c: what is sent through it afterwards reaches the backend unchecked",
+				"Leave h2c out of upgrade_configs.")
 		}
 		if enabled := upgrade.GetEnabled(); len(upgrade.GetFilters()) == 0 || enabled != nil && !enabled.GetValue() {
 			continue
 		}
 		if chain := e.resources.chain(upgrade.GetFilters()); !slices.ContainsFunc(chain, filter.isCheck) {
-			e.fail("upgrade_configs", fmt.Sprintf("%s upgrades of %s have filters of their own, without ext_authz: they are not checked", upgrade.GetUpgradeType(), m.name()),
+			e.fail("upgrade_configs", fmt.Sprintf("%s upgrades of %s have filters of their own, without ext_authz: they are "+
+				"not checked", upgrade.GetUpgradeType(), m.name()),
 				"Leave filters out of upgrade_configs, so that the manager's own are used.")
 		}
 	}
 }
 
-// isIdentityHeader tells whether a backend may take a header for one of ours, also in the spelling that WSGI and CGI servers fold into it.
+// isIdentityHeader tells whether a backend may take a header for one of ours, also in the spelling that WSGI and CGI
+// servers fold into it.
 func isIdentityHeader(name string) bool {
 	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
-	return (strings.HasPrefix(name, "x-user-") || strings.HasPrefix(name, "x-auth-")) && name != "x-user-agent" // gRPC-Web's
+	return (strings.HasPrefix(name, "x-user-") || strings.HasPrefix(name, "x-auth-")) &&
+		name != "x-user-agent" // gRPC-Web's
 }
 
 func sortedSet(texts []string) []string {

@@ -35,7 +35,8 @@ func (e *envoyConfig) judgeCluster(name string) {
 func speaksHTTP2(cluster *clusterv3.Cluster) bool {
 	options := optionsOf(cluster)
 	return cluster.GetHttp2ProtocolOptions() != nil || options.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil ||
-		options.GetUseDownstreamProtocolConfig().GetHttp2ProtocolOptions() != nil || options.GetAutoConfig().GetHttp2ProtocolOptions() != nil
+		options.GetUseDownstreamProtocolConfig().GetHttp2ProtocolOptions() != nil ||
+		options.GetAutoConfig().GetHttp2ProtocolOptions() != nil
 }
 
 func optionsOf(cluster *clusterv3.Cluster) *httpv3.HttpProtocolOptions {
@@ -63,7 +64,8 @@ func addresses(cluster *clusterv3.Cluster) (list []string) {
 		for _, endpoint := range locality.GetLbEndpoints() {
 			if address := endpoint.GetEndpoint().GetAddress(); address != nil {
 				socket := address.GetSocketAddress()
-				list = append(list, fmt.Sprint(socket.GetAddress(), " ", socket.GetPortValue(), " ", socket.GetNamedPort(), " ", address.GetPipe().GetPath()))
+				list = append(list, fmt.Sprint(socket.GetAddress(), " ", socket.GetPortValue(), " ", socket.GetNamedPort(), " ",
+					address.GetPipe().GetPath()))
 			}
 		}
 	}

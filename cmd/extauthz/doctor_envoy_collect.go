@@ -19,8 +19,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// envoyResources are the resources that a document holds, wherever they stand in it: a bootstrap file, the files of a file-based
-// control plane, a dump of a running Envoy, or a Kubernetes object around one of these.
+// envoyResources are the resources that a document holds, wherever they stand in it: a bootstrap file, the files of a
+// file-based control plane, a dump of a running Envoy, or a Kubernetes object around one of these.
 type envoyResources struct {
 	decoder
 	listeners  []*listenerv3.Listener
@@ -32,7 +32,8 @@ type envoyResources struct {
 	notRead    []string // network filters by ECDS that are not among what was read
 }
 
-// collect finds the resources in a document, by their type or, where a file has none, by the fields that only they have.
+// collect finds the resources in a document, by their type or, where a file has none, by the fields that only they
+// have.
 func (r *envoyResources) collect(value any) {
 	switch value := value.(type) {
 	case []any:
@@ -40,7 +41,8 @@ func (r *envoyResources) collect(value any) {
 			r.collect(item)
 		}
 	case string: // a file inside a ConfigMap
-		if strings.Contains(value, "static_resources") || strings.Contains(value, "staticResources") || strings.Contains(value, "resources:") {
+		if strings.Contains(value, "static_resources") || strings.Contains(value, "staticResources") ||
+			strings.Contains(value, "resources:") {
 			var inner any
 			if yaml.Unmarshal([]byte(value), &inner) == nil {
 				if inner = plain(inner); inner != any(value) {
@@ -71,7 +73,8 @@ func (r *envoyResources) collectResource(fields map[string]any) bool {
 		if m := (&hcmv3.HttpConnectionManager{}); r.decode(content, m) {
 			r.loose = append(r.loose, m)
 		}
-	case kind == "Listener", url == "" && has("filter_chains", "filterChains", "default_filter_chain", "defaultFilterChain", "api_listener", "apiListener"):
+	case kind == "Listener", url == "" && has("filter_chains", "filterChains", "default_filter_chain",
+		"defaultFilterChain", "api_listener", "apiListener"):
 		if l := (&listenerv3.Listener{}); r.decode(content, l) {
 			r.listeners = append(r.listeners, l)
 		}
@@ -90,7 +93,8 @@ func (r *envoyResources) collectResource(fields map[string]any) bool {
 			}
 			r.extensions[c.GetName()] = c
 		}
-	case kind == "Cluster", url == "" && has("name") && has("load_assignment", "loadAssignment", "connect_timeout", "connectTimeout"):
+	case kind == "Cluster", url == "" && has("name") && has("load_assignment", "loadAssignment", "connect_timeout",
+		"connectTimeout"):
 		if c := (&clusterv3.Cluster{}); r.decode(content, c) {
 			if r.clusters == nil {
 				r.clusters = map[string]*clusterv3.Cluster{}
@@ -149,7 +153,8 @@ func (r *envoyResources) chain(filters []*hcmv3.HttpFilter) (chain []filter) {
 				place.config = fetched.GetTypedConfig()
 			} else {
 				place.fetched = true
-				place.mayCheck = slices.ContainsFunc(discovery.GetTypeUrls(), func(url string) bool { return typeName(url) == extAuthzType })
+				place.mayCheck = slices.ContainsFunc(discovery.GetTypeUrls(),
+					func(url string) bool { return typeName(url) == extAuthzType })
 			}
 		}
 		chain = append(chain, place)

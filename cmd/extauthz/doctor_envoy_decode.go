@@ -21,8 +21,9 @@ type decodeFault struct {
 	err  error
 }
 
-// decoder turns what JSON or YAML hold into Envoy's own messages. An extension whose type this binary does not link, or that is not well
-// formed, becomes a TypedStruct, which holds its type and its fields, so that the rest can still be judged.
+// decoder turns what JSON or YAML hold into Envoy's own messages. An extension whose type this binary does not link, or
+// that is not well formed, becomes a TypedStruct, which holds its type and its fields, so that the rest can still be
+// judged.
 type decoder struct {
 	faults []decodeFault
 	unread []string // fields that no linked type has

@@ -73,20 +73,22 @@ func (e *envoyConfig) judgeFilter(check authzFilter) {
 	if name := config.GetGrpcService().GetEnvoyGrpc().GetClusterName(); name != "" {
 		e.judgeCluster(name)
 	} else {
-		e.warn("service", "by google_grpc, whose target cannot be judged", "Use envoy_grpc and a cluster with health checks, as in envoy/http.yaml.")
+		e.warn("service", "by google_grpc, whose target cannot be judged", "Use envoy_grpc and a cluster with health "+
+			"checks, as in envoy/http.yaml.")
 	}
 }
 
-// judgeWhen judges the conditions under which the filter asks at all. Where it does not ask and does not deny, the client's own identity
-// headers pass.
+// judgeWhen judges the conditions under which the filter asks at all. Where it does not ask and does not deny, the
+// client's own identity headers pass.
 func (e *envoyConfig) judgeWhen(check authzFilter) {
 	config := check.config
 	denies := config.GetDenyAtDisable() != nil && config.GetDenyAtDisable().GetDefaultValue().GetValue()
 	if enabled := config.GetFilterEnabled(); enabled != nil {
 		const fix = "Leave filter_enabled out."
 		numerator := enabled.GetDefaultValue().GetNumerator()
-		whole := map[typev3.FractionalPercent_DenominatorType]uint32{typev3.FractionalPercent_HUNDRED: 100, typev3.FractionalPercent_TEN_THOUSAND: 10_000,
-			typev3.FractionalPercent_MILLION: 1_000_000}[enabled.GetDefaultValue().GetDenominator()]
+		whole := map[typev3.FractionalPercent_DenominatorType]uint32{typev3.FractionalPercent_HUNDRED: 100,
+			typev3.FractionalPercent_TEN_THOUSAND: 10_000,
+			typev3.FractionalPercent_MILLION:      1_000_000}[enabled.GetDefaultValue().GetDenominator()]
 		switch {
 		case numerator >= whole && enabled.GetRuntimeKey() != "":
 			e.warn("filter_enabled",
@@ -160,7 +162,8 @@ func (e *envoyConfig) judgeOrder(m *manager) {
 		for i, check := range m.checks {
 			names[i] = check.name
 		}
-		e.warn("ext_authz", fmt.Sprintf("%d filters in %s: %s, each judged by itself", len(m.checks), m.name(), strings.Join(names, ", ")),
+		e.warn("ext_authz", fmt.Sprintf("%d filters in %s: %s, each judged by itself", len(m.checks), m.name(),
+			strings.Join(names, ", ")),
 			"See that the last word on identity headers is extauthz's, and that no route turns off the one that asks it.")
 	}
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // setHeaders are the headers that extauthz sets, and removes where it has nothing to say.
-var setHeaders = []string{extauthz.HeaderUserID, extauthz.HeaderUserEmail, extauthz.HeaderUserName, extauthz.HeaderMethod,
+var setHeaders = []string{extauthz.HeaderUserID, extauthz.HeaderUserEmail, extauthz.HeaderUserName,
+	extauthz.HeaderMethod,
 	extauthz.HeaderIssuedAt, extauthz.HeaderExpiresAt}
 
 // spoofedHeaders are headers of a client's that extauthz removes beside those.
@@ -41,7 +42,8 @@ func (e *envoyConfig) judgeAllowedHeaders(config *extauthzv3.ExtAuthz) {
 		}
 		e.fail("allowed_headers", found, "Leave allowed_headers and disallowed_headers out, or let these through.")
 	case !shown("x-user-anything") || hidden("x-user-anything") || !shown("x_auth_anything") || hidden("x_auth_anything"):
-		e.warn("allowed_headers", "hides the client's own x-user-… headers from extauthz, which can only take away those that it sees and the six that it sets",
+		e.warn("allowed_headers", "hides the client's own x-user-… headers from extauthz, which can only take away those "+
+			"that it sees and the six that it sets",
 			"Let the prefixes x-user-, x-auth-, x_user_ and x_auth_ through, or remove such headers before the filter.")
 	}
 }
@@ -72,14 +74,15 @@ func matchesText(pattern *matcherv3.StringMatcher, name string) bool {
 	return false
 }
 
-// matchesWhole matches as Envoy does: the whole text, by RE2, whose syntax Go's has too. What Go cannot read matches nothing.
+// matchesWhole matches as Envoy does: the whole text, by RE2, whose syntax Go's has too. What Go cannot read matches
+// nothing.
 func matchesWhole(pattern *matcherv3.RegexMatcher, text string) bool {
 	expression, err := regexp.Compile(`^(?:` + pattern.GetRegex() + `)$`)
 	return err == nil && expression.MatchString(text)
 }
 
-// judgeMutationRules judges which of extauthz's header changes Envoy carries out. One that it drops leaves the client's own header in
-// place.
+// judgeMutationRules judges which of extauthz's header changes Envoy carries out. One that it drops leaves the client's
+// own header in place.
 func (e *envoyConfig) judgeMutationRules(rules *mutationv3.HeaderMutationRules) {
 	if rules == nil {
 		return
@@ -91,7 +94,8 @@ func (e *envoyConfig) judgeMutationRules(rules *mutationv3.HeaderMutationRules) 
 			dropped = append(dropped, name)
 		}
 	}
-	const fix = "Set disallow_all: true and allow_expression: { regex: \"x[-_](user|auth)[-_].*\" }, as in envoy/http.yaml."
+	const fix = "Set disallow_all: true and allow_expression: { regex: \"x[-_](user|auth)[-_].*\" }, as in " +
+		"envoy/http.yaml."
 	switch {
 	case len(dropped) > 0 && rules.GetDisallowIsError().GetValue():
 		e.fail(tried, "refuse "+strings.Join(dropped, ", ")+", and a check that changes one becomes an error", fix)

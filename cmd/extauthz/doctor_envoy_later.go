@@ -15,17 +15,24 @@ import (
 )
 
 // harmless are the packages of filters that set no header whose name their configuration chooses.
-var harmless = packages("envoy.extensions.filters.http.", ".v3", "adaptive_concurrency", "admission_control", "bandwidth_limit", "buffer", "cache",
-	"cdn_loop", "compressor", "connect_grpc_bridge", "cors", "csrf", "decompressor", "dynamic_forward_proxy", "fault", "file_system_buffer",
-	"grpc_field_extraction", "grpc_http1_bridge", "grpc_json_transcoder", "grpc_stats", "grpc_web", "health_check", "json_to_metadata",
-	"kill_request", "local_ratelimit", "on_demand", "original_src", "rate_limit_quota", "ratelimit", "rbac", "router", "set_filter_state",
+var harmless = packages("envoy.extensions.filters.http.", ".v3", "adaptive_concurrency", "admission_control",
+	"bandwidth_limit", "buffer", "cache",
+	"cdn_loop", "compressor", "connect_grpc_bridge", "cors", "csrf", "decompressor", "dynamic_forward_proxy", "fault",
+	"file_system_buffer",
+	"grpc_field_extraction", "grpc_http1_bridge", "grpc_json_transcoder", "grpc_stats", "grpc_web", "health_check",
+	"json_to_metadata",
+	"kill_request", "local_ratelimit", "on_demand", "original_src", "rate_limit_quota", "ratelimit", "rbac", "router",
+	"set_filter_state",
 	"set_metadata", "stateful_session", "tap", "upstream_codec")
 
-// istioFilters are those that Istio puts behind the check: metrics, protocol detection and peer metadata in headers of their own.
-var istioFilters = packages("", "", "stats", "istio.envoy.config.filter.http.alpn.v2alpha1", "io.istio.http.peer_metadata")
+// istioFilters are those that Istio puts behind the check: metrics, protocol detection and peer metadata in headers
+// of their own.
+var istioFilters = packages("", "", "stats", "istio.envoy.config.filter.http.alpn.v2alpha1",
+	"io.istio.http.peer_metadata")
 
 // setters are the packages of filters that set a header whose name their configuration chooses.
-var setters = packages("envoy.extensions.filters.http.", ".v3", "api_key_auth", "basic_auth", "credential_injector", "geoip", "ip_tagging", "jwt_authn", "oauth2")
+var setters = packages("envoy.extensions.filters.http.", ".v3", "api_key_auth", "basic_auth", "credential_injector",
+	"geoip", "ip_tagging", "jwt_authn", "oauth2")
 
 func packages(prefix, suffix string, names ...string) map[protoreflect.FullName]bool {
 	set := map[protoreflect.FullName]bool{}
@@ -60,7 +67,8 @@ func (e *envoyConfig) judgeLaterConfig(name string, config *anypb.Any, where str
 		return
 	}
 	if lua, ok := unmarshal(config, &luav3.Lua{}); ok {
-		sources := []*corev3.DataSource{lua.GetDefaultSourceCode(), {Specifier: &corev3.DataSource_InlineString{InlineString: lua.GetInlineCode()}}}
+		sources := []*corev3.DataSource{lua.GetDefaultSourceCode(),
+			{Specifier: &corev3.DataSource_InlineString{InlineString: lua.GetInlineCode()}}}
 		for _, source := range lua.GetSourceCodes() {
 			sources = append(sources, source)
 		}

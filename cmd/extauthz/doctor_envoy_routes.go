@@ -11,7 +11,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// level is one of the places where routing configures filters and headers: the table, a virtual host, a route, a weighted cluster.
+// level is one of the places where routing configures filters and headers: the table, a virtual host, a route, a
+// weighted cluster.
 type level struct {
 	filters map[string]*anypb.Any // typed_per_filter_config, by the filter's name
 	add     []*corev3.HeaderValueOption
@@ -39,7 +40,8 @@ func ways(table *routev3.RouteConfiguration) (all []way) {
 		}
 		for _, route := range routesOfHost(host) {
 			third := level{route.GetTypedPerFilterConfig(), route.GetRequestHeadersToAdd(), route.GetRequestHeadersToRemove()}
-			w := way{name: host.GetName() + " " + describeMatch(route), exact: route.GetMatch().GetPath() != "", levels: []level{top, second, third}}
+			w := way{name: host.GetName() + " " + describeMatch(route), exact: route.GetMatch().GetPath() != "",
+				levels: []level{top, second, third}}
 			switch action := route.GetAction().(type) {
 			case *routev3.Route_Redirect:
 				w.redirect = "redirect"
@@ -56,7 +58,8 @@ func ways(table *routev3.RouteConfiguration) (all []way) {
 						part := w
 						part.cluster = one.GetName()
 						part.name += " to " + one.GetName()
-						part.levels = append(slices.Clone(w.levels), level{one.GetTypedPerFilterConfig(), one.GetRequestHeadersToAdd(), one.GetRequestHeadersToRemove()})
+						part.levels = append(slices.Clone(w.levels), level{one.GetTypedPerFilterConfig(), one.GetRequestHeadersToAdd(),
+							one.GetRequestHeadersToRemove()})
 						all = append(all, part)
 					}
 					continue
@@ -119,7 +122,8 @@ func describeMatch(route *routev3.Route) string {
 	return "(a route)"
 }
 
-// asks tells whether an ext_authz filter asks on this way. The nearest level that configures the filter by its name decides.
+// asks tells whether an ext_authz filter asks on this way. The nearest level that configures the filter by its name
+// decides.
 func (w way) asks(check authzFilter) bool {
 	for _, l := range slices.Backward(w.levels) {
 		config := l.filters[check.name]
@@ -138,7 +142,7 @@ func (w way) asks(check authzFilter) bool {
 	return !check.disabled
 }
 
-// removes tells whether all headers that extauthz sets are taken from the client's request on this way.
+// removesAll tells whether all headers that extauthz sets are taken from the client's request on this way.
 func (w way) removesAll() bool {
 	return !slices.ContainsFunc(setHeaders, func(name string) bool {
 		return !slices.ContainsFunc(w.levels, func(l level) bool {
@@ -221,25 +225,31 @@ func (e *envoyConfig) judgeRoutes() {
 		}
 	}
 	if len(tunnels) > 0 {
-		e.fail("tunnels", strings.Join(sortedSet(tunnels), ", ")+": checked once at most, and what is sent through it reaches the backend unchecked",
+		e.fail("tunnels", strings.Join(sortedSet(tunnels), ", ")+": checked once at most, and what is sent through it "+
+			"reaches the backend unchecked",
 			"Leave CONNECT and h2c out of the routes to a backend that believes identity headers.")
 	}
 	const publicFix = "Match what is public by its exact path, so that no more is open than was meant."
 	if len(spoofed) > 0 {
-		e.fail("open routes", strings.Join(sortedSet(spoofed), ", ")+": not checked, and the client's own identity headers reach a backend that believes them",
-			"Turn the check on there; or match one exact path and remove the six x-user-… and x-auth-… headers (request_headers_to_remove).")
+		e.fail("open routes", strings.Join(sortedSet(spoofed), ", ")+": not checked, and the client's own identity "+
+			"headers reach a backend that believes them",
+			"Turn the check on there; or match one exact path and remove the six x-user-… and x-auth-… headers "+
+				"(request_headers_to_remove).")
 	}
 	if len(open) > 0 {
 		e.warn("open routes",
 			strings.Join(sortedSet(open), ", ")+": not checked, by a match that is not one exact path", publicFix)
 	}
 	if len(spoofable) > 0 {
-		e.warn("open routes", strings.Join(sortedSet(spoofable), ", ")+": the client's own identity headers reach the backend",
+		e.warn("open routes", strings.Join(sortedSet(spoofable), ", ")+": the client's own identity headers reach the "+
+			"backend",
 			"Remove the six x-user-… and x-auth-… headers there (request_headers_to_remove).")
 	}
 	if len(answered) > 0 {
-		e.warn("answered routes", strings.Join(sortedSet(answered), ", ")+": checked, so a client without a credential gets 401 instead",
-			"Turn ext_authz off there (ExtAuthzPerRoute, disabled: true); for require_tls use a listener of its own for port 80.")
+		e.warn("answered routes", strings.Join(sortedSet(answered), ", ")+": checked, so a client without a credential "+
+			"gets 401 instead",
+			"Turn ext_authz off there (ExtAuthzPerRoute, disabled: true); for require_tls use a listener of its own for "+
+				"port 80.")
 	}
 	if len(undone) > 0 {
 		e.fail("header rules",
@@ -269,7 +279,8 @@ func (e *envoyConfig) judgePerRoute(m *manager) {
 					perRoute, isCheck := unmarshal(config, &extauthzv3.ExtAuthzPerRoute{})
 					switch {
 					case isCheck && at < 0:
-						e.fail("per-route settings", fmt.Sprintf("%q of %s is no filter of %s, so what the route says to it counts for nothing", name, w.name, m.name()),
+						e.fail("per-route settings", fmt.Sprintf("%q of %s is no filter of %s, so what the route says to it counts "+
+							"for nothing", name, w.name, m.name()),
 							"Use the name that the ext_authz filter has in http_filters.")
 					case isCheck:
 						e.judgeBody(perRoute.GetCheckSettings().GetWithRequestBody())
