@@ -25,8 +25,8 @@ const maxKeptHeaders = 64
 // case. It is never changed after it was made.
 type keptHeaders []string
 
-// newKeptHeaders reads Config.KeepHeaders. A name is kept only as it is listed, with hyphens: a spelling with underscores,
-// which some servers take for the same, is still removed.
+// newKeptHeaders reads Config.KeepHeaders. A name is kept only as it is listed, with hyphens: a spelling with
+// underscores, which some servers take for the same, is still removed.
 func newKeptHeaders(names []string) (keptHeaders, error) {
 	fault := func(format string, arguments ...any) (keptHeaders, error) {
 		return nil, &ConfigError{"KeepHeaders", fmt.Sprintf(format, arguments...)}

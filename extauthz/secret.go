@@ -30,14 +30,15 @@ func (s secret) mac(message []byte) []byte {
 // sharedSecret is one of the secrets. The same value is the same pointer as long as it is configured.
 type sharedSecret struct{ value secret }
 
-// Secrets are Better Auth's shared secrets, and what those before a rotation are still good for. The zero value turns off
-// all that needs a secret.
+// Secrets are Better Auth's shared secrets, and what those before a rotation are still good for. The zero value turns
+// off all that needs a secret.
 type Secrets struct {
 	// Current is the one that signs; empty when there is none.
 	Current []byte
 	// Former are those before a rotation. They count for nothing unless one of the next two says so.
 	Former [][]byte
-	// FormerForHS256 lets a former secret verify HS256 tokens, FormerForSessions the signature of a session token or cookie.
+	// FormerForHS256 lets a former secret verify HS256 tokens, FormerForSessions the signature of a session token or
+	// cookie.
 	FormerForHS256, FormerForSessions bool
 }
 

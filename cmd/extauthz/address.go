@@ -17,8 +17,8 @@ type address struct {
 	owner, group  string      // names or numbers; empty leaves those of the process
 }
 
-// maxSocketName is how long the name of a Unix socket may be, in bytes: sun_path of unix(7) has 108, of which one ends a path.
-// Of an abstract name one is the @; Linux would let it have another, Envoy does not.
+// maxSocketName is how long the name of a Unix socket may be, in bytes: sun_path of unix(7) has 108, of which one
+// ends a path. Of an abstract name one is the @; Linux would let it have another, Envoy does not.
 const maxSocketName = 107
 
 // isAbstract tells whether the socket has a name in Linux's abstract namespace and no file.
@@ -45,16 +45,19 @@ func parseAddress(value string) (address, error) {
 	return address{network: "tcp", name: value}, nil
 }
 
-// parseSocket reads what follows unix: in an address. Nothing in it is decoded, so that a name is the bytes that it shows.
+// parseSocket reads what follows unix: in an address. Nothing in it is decoded, so that a name is the bytes that it
+// shows.
 func parseSocket(value, rest string) (a address, err error) {
 	path, options, hasOptions := strings.Cut(rest, "?")
 	path, hasSlashes := strings.CutPrefix(path, "//")
 	a = address{network: "unix", name: path}
 	switch {
 	case strings.HasPrefix(path, "/@"):
-		return a, fmt.Errorf("is %q; write unix://%s for an abstract socket, or name a file in a folder, as in unix:///run/extauthz.sock", value, path[1:])
+		return a, fmt.Errorf("is %q; write unix://%s for an abstract socket, or name a file in a folder, "+
+			"as in unix:///run/extauthz.sock", value, path[1:])
 	case !a.isAbstract() && !(hasSlashes && strings.HasPrefix(path, "/")):
-		return a, fmt.Errorf("is %q; write an absolute path, as in unix:///run/extauthz.sock, or unix://@name for an abstract socket", value)
+		return a, fmt.Errorf("is %q; write an absolute path, as in unix:///run/extauthz.sock, "+
+			"or unix://@name for an abstract socket", value)
 	case path == "@" || strings.HasSuffix(path, "/"):
 		return a, fmt.Errorf("is %q, which names no socket; write unix:///run/extauthz.sock or unix://@name", value)
 	case strings.Contains(path, "%"):
@@ -64,7 +67,8 @@ func parseSocket(value, rest string) (a address, err error) {
 	case len(path) > maxSocketName:
 		return a, fmt.Errorf("names a Unix socket by %d bytes, and %d are allowed; choose a shorter name", len(path), maxSocketName)
 	case a.isAbstract() && hasOptions:
-		return a, fmt.Errorf("is %q; an abstract socket has no file, so mode, user and group cannot be set: leave them out, or write unix:///path", value)
+		return a, fmt.Errorf("is %q; an abstract socket has no file, so mode, user and group cannot be set: "+
+			"leave them out, or write unix:///path", value)
 	}
 	return a, a.readOptions(value, options)
 }

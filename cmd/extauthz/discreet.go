@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// What is printed shows no secret, wherever somebody put one: in a URL's query or in front of its host, or by mistake in a setting
-// that is no secret's place.
+// What is printed shows no secret, wherever somebody put one: in a URL's query or in front of its host, or by mistake
+// in a setting that is no secret's place.
 
 // hidden stands in place of what is not shown.
 const hidden = "(hidden)"
@@ -31,7 +31,8 @@ func complain(stderr io.Writer, words ...any) {
 	fmt.Fprintln(stderr, "extauthz:", discreet(strings.TrimSuffix(fmt.Sprintln(words...), "\n")))
 }
 
-// discreet is a message in which the values that are quoted, as %q quotes them, are shown as far as they can hold no secret.
+// discreet is a message in which the values that are quoted, as %q quotes them, are shown as far as they can hold no
+// secret.
 func discreet(message string) string {
 	return quotedText.ReplaceAllStringFunc(message, func(quoted string) string {
 		value, err := strconv.Unquote(quoted)
@@ -66,7 +67,8 @@ func discreetValue(value string) string {
 	return value
 }
 
-// looksRandom tells whether a long run of letters and digits is more likely a secret than a name: it mixes them as openssl rand does.
+// looksRandom tells whether a long run of letters and digits is more likely a secret than a name: it mixes them as
+// openssl rand does.
 func looksRandom(run string) bool {
 	has := func(first, last rune) bool {
 		return strings.ContainsFunc(run, func(c rune) bool { return first <= c && c <= last })
@@ -74,8 +76,8 @@ func looksRandom(run string) bool {
 	return has('0', '9') && (has('a', 'z') && has('A', 'Z') || !strings.ContainsAny(run, "/_-"))
 }
 
-// discreetURL leaves out the query and the fragment, where keys are put, and who asks. What cannot be told apart for certain is
-// not shown at all: a password that was not escaped may hold each of the characters that part a URL.
+// discreetURL leaves out the query and the fragment, where keys are put, and who asks. What cannot be told apart for
+// certain is not shown at all: a password that was not escaped may hold each of the characters that part a URL.
 func discreetURL(value string) string {
 	at := strings.Index(value, "://")
 	if at < 0 {
@@ -125,8 +127,8 @@ func (o *origin) shownValue() string {
 	return namedValue.ReplaceAllString(o.value, "${1}"+hidden)
 }
 
-// isNoPath tells whether what was given as a file's path is more likely what should stand in the file. A path whose folder is there
-// is one, whatever it looks like.
+// isNoPath tells whether what was given as a file's path is more likely what should stand in the file. A path whose
+// folder is there is one, whatever it looks like.
 func isNoPath(path string) bool {
 	if strings.Contains(path, "://") || strings.ContainsFunc(path, isControl) || namedValue.MatchString(path) {
 		return true

@@ -36,7 +36,9 @@ const (
 // healthCommand asks /readyz.
 func healthCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	timeout := healthTimeout
-	given, rest, err := parseFlags("health", args, func(flags *flag.FlagSet) { flags.DurationVar(&timeout, "timeout", healthTimeout, "") })
+	given, rest, err := parseFlags("health", args, func(flags *flag.FlagSet) {
+		flags.DurationVar(&timeout, "timeout", healthTimeout, "")
+	})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, healthHelp)
@@ -68,8 +70,9 @@ func healthCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	return exitOK
 }
 
-// adminTargets are the addresses by which this machine reaches the admin listener, the likelier first. Faults of other settings do
-// not matter, and neither does a file of settings that is not needed or has other lines that are wrong.
+// adminTargets are the addresses by which this machine reaches the admin listener, the likelier first. Faults of
+// other settings do not matter, and neither does a file of settings that is not needed or has other lines that are
+// wrong.
 func adminTargets(given map[string]string, getenv func(string) string) ([]string, error) {
 	setting := settingOf(adminSetting)
 	o := originOf(setting, given, getenv, configFile{})
@@ -85,7 +88,8 @@ func adminTargets(given map[string]string, getenv func(string) string) ([]string
 		return nil, err
 	}
 	if s.adminListen.network != "tcp" {
-		return nil, fmt.Errorf("%s is %q, a socket that systemd opened, whose address is not known here; give it to this command, as in --admin-listen 127.0.0.1:9192", o.name, o.value)
+		return nil, fmt.Errorf("%s is %q, a socket that systemd opened, whose address is not known here; "+
+			"give it to this command, as in --admin-listen 127.0.0.1:9192", o.name, o.value)
 	}
 	host, port, err := net.SplitHostPort(s.adminListen.name)
 	switch {
@@ -120,7 +124,8 @@ func settingOf(variable string) *setting {
 	return nil
 }
 
-// askReady asks the first target that takes a connection. No proxy, no redirect and no connection that is kept comes in between.
+// askReady asks the first target that takes a connection. No proxy, no redirect and no connection that is kept comes
+// in between.
 func askReady(ctx context.Context, targets []string) (ready bool, answer string, err error) {
 	var dialer net.Dialer
 	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
@@ -134,8 +139,11 @@ func askReady(ctx context.Context, targets []string) (ready bool, answer string,
 			}
 			return nil, err
 		}}
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil) // where that is, the dialer knows
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
+	// Where that is, the dialer knows.
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil)
 	if err != nil {
 		return false, "", err
 	}
@@ -159,5 +167,6 @@ func askReady(ctx context.Context, targets []string) (ready bool, answer string,
 	case response.StatusCode == http.StatusServiceUnavailable && strings.HasPrefix(answer, "not ready"):
 		return false, answer, nil
 	}
-	return false, "", fmt.Errorf("%s answers %d, and not as extauthz's admin listener does; correct %s", strings.Join(targets, " or "), response.StatusCode, adminSetting)
+	return false, "", fmt.Errorf("%s answers %d, and not as extauthz's admin listener does; correct %s",
+		strings.Join(targets, " or "), response.StatusCode, adminSetting)
 }

@@ -140,8 +140,8 @@ func (s *settings) nameOf(variable string) string {
 	return variable
 }
 
-// configFault names what gave the value in which the library found a fault. Of several settings of one field that is the one
-// that is set: DATABASE_URL_FILE, say, and not DATABASE_URL.
+// configFault names what gave the value in which the library found a fault. Of several settings of one field that is
+// the one that is set: DATABASE_URL_FILE, say, and not DATABASE_URL.
 func (s *settings) configFault(err error) error {
 	fault, ok := errors.AsType[*extauthz.ConfigError](err)
 	if !ok {

@@ -19,29 +19,35 @@ import (
 )
 
 const (
-	// reloadInterval is how often the files are looked at. In Kubernetes a ConfigMap or a Secret reaches its pods within a
-	// minute or so, by a symlink that is moved.
+	// reloadInterval is how often the files are looked at. In Kubernetes a ConfigMap or a Secret reaches its pods
+	// within a minute or so, by a symlink that is moved.
 	reloadInterval = 1500 * time.Millisecond
-	// settleTime is how long files must stay the same before a change of them counts: several are seldom written at once, and
-	// a file that is written in place is half written for a moment.
+	// settleTime is how long files must stay the same before a change of them counts: several are seldom written at
+	// once, and a file that is written in place is half written for a moment.
 	settleTime = 250 * time.Millisecond
 	// maxSettling bounds how long a change that goes on is waited for; the next look begins anew.
 	maxSettling = 20 * settleTime
 )
 
-// logReloaded ends what SIGHUP began, in the log.
-const logReloaded = "SIGHUP: done"
-
-// The settings that can change at run time. Of DATABASE_URL_FILE that is the path; what stands in the file is read anew for each
-// connection. Every other setting waits for a restart.
-var (
-	secretSettings = []string{"BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_FILE", "BETTER_AUTH_SECRETS", "BETTER_AUTH_SECRETS_FILE", "EXTAUTHZ_FORMER_SECRETS"}
-	liveSettings   = append([]string{"DATABASE_URL_FILE", "EXTAUTHZ_LOG_LEVEL"}, secretSettings...)
+// Lines of the log.
+const (
+	logReloaded = "SIGHUP: done" // ends what SIGHUP began
+	logUnusable = "the changed settings cannot be used; the earlier ones stay in force"
+	logWaiting  = "changed settings wait for a restart; nothing of the change is in force until then, the earlier settings stay"
 )
 
-// reloader puts changed settings in force while the server runs. A change takes effect whole, or is refused whole and told once:
-// what names a setting that waits for a restart changes nothing, so that nobody runs with half of what was written. Meanwhile the
-// files of secrets that the settings in force name are followed, so that a rotation never waits.
+// The settings that can change at run time. Of DATABASE_URL_FILE that is the path; what stands in the file is read
+// anew for each connection. Every other setting waits for a restart.
+var (
+	secretSettings = []string{"BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_FILE", "BETTER_AUTH_SECRETS",
+		"BETTER_AUTH_SECRETS_FILE", "EXTAUTHZ_FORMER_SECRETS"}
+	liveSettings = append([]string{"DATABASE_URL_FILE", "EXTAUTHZ_LOG_LEVEL"}, secretSettings...)
+)
+
+// reloader puts changed settings in force while the server runs. A change takes effect whole, or is refused whole and
+// told once: what names a setting that waits for a restart changes nothing, so that nobody runs with half of what was
+// written. Meanwhile the files of secrets that the settings in force name are followed, so that a rotation never
+// waits.
 type reloader struct {
 	read    func() (*settings, error) // reads flags, environment and files anew
 	replace func(extauthz.Secrets)
@@ -92,19 +98,19 @@ func (r *reloader) look(ctx context.Context) outcome {
 	case errors.Is(err, errUnsettled):
 		return outcomeUnchanged
 	case err != nil:
-		return r.refuse(ctx, err.Error(), "the changed settings cannot be used; the earlier ones stay in force", "error", discreetError(err))
+		return r.refuse(ctx, err.Error(), logUnusable, "error", discreetError(err))
 	}
 	if waiting, changes := waitingForRestart(inForce, fresh); len(waiting) > 0 {
-		return r.refuse(ctx, changes, "changed settings wait for a restart; nothing of the change is in force until then, the earlier settings stay", "settings", waiting)
+		return r.refuse(ctx, changes, logWaiting, "settings", waiting)
 	}
 	if len(inForce.config.Secret) > 0 && len(fresh.config.Secret) == 0 {
 		err := errors.New("there is no secret any more, which would turn off HS256 tokens and session cookies; restart to do without one")
-		return r.refuse(ctx, err.Error(), "the changed settings cannot be used; the earlier ones stay in force", "error", discreetError(err))
+		return r.refuse(ctx, err.Error(), logUnusable, "error", discreetError(err))
 	}
 	if path := "DATABASE_URL_FILE"; fresh.valueOf(path) != inForce.valueOf(path) {
 		if err := extauthz.CheckDatabaseURL(fresh.config.DatabaseURL); err != nil {
 			err = fresh.configFault(err)
-			return r.refuse(ctx, err.Error(), "the changed settings cannot be used; the earlier ones stay in force", "error", discreetError(err))
+			return r.refuse(ctx, err.Error(), logUnusable, "error", discreetError(err))
 		}
 	}
 	wasRefused := r.refused != ""
@@ -180,7 +186,9 @@ func (r *reloader) settled(ctx context.Context, known string, read func() (*sett
 		case <-time.After(settleTime):
 		}
 		again, errAgain := guarded(read)
-		if err == nil && errAgain == nil && s.fingerprint() == again.fingerprint() || err != nil && errAgain != nil && err.Error() == errAgain.Error() {
+		switch {
+		case err == nil && errAgain == nil && s.fingerprint() == again.fingerprint(),
+			err != nil && errAgain != nil && err.Error() == errAgain.Error():
 			return again, errAgain
 		}
 		s, err = again, errAgain
@@ -235,8 +243,8 @@ func (s *settings) rereadSecrets() (*settings, error) {
 	return &fresh, nil
 }
 
-// fingerprint is the same for settings that mean the same; the database's connection string is not in it, since the database
-// follows its file itself. It shows nothing of the secrets.
+// fingerprint is the same for settings that mean the same; the database's connection string is not in it, since the
+// database follows its file itself. It shows nothing of the secrets.
 func (s *settings) fingerprint() string {
 	sum := sha256.New()
 	add := func(value []byte) { fmt.Fprintf(sum, "%d:%s,", len(value), value) }
@@ -264,7 +272,8 @@ func (s *settings) valueOf(variable string) string {
 }
 
 func sameSecrets(a, b *settings) bool {
-	return bytes.Equal(a.config.Secret, b.config.Secret) && slices.EqualFunc(a.config.FormerSecrets, b.config.FormerSecrets, bytes.Equal) &&
+	return bytes.Equal(a.config.Secret, b.config.Secret) &&
+		slices.EqualFunc(a.config.FormerSecrets, b.config.FormerSecrets, bytes.Equal) &&
 		a.config.FormerForHS256 == b.config.FormerForHS256 && a.config.FormerForSessions == b.config.FormerForSessions
 }
 
@@ -274,8 +283,8 @@ func warnOfShortSecret(log *slog.Logger, s *settings) {
 	}
 }
 
-// followSettings puts changed settings in force when their files change or on SIGHUP, which also fetches the JWKS and opens the
-// audit log anew, until ctx ends.
+// followSettings puts changed settings in force when their files change or on SIGHUP, which also fetches the JWKS and
+// opens the audit log anew, until ctx ends.
 func (s *servers) followSettings(ctx context.Context, hangup <-chan os.Signal) {
 	var tick <-chan time.Time // never, without files
 	if s.reloader.hasFiles() {
