@@ -8,8 +8,8 @@ import (
 )
 
 // logDecision writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most
-// are left out, and the next one of the same reason says how many. It never holds a credential, and of the path no query,
-// where people put them.
+// are left out, and the next one of the same reason says how many. It never holds a credential, and of the path no
+// query, where people put them.
 func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 	level := levelOfDecision(d)
 	if !a.log.Enabled(ctx, level) {

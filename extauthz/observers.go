@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// This file keeps the embedder's observers, which are the Logger, Config.Audit and the TracerProvider, from ending the process: one
-// that panics is counted and logged. A line or a span that is lost changes no answer. An audit record that is lost does: nobody
-// passes without the record that was asked for.
+// This file keeps the embedder's observers, which are the Logger, Config.Audit and the TracerProvider, from ending the
+// process: one that panics is counted and logged. A line or a span that is lost changes no answer. An audit record
+// that is lost does: nobody passes without the record that was asked for.
 
 // contain is deferred around a call of an observer.
 func (a *Authorizer) contain(where string) {
@@ -38,8 +38,8 @@ func (a *Authorizer) recordAudit(r *request, d *decision, took time.Duration) {
 	a.audit.write(r, d, took, a.shadow)
 }
 
-// containedHandler is a log's handler that never panics. Such a panic is counted, and told by the standard library's own
-// log, since the handler would panic again.
+// containedHandler is a log's handler that never panics. Such a panic is counted, and told by the standard library's
+// own log, since the handler would panic again.
 type containedHandler struct {
 	slog.Handler
 	metrics *metrics
@@ -94,8 +94,8 @@ func (h containedHandler) WithGroup(name string) (with slog.Handler) {
 
 var isTelling atomic.Bool
 
-// tellApart writes to the standard library's log, which may block and may be the very handler that panics: beside the check,
-// and one at a time.
+// tellApart writes to the standard library's log, which may block and may be the very handler that panics: beside the
+// check, and one at a time.
 func tellApart(message string) {
 	if isTelling.Swap(true) {
 		return

@@ -63,8 +63,9 @@ func (s *brokenSpan) End(...trace.SpanEndOption) {
 }
 func (s *brokenSpan) SetAttributes(...attribute.KeyValue) { s.broken.panics("SetAttributes") }
 
-// An observer that panics is counted, and told once and not with each check. It ends nothing, and who is refused is refused for
-// the same reason. Who is allowed is allowed where a line or a span is lost, and refused where the audit record is.
+// An observer that panics is counted, and told once and not with each check. It ends nothing, and who is refused is
+// refused for the same reason. Who is allowed is allowed where a line or a span is lost, and refused where the audit
+// record is.
 func TestObserverThatPanics(t *testing.T) {
 	for _, row := range []struct {
 		where, in string
@@ -149,7 +150,8 @@ type noProvider struct {
 
 func (p *noProvider) Tracer(string, ...trace.TracerOption) trace.Tracer { return p.tracer }
 
-// Under a flood the log has the first refusals and then a steady rate, tells how many it left out, and hides no other reason.
+// Under a flood the log has the first refusals and then a steady rate, tells how many it left out, and hides no other
+// reason.
 func TestFloodInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := new(lockedBuffer)

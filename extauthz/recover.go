@@ -50,8 +50,8 @@ func recovered(log *slog.Logger, metrics *metrics, where string, work func()) (p
 	return false
 }
 
-// reportPanic counts a panic that was recovered, and logs it: one in each place and interval, since under load one comes with
-// each check. It is to be called where the stack still shows its cause.
+// reportPanic counts a panic that was recovered, and logs it: one in each place and interval, since under load one
+// comes with each check. It is to be called where the stack still shows its cause.
 func reportPanic(log *slog.Logger, metrics *metrics, where string, fault any) {
 	metrics.panics.WithLabelValues(where).Inc()
 	leftOut, isTold := int64(0), true

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Bounds of the log, for each reason by itself, so that a flood of one hides no other. Metrics and the audit log have every
-// decision.
+// Bounds of the log, for each reason by itself, so that a flood of one hides no other. Metrics and the audit log have
+// every decision.
 const (
 	deniedLines  = 10   // a second
 	deniedBurst  = 100  // before that

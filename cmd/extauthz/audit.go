@@ -35,8 +35,8 @@ type auditLog struct {
 	lines  *lineWriter
 }
 
-// newAuditLog makes the log of EXTAUTHZ_AUDIT_LOG, which must be usable now, except that a FIFO's reader may come later.
-// It writes until it is closed.
+// newAuditLog makes the log of EXTAUTHZ_AUDIT_LOG, which must be usable now, except that a FIFO's reader may come
+// later. It writes until it is closed.
 func newAuditLog(path string, stdout *lineFile, log *slog.Logger, registry *prometheus.Registry) (*auditLog, error) {
 	a := &auditLog{path: path, stdout: stdout, log: log}
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "extauthz_audit_dropped_total",

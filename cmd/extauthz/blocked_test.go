@@ -26,8 +26,10 @@ import (
 type process struct {
 	*exec.Cmd
 	checks authv3.AuthorizationClient
-	admin  string
-	ended  chan error // what Wait returned
+
+	connection *grpc.ClientConn
+	admin      string
+	ended      chan error // what Wait returned
 }
 
 // commandOf is the test's binary under the name by which it is the command.
@@ -63,6 +65,7 @@ func startProcess(t *testing.T, stderr *os.File, settings ...string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { connection.Close() })
+	p.connection = connection
 	p.checks = authv3.NewAuthorizationClient(connection)
 	eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
 	return p
@@ -237,5 +240,26 @@ func TestReaderThatGoesAway(t *testing.T) {
 	}
 	if err, took := p.stop(t); err != nil || took > 12*time.Second {
 		t.Errorf("SIGTERM: %v after %s", err, took)
+	}
+}
+
+// Checks that are in flight and never end do not keep the process, where nobody reads its log and its audit log either.
+func TestEndWithChecksInFlight(t *testing.T) {
+	jwks, _ := newIssuer(t)
+	_, writer := unread(t)
+	p := startProcess(t, writer, "JWKS_URL="+jwks.URL, "EXTAUTHZ_AUDIT_LOG=stdout")
+	for range 3 { // calls that never send their message
+		_, err := p.connection.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, authv3.Authorization_Check_FullMethodName)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, _ := p.status(t, "a.b.c"); status != 401 { // so the server has the calls, too
+		t.Errorf("%d", status)
+	}
+	err, took := p.stop(t)
+	t.Logf("SIGTERM: %v after %s", err, took)
+	if err != nil || took > 12*time.Second {
+		t.Errorf("SIGTERM: %v after %s, want exit status 0 within 12 s", err, took)
 	}
 }

@@ -11,9 +11,9 @@ import (
 )
 
 // lineFile is a file of lines. A line that was cut short, be it by a full disk or by a process that died, is ended
-// before the next one begins, so that it spoils itself only. Several may share one for a stream that is the same for all of
-// them, as standard output and standard error often are one pipe: no line gets into another's middle. All methods
-// are safe for concurrent use.
+// before the next one begins, so that it spoils itself only. Several may share one for a stream that is the same for
+// all of them, as standard output and standard error often are one pipe: no line gets into another's middle. All
+// methods are safe for concurrent use.
 type lineFile struct {
 	mu   sync.Mutex
 	file io.Writer

@@ -45,8 +45,8 @@ type lineOptions struct {
 
 // lineWriter writes whole lines to what may be slow, full, gone or blocked for ever, as a pipe that nobody reads is.
 // Who writes to it never waits: a line that finds no room is dropped and counted, and the next one that is written
-// tells how many were. One goroutine, the worker, makes all system calls; where it is stuck in one, another can
-// take its place ([lineWriter.reopen]) and the process can end without it ([lineWriter.close]). All methods are safe for
+// tells how many were. One goroutine, the worker, makes all system calls; where it is stuck in one, another can take
+// its place ([lineWriter.reopen]) and the process can end without it ([lineWriter.close]). All methods are safe for
 // concurrent use.
 type lineWriter struct {
 	options lineOptions

@@ -105,7 +105,8 @@ func TestTornLine(t *testing.T) {
 	}
 }
 
-// Every line is either written or counted, whatever the file does meanwhile, and where lines are missing it says how many.
+// Every line is either written or counted, whatever the file does meanwhile, and where lines are missing it says how
+// many.
 func TestEveryLineIsWrittenOrCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := newDevice()

@@ -16,7 +16,8 @@ import (
 const (
 	collectorPercent = 400       // GOGC
 	collectorRoom    = 256 << 20 // of GOMEMLIMIT, beside what may be remembered
-	// containerShare is the share, in percent, of a container's memory that the limit may be. The rest is for what Go does not count.
+	// containerShare is the share, in percent, of a container's memory that the limit may be. The rest is for what Go
+	// does not count.
 	containerShare = 90
 )
 
@@ -38,8 +39,8 @@ func tuneCollector(getenv func(string) string, remembered int, root fs.FS, log *
 	debug.SetMemoryLimit(limit)
 }
 
-// containerMemory is the smallest memory limit of this process' control group and of those above it, in bytes, by cgroup v2 or v1;
-// 0 where there is none.
+// containerMemory is the smallest memory limit of this process' control group and of those above it, in bytes, by
+// cgroup v2 or v1; 0 where there is none.
 func containerMemory(root fs.FS) int64 {
 	smallest := int64(math.MaxInt64)
 	for _, g := range controlGroups(root) {
@@ -115,8 +116,8 @@ func hasWord(list, word string) bool {
 	return false
 }
 
-// below is the group's path from the mount's root on: a container's mount often begins at its own group. A path that lies
-// elsewhere, as one from outside a namespace (/../…) does, counts as the root.
+// below is the group's path from the mount's root on: a container's mount often begins at its own group. A path that
+// lies elsewhere, as one from outside a namespace (/../…) does, counts as the root.
 func below(mountRoot, group string) string {
 	if mountRoot == "/" && !strings.HasPrefix(group, "/..") {
 		return path.Clean("/" + group)

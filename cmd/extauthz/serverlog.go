@@ -42,8 +42,8 @@ func isSameFile(a, b io.Writer) bool {
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
-// newLogLines makes the way to standard error of a server, which must not wait for who reads it. s is nil where the settings
-// could not be read.
+// newLogLines makes the way to standard error of a server, which must not wait for who reads it. s is nil where the
+// settings could not be read.
 func newLogLines(stderr *lineFile, s *settings, dropped func(int)) *lineWriter {
 	if s == nil {
 		s = &settings{}
@@ -53,7 +53,8 @@ func newLogLines(stderr *lineFile, s *settings, dropped func(int)) *lineWriter {
 		piece: streamPiece, maxBytes: logBytes, maxLines: logLines, dropped: dropped,
 		notice: func(count int) []byte {
 			var line bytes.Buffer
-			newLogger(s, &line, slog.LevelError).Error("log lines were dropped here, since they could not be written in time", "count", count)
+			newLogger(s, &line, slog.LevelError).Error(
+				"log lines were dropped here, since they could not be written in time", "count", count)
 			return line.Bytes()
 		},
 	})
@@ -73,8 +74,8 @@ func adoptLoggers(log *slog.Logger) (restore func()) {
 	}
 }
 
-// adoptGRPC has gRPC's own log go where slog's default goes. It must be called before anything else of gRPC's is. How much
-// gRPC logs is said by its own variable.
+// adoptGRPC has gRPC's own log go where slog's default goes. It must be called before anything else of gRPC's is. How
+// much gRPC logs is said by its own variable.
 func adoptGRPC() {
 	var infos, warnings io.Writer = io.Discard, io.Discard
 	switch os.Getenv("GRPC_GO_LOG_SEVERITY_LEVEL") {

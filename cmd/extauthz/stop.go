@@ -35,7 +35,9 @@ func within(bound time.Duration, work func()) (ended bool) {
 
 // stop lets the checks in flight end, then the background work, and last what they report to. Each has its bound,
 // so that nothing that hangs, be it a client, a disk or a collector of traces, keeps the process.
-func (s *servers) stop(grpcServer *grpc.Server, adminServer *http.Server, stopBackground context.CancelFunc, work *sync.WaitGroup) {
+func (s *servers) stop(
+	grpcServer *grpc.Server, adminServer *http.Server, stopBackground context.CancelFunc, work *sync.WaitGroup,
+) {
 	drained := time.AfterFunc(drainTime, grpcServer.Stop)
 	if !within(drainTime+stopTime, grpcServer.GracefulStop) {
 		s.log.Warn("checks or connections did not end in time; going on without them", "time", drainTime.String())

@@ -1,5 +1,6 @@
-// Package hangup keeps SIGHUP from ending the process from the first moment that a Go program can. It imports os/signal
-// alone, so that it is initialized before the packages that take milliseconds to be. It does not know what SIGHUP is for.
+// Package hangup keeps SIGHUP from ending the process from the first moment that a Go program can. It imports
+// os/signal alone, so that it is initialized before the packages that take milliseconds to be. It does not know what
+// SIGHUP is for.
 package hangup
 
 import (
