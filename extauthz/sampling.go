@@ -95,7 +95,8 @@ func (a *Authorizer) tellLeftOut(ctx context.Context) {
 		}
 		for i := range facts {
 			if count := a.sampling.denied[facts[i].Reason].rest(); count > 0 {
-				a.log.Log(ctx, levelOf(&facts[i]), messageOf(&facts[i])+": lines were left out of this log", slog.String("reason", string(facts[i].Reason)), slog.Int64("left_out", count))
+				a.log.Log(ctx, levelOf(&facts[i]), messageOf(&facts[i])+": lines were left out of this log",
+					slog.String("reason", string(facts[i].Reason)), slog.Int64("left_out", count))
 			}
 		}
 	}

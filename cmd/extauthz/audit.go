@@ -43,7 +43,8 @@ func newAuditLog(path string, stdout *lineFile, log *slog.Logger, registry *prom
 		Help: "Audit records that were dropped since they could not be written in time."})
 	registry.MustRegister(dropped)
 	if err := a.try(); err != nil {
-		return nil, fmt.Errorf("EXTAUTHZ_AUDIT_LOG names a file that cannot be written (%w); check its path and rights, or write stdout", pathFault(path, err))
+		return nil, fmt.Errorf("EXTAUTHZ_AUDIT_LOG names a file that cannot be written (%w); "+
+			"check its path and rights, or write stdout", pathFault(path, err))
 	}
 	piece := streamPiece
 	if path != "" && isRegular(path) {
@@ -55,7 +56,8 @@ func newAuditLog(path string, stdout *lineFile, log *slog.Logger, registry *prom
 		lost:    func(count int) { log.Warn("audit records were dropped", "count", count) },
 		failed:  func(err error) { log.Error("the audit log cannot be written; trying again", "error", err) },
 		stalled: func(took time.Duration) {
-			log.Error("the audit log's file does not answer; records wait for it, and are dropped once there is no room", "for", took.Round(time.Second).String(),
+			log.Error("the audit log's file does not answer; records wait for it, and are dropped once there is no room",
+				"for", took.Round(time.Second).String(),
 				"records", auditRoom)
 		},
 		resumed: func(took time.Duration) {
@@ -86,7 +88,8 @@ func (a *auditLog) try() error {
 	select {
 	case err := <-tried:
 		if errors.Is(err, syscall.ENXIO) && isFIFO(a.path) {
-			a.log.Warn("EXTAUTHZ_AUDIT_LOG is a FIFO that nobody reads; start its reader, records wait for it and are dropped meanwhile")
+			a.log.Warn("EXTAUTHZ_AUDIT_LOG is a FIFO that nobody reads; " +
+				"start its reader, records wait for it and are dropped meanwhile")
 			return nil
 		}
 		return err
