@@ -254,14 +254,16 @@ func (m *largeMessage) end(stripper *bodyStripper) *Denial {
 var errBadWire = errors.New("its bytes are no protobuf message")
 
 func (i *intake) oversized(length int64) *Denial {
-	return unavailable(ReasonOversizedMessage, fmt.Errorf("a message of %d bytes or more, where %d are allowed: raise EXTAUTHZ_MAX_MESSAGE_MIB "+
-		"(MaxMessageBytes), or lower max_request_bytes of with_request_body", length, i.max))
+	return unavailable(ReasonOversizedMessage,
+		fmt.Errorf("a message of %d bytes or more, where %d are allowed: raise EXTAUTHZ_MAX_MESSAGE_MIB "+
+			"(MaxMessageBytes), or lower max_request_bytes of with_request_body", length, i.max))
 }
 
 func undecodable(cause error) *Denial { return unavailable(ReasonUndecodableMessage, cause) }
 
 func overfull() *Denial {
-	return unavailable(ReasonOverloaded, errors.New("the messages of other checks take all the memory that messages may take"))
+	return unavailable(ReasonOverloaded,
+		errors.New("the messages of other checks take all the memory that messages may take"))
 }
 
 // cutOff is the denial of a check whose stream ended before its message was there.

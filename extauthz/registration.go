@@ -38,10 +38,12 @@ func (r *registration) commit() error {
 			r.collectors = r.collectors[:i]
 			r.withdraw()
 			if _, taken := errors.AsType[prometheus.AlreadyRegisteredError](err); taken {
-				return &ConfigError{"Metrics", "has the metrics of another Authorizer already; close that one first, or give each a label of " +
-					"its own by prometheus.WrapRegistererWith"}
+				return &ConfigError{"Metrics",
+					"has the metrics of another Authorizer already; close that one first, or give each a label of " +
+						"its own by prometheus.WrapRegistererWith"}
 			}
-			return &ConfigError{"Metrics", "does not take the metrics (" + err.Error() + "); give a registry of its own"}
+			return &ConfigError{"Metrics",
+				"does not take the metrics (" + err.Error() + "); give a registry of its own"}
 		}
 	}
 	return nil

@@ -19,10 +19,12 @@ const (
 
 // clone is a copy that shares nothing with what the caller may change later.
 func (c Config) clone() Config {
-	c.Issuers, c.Audiences, c.KeepHeaders = slices.Clone(c.Issuers), slices.Clone(c.Audiences), slices.Clone(c.KeepHeaders)
+	c.Issuers, c.Audiences, c.KeepHeaders = slices.Clone(c.Issuers), slices.Clone(c.Audiences),
+		slices.Clone(c.KeepHeaders)
 	c.TrustedOrigins = slices.Clone(c.TrustedOrigins)
 	c.Secret, c.FormerSecrets = bytes.Clone(c.Secret), slices.Clone(c.FormerSecrets)
-	c.Schema.SessionColumns, c.Schema.UserColumns = maps.Clone(c.Schema.SessionColumns), maps.Clone(c.Schema.UserColumns)
+	c.Schema.SessionColumns, c.Schema.UserColumns = maps.Clone(c.Schema.SessionColumns),
+		maps.Clone(c.Schema.UserColumns)
 	return c
 }
 
@@ -39,21 +41,27 @@ func (c *Config) validate() error {
 	case c.DatabaseMaxLag < 0:
 		return fault("DatabaseMaxLag", "is negative; give how far a standby may be behind, or 0 to ask a primary only")
 	case c.DatabaseConnections < 0 || c.DatabaseConnections > maxDatabaseConnections:
-		return fault("DatabaseConnections", "is %d; give a number from 1 to %d, or 0 for %d", c.DatabaseConnections, maxDatabaseConnections, DefaultDatabaseConnections)
+		return fault("DatabaseConnections", "is %d; give a number from 1 to %d, or 0 for %d", c.DatabaseConnections,
+			maxDatabaseConnections, DefaultDatabaseConnections)
 	case c.ReadDatabaseURL != nil && c.DatabaseURL == "":
-		return fault("ReadDatabaseURL", "is set without a DatabaseURL, so that nothing would be asked for sessions; set both")
+		return fault("ReadDatabaseURL",
+			"is set without a DatabaseURL, so that nothing would be asked for sessions; set both")
 	case c.MaxMessageBytes < 0 || c.MaxMessageBytes > maxMaxMessageBytes:
-		return fault("MaxMessageBytes", "is %d; give a number of bytes up to %d, or 0 for %d", c.MaxMessageBytes, maxMaxMessageBytes, DefaultMaxMessageBytes)
+		return fault("MaxMessageBytes", "is %d; give a number of bytes up to %d, or 0 for %d", c.MaxMessageBytes,
+			maxMaxMessageBytes, DefaultMaxMessageBytes)
 	case c.Shadow > ShadowHeaders:
 		return fault("Shadow", "is %d; give ShadowOff, ShadowReport or ShadowHeaders", c.Shadow)
 	case math.IsNaN(c.AuditAllowRate) || c.AuditAllowRate > 1:
 		return fault("AuditAllowRate", "is %v; give a share up to 1, or a negative number for none", c.AuditAllowRate)
 	case strings.HasPrefix(c.SessionCookie, securePrefix):
-		return fault("SessionCookie", "is %q; leave out %s, which is accepted by itself", clip(c.SessionCookie), securePrefix)
+		return fault("SessionCookie", "is %q; leave out %s, which is accepted by itself", clip(c.SessionCookie),
+			securePrefix)
 	case strings.ContainsFunc(c.SessionCookie, func(r rune) bool { return r > '~' || !isTokenChar(byte(r)) }):
-		return fault("SessionCookie", "is %q, which is not a cookie's name (RFC 6265 section 4.1.1); write one like myapp.session_token", clip(c.SessionCookie))
+		return fault("SessionCookie",
+			"is %q, which is not a cookie's name (RFC 6265 section 4.1.1); write one like myapp.session_token", clip(c.SessionCookie))
 	}
-	for field, columns := range map[string]map[string]string{"token expiresAt userId": c.Schema.SessionColumns, "id email name": c.Schema.UserColumns} {
+	for field, columns := range map[string]map[string]string{"token expiresAt userId": c.Schema.SessionColumns,
+		"id email name": c.Schema.UserColumns} {
 		for name := range columns {
 			if known := strings.Fields(field); !slices.Contains(known, name) {
 				return fault("Schema", "names the field %q; the fields are %s", clip(name), strings.Join(known, ", "))

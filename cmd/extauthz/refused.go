@@ -36,7 +36,8 @@ type refusedCalls struct {
 
 func newRefusedCalls(log *slog.Logger, registerer prometheus.Registerer) *refusedCalls {
 	counts := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_calls_refused_total",
-		Help: "gRPC calls that were refused before they were judged, by why: unknown_method, oversized_metadata."}, []string{"why"})
+		Help: "gRPC calls that were refused before they were judged, by why: unknown_method, oversized_metadata."},
+		[]string{"why"})
 	registerer.MustRegister(counts)
 	for _, why := range []string{refusedMethod, refusedMetadata} {
 		counts.WithLabelValues(why)
@@ -46,13 +47,16 @@ func newRefusedCalls(log *slog.Logger, registerer prometheus.Registerer) *refuse
 
 // options are the gRPC server's, for calls to be refused by it.
 func (r *refusedCalls) options() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.UnknownServiceHandler(r.refuseMethod), grpc.InTapHandle(r.checkMetadata), grpc.MaxHeaderListSize(mostMetadata)}
+	return []grpc.ServerOption{grpc.UnknownServiceHandler(r.refuseMethod), grpc.InTapHandle(r.checkMetadata),
+		grpc.MaxHeaderListSize(mostMetadata)}
 }
 
 func (r *refusedCalls) refuseMethod(_ any, stream grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(stream)
-	r.refuse(refusedMethod, method, "in Envoy, set transport_api_version: V3 for ext_authz, and let only checks and health checks come here")
-	return status.Error(codes.Unimplemented, "extauthz answers envoy.service.auth.v3.Authorization and grpc.health.v1.Health alone")
+	r.refuse(refusedMethod, method,
+		"in Envoy, set transport_api_version: V3 for ext_authz, and let only checks and health checks come here")
+	return status.Error(codes.Unimplemented,
+		"extauthz answers envoy.service.auth.v3.Authorization and grpc.health.v1.Health alone")
 }
 
 // mostMetadata is what gRPC reads of a call's metadata, in bytes. It resets a call with more and tells nobody, so this is
@@ -89,5 +93,6 @@ func (r *refusedCalls) refuse(why, method, fix string) {
 	r.mu.Unlock()
 	const longest = 200 // of a name that a peer has chosen
 	method = strings.ToValidUTF8(method[:min(len(method), longest)], "")
-	r.log.Warn("a gRPC call was refused", "why", why, "method", method, "others_since_the_last_line", untold, "fix", fix)
+	r.log.Warn("a gRPC call was refused", "why", why, "method", method, "others_since_the_last_line", untold, "fix",
+		fix)
 }
