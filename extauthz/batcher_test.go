@@ -60,12 +60,6 @@ func (f *fakeLink) ask(tokens []string) (map[string]*sessionRow, error) {
 
 func (f *fakeLink) interrupt() { f.interrupted <- struct{}{} }
 
-func (f *fakeLink) queries() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.asked)
-}
-
 // startBatcher serves the links until the test ends. A link that is lost is served no more.
 func startBatcher(t *testing.T, links ...link) (b *batcher, stop func()) {
 	b = newBatcher(timeBudget, int64(len(links)))

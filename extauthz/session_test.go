@@ -155,16 +155,6 @@ func onlyConnection(t *testing.T, a *Authorizer) (only *held) {
 	return only
 }
 
-// dropConnections has all connections be dropped, without a replacement first.
-func dropConnections(a *Authorizer) {
-	k := a.database.keeper
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for h := range k.held {
-		k.retire(h)
-	}
-}
-
 // A table that stays locked is an outage within the budget, and leaves no query behind at the server.
 func TestSlowDatabaseIsAnOutage(t *testing.T) {
 	dsn := sessionsDatabase(t)

@@ -88,7 +88,7 @@ func (p *process) status(t *testing.T, token string) (int, time.Duration) {
 }
 
 // stop sends SIGTERM and waits for the end.
-func (p *process) stop(t *testing.T) (err error, took time.Duration) {
+func (p *process) stop(t *testing.T) (took time.Duration, err error) {
 	t.Helper()
 	began := time.Now()
 	p.Process.Signal(syscall.SIGTERM)
@@ -97,7 +97,7 @@ func (p *process) stop(t *testing.T) (err error, took time.Duration) {
 	case <-time.After(40 * time.Second):
 		t.Fatal("the process outlives SIGTERM by 40 s")
 	}
-	return err, time.Since(began)
+	return time.Since(began), err
 }
 
 // unread returns the writing end of a pipe that nobody reads and that is full already.
@@ -187,7 +187,7 @@ func TestLogThatNobodyReads(t *testing.T) {
 				status, _ := p.status(t, token)
 				return status == 401
 			})
-			err, took := p.stop(t)
+			took, err := p.stop(t)
 			t.Logf("SIGTERM: %v after %s", err, took)
 			if err != nil || took > 12*time.Second {
 				t.Errorf("SIGTERM: %v after %s, want exit status 0 within 12 s", err, took)
@@ -238,7 +238,7 @@ func TestReaderThatGoesAway(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond) // past the audit log's second
 	}
-	if err, took := p.stop(t); err != nil || took > 12*time.Second {
+	if took, err := p.stop(t); err != nil || took > 12*time.Second {
 		t.Errorf("SIGTERM: %v after %s", err, took)
 	}
 }
@@ -257,7 +257,7 @@ func TestEndWithChecksInFlight(t *testing.T) {
 	if status, _ := p.status(t, "a.b.c"); status != 401 { // so the server has the calls, too
 		t.Errorf("%d", status)
 	}
-	err, took := p.stop(t)
+	took, err := p.stop(t)
 	t.Logf("SIGTERM: %v after %s", err, took)
 	if err != nil || took > 12*time.Second {
 		t.Errorf("SIGTERM: %v after %s, want exit status 0 within 12 s", err, took)

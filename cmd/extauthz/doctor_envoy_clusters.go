@@ -34,6 +34,7 @@ func (e *envoyConfig) judgeCluster(name string) {
 
 func speaksHTTP2(cluster *clusterv3.Cluster) bool {
 	options := optionsOf(cluster)
+	//lint:ignore SA1019 Envoy still reads the field, so a configuration that works may have it.
 	return cluster.GetHttp2ProtocolOptions() != nil || options.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil ||
 		options.GetUseDownstreamProtocolConfig().GetHttp2ProtocolOptions() != nil ||
 		options.GetAutoConfig().GetHttp2ProtocolOptions() != nil

@@ -67,8 +67,10 @@ func (e *envoyConfig) judgeLaterConfig(name string, config *anypb.Any, where str
 		return
 	}
 	if lua, ok := unmarshal(config, &luav3.Lua{}); ok {
+		//lint:ignore SA1019 Envoy still reads the field, and a script in it runs.
+		inline := lua.GetInlineCode()
 		sources := []*corev3.DataSource{lua.GetDefaultSourceCode(),
-			{Specifier: &corev3.DataSource_InlineString{InlineString: lua.GetInlineCode()}}}
+			{Specifier: &corev3.DataSource_InlineString{InlineString: inline}}}
 		for _, source := range lua.GetSourceCodes() {
 			sources = append(sources, source)
 		}

@@ -104,7 +104,7 @@ func TestAuditInAFIFO(t *testing.T) {
 	if status, _ := p.status(t, token+"A"); status != 401 {
 		t.Errorf("%d", status)
 	}
-	if err, took := p.stop(t); err != nil || took > 12*time.Second {
+	if took, err := p.stop(t); err != nil || took > 12*time.Second {
 		t.Errorf("SIGTERM: %v after %s", err, took)
 	}
 	if all := <-heard; !strings.Contains(all, "FIFO that nobody reads") {
@@ -166,7 +166,7 @@ func TestManagerThatDoesNotListen(t *testing.T) {
 	if status, _ := p.status(t, token); status != 200 {
 		t.Errorf("%d", status)
 	}
-	if err, took := p.stop(t); err != nil || took > 12*time.Second {
+	if took, err := p.stop(t); err != nil || took > 12*time.Second {
 		t.Errorf("SIGTERM: %v after %s", err, took)
 	}
 }
