@@ -142,7 +142,7 @@ type origin struct {
 // parseOrigin reads one Origin header as strictly as a browser writes it (RFC 6454 §6.2): scheme, host and port, and
 // nothing else. Better Auth reads any URL there and takes its origin; a path or a user name is none of a browser's.
 func parseOrigin(text string) (o origin, ok bool) {
-	scheme, host, found := strings.Cut(strings.Trim(text, " \t"), "://")
+	scheme, host, found := strings.Cut(text, "://")
 	scheme = strings.ToLower(scheme)
 	if !found || !isScheme(scheme) {
 		return origin{}, false // also null, which sandboxed pages send
@@ -167,7 +167,7 @@ func parseOrigin(text string) (o origin, ok bool) {
 	}
 	switch scheme {
 	case "http", "https", "ws", "wss", "ftp", "file": // whose hosts a browser normalizes (WHATWG URL §3.1)
-		if !isWebHost(name) && !(scheme == "file" && name == "") {
+		if !isWebHost(name) && !(scheme == "file" && name == "") || scheme == "file" && port != "" {
 			return origin{}, false
 		}
 		if port == defaultPorts[scheme] {

@@ -40,6 +40,7 @@ var tricks = []string{
 	"capacitor://localhost", "capacitor://LOCALHOST", "capacitor://localhost:1", "capacitor://localhost.evil.com", "capacitor://evil", "capacitor:localhost", "Capacitor://localhost", "ionic://localhost", "tauri://localhost", "http://tauri.localhost",
 	"myapp://", "myapp://x", "myapp://x/y", "myapp://x?y", "myapp:x", "myapp:", "myapp://x@y", "myapp2://x", "xmyapp://x", "exp://192.168.1.5:8081", "exp://192.168.1.5", "exp://192.168.evil.com:8081", "exp://host", "exp://", "myapp://a.example.com", "myapp://A.example.com",
 	"myapp://host.example.com", "file://", "file:///", "file://localhost", "file://app.example.com", "chrome-extension://abcdefghijklmnop", "chrome-extension://other", "moz-extension://0a1b", "com.example.app://auth", "com.example.app://evil",
+	" https://app.example.com", "https://app.example.com ", " myapp://x", " file://", "file://app.example.com:8443",
 	"data:text/html,x", "javascript://app.example.com", "blob:https://app.example.com", "about:blank", "https://app.example.com;https://evil.com", "https://app.example.com\\evil.com", "https://[app.example.com]", "https://app.example.com:-1", "https://app.example.com:+443",
 }
 
