@@ -123,6 +123,25 @@ func bypasses() []bypass {
 			routes: `{ match: { prefix: /api }, route: { cluster: alias }, typed_per_filter_config: { ` + authzOff + ` } }, ` + checkedPath},
 		{title: "a tunnel by CONNECT", want: "FAIL  envoy       tunnels: all CONNECT", manager: `upgrade_configs: [{ upgrade_type: CONNECT }]`, shows: throughTunnel,
 			routes: `{ match: { connect_matcher: {} }, route: { cluster: backend, upgrade_configs: [{ upgrade_type: CONNECT, connect_config: {} }] } }, { match: { prefix: / }, route: { cluster: backend } }`},
+		{title: "a check that only looks on", shows: nobody, want: "FAIL  envoy       shadow_mode: true", authz: `shadow_mode: true`},
+		{title: "bytes to a cluster of clusters", shows: nobody, want: "FAIL  envoy       bypass: listener bytes passes bytes to cluster group",
+			listener: "bytes", cluster: "group", routes: `{ match: { prefix: / }, route: { cluster: backend } }`},
+		{title: "a cluster that the client chooses", want: "FAIL  envoy       open routes: all /: not checked",
+			shows:  spoofed(func(person) map[string]string { return map[string]string{"x-cluster": "backend"} }),
+			routes: checkedPath + `, { match: { prefix: / }, route: { cluster_header: x-cluster }, typed_per_filter_config: { ` + authzOff + ` } }`},
+		{title: "a header rule where nobody is checked", want: "FAIL  envoy       header rules: all /api/headers", shows: nobody,
+			routes: `{ match: { path: /api/headers }, route: { cluster: backend }, typed_per_filter_config: { ` + authzOff + ` },
+				request_headers_to_remove: [x-user-id, x-user-email, x-user-name, x-auth-method, x-auth-issued-at, x-auth-expires-at], ` + addAdmin + ` }, ` + checkedPath},
+		{title: "a limit that is not enforced", shows: user, want: "FAIL  envoy       later filters: limit behind ext_authz in case sets x-user-id",
+			later: `{ name: limit, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: limit,
+				token_bucket: { max_tokens: 1, tokens_per_fill: 1, fill_interval: 3600s }, filter_enabled: { default_value: { numerator: 100 } },
+				request_headers_to_add_when_not_enforced: [{ header: { key: x-user-id, value: admin }, append_action: OVERWRITE_IF_EXISTS_OR_ADD }] } },`},
+		{title: "an upgrade with a check of its own that is off", want: "FAIL  envoy       filter_enabled: no request is checked",
+			manager: `upgrade_configs: [{ upgrade_type: websocket, filters: [{ name: own, typed_config: { ` + authzFilter + `, filter_enabled: { default_value: { numerator: 0 } } } },
+				{ name: router, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router } }] }]`,
+			shows: opens(func(person) map[string]string { return map[string]string{"x-user-id": "admin"} })},
+		{title: "a Lua script by the check's name", shows: user, want: "FAIL  envoy       later filters: envoy.filters.http.ext_authz behind ext_authz in case",
+			later: `{ name: envoy.filters.http.ext_authz, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua, default_source_code: { inline_string: "function envoy_on_request(h) h:headers():replace('x-user-id', 'admin') end" } } },`},
 		{title: "everything allowed while extauthz is down", shows: nobody, want: "FAIL  envoy       failure_mode_allow: true", authz: `failure_mode_allow: true, grpc_service: { envoy_grpc: { cluster_name: down }, timeout: 0.5s }`},
 		{title: "two filters, the one that asks extauthz off on a route", shows: nobody, want: "warn  envoy       ext_authz: 2 filters in case",
 			before: `{ name: second, typed_config: { ` + authzFilter + `, filter_enabled: { default_value: { numerator: 0 } } } },`, host: `typed_per_filter_config: { ` + authzOff + ` }`},
@@ -270,7 +289,7 @@ func (b *bypass) listeners(port, second int) string {
 	case "open":
 		return at("checked", second, chain("case", authz)) + at("open", port, chain("open", ""))
 	case "bytes":
-		return at("checked", second, chain("case", authz)) + at("bytes", port, `{ filters: [{ name: tcp, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: backend } }] }`)
+		return at("checked", second, chain("case", authz)) + at("bytes", port, `{ filters: [{ name: tcp, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: `+or(b.cluster, "backend")+` } }] }`)
 	}
 	return at(fmt.Sprint("case-", port), port, chain("case", authz))
 }
@@ -289,7 +308,9 @@ func (m *mesh) bootstrap(listeners string, down int) string {
 		mutating = source + options + `{ http_protocol_options: {} }, http_filters: [{ name: mutate, typed_config: { ` + mutateType + `, ` + mutations + ` } }, { name: codec, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec } }] } },`
 	)
 	return "static_resources:\n  listeners:\n" + listeners + "  clusters:\n" + cluster("extauthz", port, http2) + cluster("down", itoa(down), http2) +
-		cluster("backend", itoa(m.backendPort), source) + cluster("alias", itoa(m.backendPort), source) + cluster("mutating", itoa(m.backendPort), mutating)
+		cluster("backend", itoa(m.backendPort), source) + cluster("alias", itoa(m.backendPort), source) + cluster("mutating", itoa(m.backendPort), mutating) +
+		"    - { name: group, connect_timeout: 1s, lb_policy: CLUSTER_PROVIDED, cluster_type: { name: envoy.clusters.aggregate, typed_config: " +
+		`{ "@type": type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig, clusters: [alias] } } }` + "\n"
 }
 
 // In each of these a request gets round the check in real Envoy, and doctor says so.

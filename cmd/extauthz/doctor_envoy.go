@@ -61,6 +61,10 @@ func (e *envoyConfig) judge() {
 		e.warn("not read", strings.Join(missing, ", ")+": filters by ECDS that are not in what was read",
 			"Give doctor Envoy's admin address, whose dump has what is in force.")
 	}
+	if e.resources.isPartial {
+		e.warn("not read", "listeners by LDS, which dynamic_resources asks for",
+			"Give doctor Envoy's admin address, whose dump has what is in force.")
+	}
 	var checked, unchecked []string
 	for _, m := range e.managers {
 		if len(m.checks) == 0 {

@@ -45,28 +45,53 @@ func optionsOf(cluster *clusterv3.Cluster) *httpv3.HttpProtocolOptions {
 	return options
 }
 
-// trustAliases adds the clusters that reach the same addresses as those that believe identity headers.
+// trustAliases adds the clusters that reach the same backends as those that believe identity headers: by the same
+// addresses, or as one of several clusters that stand behind another.
 func (e *envoyConfig) trustAliases() {
-	reached := map[string]bool{}
-	for name := range e.trusted {
-		for _, address := range addresses(e.resources.clusters[name]) {
-			reached[address] = true
+	for before := -1; before < len(e.trusted); {
+		before = len(e.trusted)
+		reached := map[string]bool{}
+		for name := range maps.Clone(e.trusted) {
+			for _, address := range addresses(e.resources.clusters[name]) {
+				reached[address] = true
+			}
+			for _, member := range e.members(name) {
+				e.trusted[member] = true
+			}
+		}
+		for name, cluster := range e.resources.clusters {
+			if slices.ContainsFunc(addresses(cluster), func(address string) bool { return reached[address] }) ||
+				slices.ContainsFunc(e.members(name), func(member string) bool { return e.trusted[member] }) {
+				e.trusted[name] = true
+			}
 		}
 	}
-	for name, cluster := range e.resources.clusters {
-		if slices.ContainsFunc(addresses(cluster), func(address string) bool { return reached[address] }) {
-			e.trusted[name] = true
-		}
+}
+
+// members are the clusters that a cluster of clusters, such as an aggregate, chooses from.
+func (e *envoyConfig) members(name string) (names []string) {
+	custom := e.resources.clusters[name].GetClusterType().GetTypedConfig()
+	if custom == nil {
+		return nil
 	}
+	texts(custom, func(_, text string) {
+		if e.resources.clusters[text] != nil && text != name {
+			names = append(names, text)
+		}
+	})
+	return names
 }
 
 func addresses(cluster *clusterv3.Cluster) (list []string) {
 	for _, locality := range cluster.GetLoadAssignment().GetEndpoints() {
 		for _, endpoint := range locality.GetLbEndpoints() {
-			if address := endpoint.GetEndpoint().GetAddress(); address != nil {
-				socket := address.GetSocketAddress()
-				list = append(list, fmt.Sprint(socket.GetAddress(), " ", socket.GetPortValue(), " ", socket.GetNamedPort(), " ",
-					address.GetPipe().GetPath()))
+			address := endpoint.GetEndpoint().GetAddress()
+			if socket := address.GetSocketAddress(); socket != nil {
+				list = append(list, fmt.Sprint(socket.GetAddress(), " ", socket.GetPortValue(), " ", socket.GetNamedPort()))
+			} else if path := address.GetPipe().GetPath(); path != "" {
+				list = append(list, path)
+			} else if internal := address.GetEnvoyInternalAddress(); internal != nil {
+				list = append(list, "internal "+internal.GetServerListenerName()+" "+internal.GetEndpointId())
 			}
 		}
 	}

@@ -29,6 +29,7 @@ type envoyResources struct {
 	scopes     []*routev3.ScopedRouteConfiguration
 	extensions map[string]*corev3.TypedExtensionConfig // by ECDS
 	clusters   map[string]*clusterv3.Cluster
+	isPartial  bool     // a bootstrap file whose listeners come by LDS, too
 	notRead    []string // network filters by ECDS that are not among what was read
 }
 
@@ -52,9 +53,20 @@ func (r *envoyResources) collect(value any) {
 		}
 	case map[string]any:
 		if !r.collectResource(value) {
+			r.noteDynamic(value)
 			for _, name := range slices.Sorted(maps.Keys(value)) {
 				r.collect(value[name])
 			}
+		}
+	}
+}
+
+// noteDynamic notes that a bootstrap file has its listeners from elsewhere.
+func (r *envoyResources) noteDynamic(fields map[string]any) {
+	for _, name := range []string{"dynamic_resources", "dynamicResources"} {
+		dynamic, _ := fields[name].(map[string]any)
+		for _, source := range []string{"lds_config", "ldsConfig", "lds_resources_locator", "ldsResourcesLocator"} {
+			r.isPartial = r.isPartial || dynamic[source] != nil
 		}
 	}
 }
@@ -243,12 +255,28 @@ func (r *envoyResources) allManagers() (managers []*manager) {
 	for _, l := range r.listeners {
 		for _, f := range r.networkFilters(l) {
 			if config := (&hcmv3.HttpConnectionManager{}); f.UnmarshalTo(config) == nil {
-				managers = append(managers, r.newManager(l.GetName(), config))
+				managers = append(managers, r.withUpgrades(l.GetName(), config)...)
 			}
 		}
 	}
 	for _, config := range r.loose {
-		managers = append(managers, r.newManager("", config))
+		managers = append(managers, r.withUpgrades("", config)...)
+	}
+	return managers
+}
+
+// withUpgrades is a manager, and one more for each upgrade that has a chain of its own with a check in it. An upgrade
+// whose chain has none is judged by its manager.
+func (r *envoyResources) withUpgrades(listener string, config *hcmv3.HttpConnectionManager) []*manager {
+	managers := []*manager{r.newManager(listener, config)}
+	for _, upgrade := range config.GetUpgradeConfigs() {
+		if !slices.ContainsFunc(r.chain(upgrade.GetFilters()), filter.isCheck) {
+			continue
+		}
+		own := proto.CloneOf(config)
+		own.HttpFilters, own.UpgradeConfigs = upgrade.GetFilters(), nil
+		own.StatPrefix = managers[0].name() + " (" + upgrade.GetUpgradeType() + ")"
+		managers = append(managers, r.newManager(listener, own))
 	}
 	return managers
 }

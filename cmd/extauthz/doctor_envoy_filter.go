@@ -34,6 +34,9 @@ func (e *envoyConfig) judgeFilter(check authzFilter) {
 	} else {
 		e.ok("failure_mode_allow", "false: it fails closed")
 	}
+	if config.GetShadowMode() {
+		e.fail("shadow_mode", "true: extauthz is asked, and what it refuses passes", "Leave shadow_mode out.")
+	}
 	if config.GetGrpcService() == nil {
 		e.fail("service", "not by gRPC",
 			"Use grpc_service with transport_api_version: V3; extauthz speaks nothing else.")
@@ -152,9 +155,9 @@ func (e *envoyConfig) judgeOrder(m *manager) {
 	case cors >= 0:
 		e.ok("CORS", "preflights are answered before the check")
 	}
-	for _, later := range m.chain[first+1:] {
-		if !slices.ContainsFunc(m.checks, func(c authzFilter) bool { return c.name == later.name }) {
-			e.judgeLater(later, "behind ext_authz in "+m.name())
+	for at := first + 1; at < len(m.chain); at++ { // a filter may have the name of a check, so its place counts
+		if !slices.ContainsFunc(m.checks, func(c authzFilter) bool { return c.at == at }) {
+			e.judgeLater(m.chain[at], "behind ext_authz in "+m.name())
 		}
 	}
 	if len(m.checks) > 1 {

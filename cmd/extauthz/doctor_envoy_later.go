@@ -8,7 +8,9 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	headertometadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
+	localratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
+	quotav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rate_limit_quota/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -91,6 +93,14 @@ func (e *envoyConfig) judgeLaterConfig(name string, config *anypb.Any, where str
 		e.judgeMutations(name, mutation.GetMutations(), where)
 		return
 	}
+	if limit, ok := unmarshal(config, &localratelimitv3.LocalRateLimit{}); ok {
+		e.judgeAdded(name, limit.GetRequestHeadersToAddWhenNotEnforced(), where)
+		return
+	}
+	if quota, ok := unmarshal(config, &quotav3.RateLimitQuotaFilterConfig{}); ok {
+		e.judgeAdded(name, quota.GetRequestHeadersToAddWhenNotEnforced(), where)
+		return
+	}
 	if toMetadata, ok := unmarshal(config, &headertometadatav3.Config{}); ok {
 		for _, rule := range toMetadata.GetRequestRules() {
 			if rule.GetRemove() && isIdentityHeader(rule.GetHeader()) {
@@ -118,6 +128,14 @@ func (e *envoyConfig) judgeMutations(name string, mutations *headermutationv3.Mu
 	for _, mutation := range mutations.GetRequestMutations() {
 		if header, does := mutated(mutation); does {
 			e.fail(laterTried, name+" "+where+" sets or removes "+header, laterFix)
+		}
+	}
+}
+
+func (e *envoyConfig) judgeAdded(name string, headers []*corev3.HeaderValueOption, where string) {
+	for _, header := range headers {
+		if key := header.GetHeader().GetKey(); isIdentityHeader(key) {
+			e.fail(laterTried, name+" "+where+" sets "+key, laterFix)
 		}
 	}
 }

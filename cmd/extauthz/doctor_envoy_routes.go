@@ -24,6 +24,7 @@ type way struct {
 	name     string
 	exact    bool   // matched by one whole path
 	cluster  string // empty when a header or a plug-in chooses it
+	chosen   bool   // by a header of the request's
 	forwards bool   // rather than being answered by Envoy itself
 	redirect string // what answers: a redirect or a direct response
 	tunnels  bool   // bytes that nobody looks at, once it is opened
@@ -49,15 +50,21 @@ func ways(table *routev3.RouteConfiguration) (all []way) {
 				w.redirect = "direct_response"
 			case *routev3.Route_Route:
 				w.forwards = true
-				w.cluster = action.Route.GetCluster()
+				w.cluster, w.chosen = action.Route.GetCluster(), action.Route.GetClusterHeader() != ""
 				w.tunnels = slices.ContainsFunc(action.Route.GetUpgradeConfigs(), func(u *routev3.RouteAction_UpgradeConfig) bool {
 					return u.GetConnectConfig() != nil || strings.EqualFold(u.GetUpgradeType(), "h2c")
 				})
+				for _, mirror := range mirrors(table, host, action.Route) {
+					part := w
+					part.cluster, part.chosen = mirror.GetCluster(), mirror.GetClusterHeader() != ""
+					part.name += " mirrored to " + mirror.GetCluster() + mirror.GetClusterHeader()
+					all = append(all, part)
+				}
 				if weighted := action.Route.GetWeightedClusters(); weighted != nil {
 					for _, one := range weighted.GetClusters() {
 						part := w
-						part.cluster = one.GetName()
-						part.name += " to " + one.GetName()
+						part.cluster, part.chosen = one.GetName(), one.GetClusterHeader() != ""
+						part.name += " to " + one.GetName() + one.GetClusterHeader()
 						part.levels = append(slices.Clone(w.levels), level{one.GetTypedPerFilterConfig(), one.GetRequestHeadersToAdd(),
 							one.GetRequestHeadersToRemove()})
 						all = append(all, part)
@@ -69,6 +76,19 @@ func ways(table *routev3.RouteConfiguration) (all []way) {
 		}
 	}
 	return all
+}
+
+// mirrors are the policies by which a route's requests go to further clusters, too: the nearest level that has any
+// decides.
+func mirrors(table *routev3.RouteConfiguration, host *routev3.VirtualHost,
+	route *routev3.RouteAction) []*routev3.RouteAction_RequestMirrorPolicy {
+	for _, policies := range [][]*routev3.RouteAction_RequestMirrorPolicy{route.GetRequestMirrorPolicies(),
+		host.GetRequestMirrorPolicies(), table.GetRequestMirrorPolicies()} {
+		if len(policies) > 0 {
+			return policies
+		}
+	}
+	return nil
 }
 
 // routesOfHost are a virtual host's routes, also those in a matcher's tree.
@@ -151,6 +171,18 @@ func (w way) removesAll() bool {
 	})
 }
 
+// adds tells whether the routes themselves set an identity header.
+func (w way) adds() bool {
+	return slices.ContainsFunc(w.levels, func(l level) bool {
+		return slices.ContainsFunc(l.add, func(h *corev3.HeaderValueOption) bool { return isIdentityHeader(h.GetHeader().GetKey()) })
+	})
+}
+
+// believed tells whether a way may lead to a backend that believes identity headers.
+func (e *envoyConfig) believed(w way) bool {
+	return e.trusted[w.cluster] || w.chosen && len(e.trusted) > 0
+}
+
 // changes lists the identity headers that the routes set or remove, which is after the check.
 func (w way) changes() (names []string) {
 	for _, l := range w.levels {
@@ -214,13 +246,13 @@ func (e *envoyConfig) judgeRoutes() {
 		switch changed := j.changes(); {
 		case !j.forwards && j.asked && j.redirect != "":
 			answered = append(answered, j.name+" ("+j.redirect+")")
-		case !j.asked && j.forwards && !j.removesAll() && (e.trusted[j.cluster] || asked == 0) && !j.exact:
+		case !j.asked && j.forwards && !j.removesAll() && (e.believed(j.way) || asked == 0) && !j.exact:
 			spoofed = append(spoofed, j.name)
 		case !j.asked && !j.exact && j.forwards:
 			open = append(open, j.name)
 		case !j.asked && j.forwards && !j.removesAll():
 			spoofable = append(spoofable, j.name)
-		case j.asked && len(changed) > 0:
+		case j.asked && len(changed) > 0, j.forwards && j.adds():
 			undone = append(undone, j.name)
 		}
 	}
@@ -253,7 +285,7 @@ func (e *envoyConfig) judgeRoutes() {
 	}
 	if len(undone) > 0 {
 		e.fail("header rules",
-			strings.Join(sortedSet(undone), ", ")+": sets or removes identity headers after the check has set them",
+			strings.Join(sortedSet(undone), ", ")+": sets or removes identity headers after the check, or without one",
 			"Leave these headers to extauthz.")
 	}
 	if len(spoofed)+len(open)+len(spoofable)+len(undone) == 0 && !(forwarded > 0 && asked == 0) {
@@ -307,7 +339,7 @@ func (e *envoyConfig) judgeBypasses() {
 		}
 		for _, table := range m.routes {
 			for _, w := range ways(table) {
-				if w.forwards && e.trusted[w.cluster] && !w.removesAll() {
+				if w.forwards && e.believed(w) && (!w.removesAll() || w.adds()) {
 					e.fail("bypass",
 						fmt.Sprintf("%s reaches cluster %s without the check, by %s, and with the client's own "+
 							"identity headers", m.name(), w.cluster, w.name),

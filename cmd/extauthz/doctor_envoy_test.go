@@ -85,6 +85,8 @@ func TestDoctorReadsDumps(t *testing.T) {
 		{"Composite, whose action it is", dump(authzFilterNamed("c", `{"@type": "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher", "extension_config": {"name": "c", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.composite.v3.Composite"}},
 			"xds_matcher": {"on_no_match": {"action": {"name": "a", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.composite.v3.ExecuteFilterAction", "typed_config": {"name": "x", "typed_config": `+goodAuthz+`}}}}}}`)+router, byName, rds(routes("r", ""))), []string{"warning ext_authz"}},
 		{"h2c", dump(authz+router, `"upgrade_configs": [{"upgrade_type": "h2c"}], `+byName, rds(routes("r", ""))), []string{"failure tunnels"}},
+		{"mirrored to where it is believed", dump(authz+router, byName, rds(strings.Replace(routes("r", ""), `"routes": [`,
+			`"routes": [{"match": {"prefix": "/public"}, "route": {"cluster": "public", "request_mirror_policies": [{"cluster": "backend"}]}, `+off+`}, `, 1))), []string{"failure open routes", "warning open routes"}},
 		{"VHDS", dump(authz+router, byName, rds(strings.Replace(routes("r", ""), `"name": "r"`, `"name": "r", "vhds": {"config_source": {"ads": {}}}`, 1))), []string{"warning routes"}},
 		{"a field of a later release", dump(authzFilterNamed("envoy.filters.http.ext_authz", strings.Replace(goodAuthz, `"validate`, `"allow_on_mondays": true, "validate`, 1))+router, byName, rds(routes("r", ""))), []string{"warning not read"}},
 		{"rules with an expression that Go cannot read", dump(authzFilterNamed("envoy.filters.http.ext_authz", strings.Replace(goodAuthz, `"validate`, `"decoder_header_mutation_rules": {"disallow_all": true, "allow_expression": {"regex": "x-(user"}}, "validate`, 1))+router, byName, rds(routes("r", ""))), []string{"failure decoder_header_mutation_rules"}},
@@ -138,6 +140,7 @@ func TestDoctorReadsFilesOfAllKinds(t *testing.T) {
 		{"a bootstrap file", string(sample), ""},
 		{"several documents", "a: 1\n---\n" + string(sample) + "\n---\n", ""},
 		{"a ConfigMap", "apiVersion: v1\nkind: ConfigMap\ndata:\n  envoy.yaml: |\n" + indented, ""},
+		{"listeners from elsewhere, too", "dynamic_resources: { lds_config: { path_config_source: { path: /lds.yaml } } }\n" + string(sample), "warning not read"},
 		{"numbers for names", "1: 2\n" + string(sample), ""},
 		{"a template", "{{ .Values.envoy }}\n", "failure read"},
 		{"nothing", "", "failure filter"},
@@ -176,6 +179,41 @@ func TestDoctorFindsNothingInTheSamples(t *testing.T) {
 		}
 		if strings.Join(got, ", ") != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
+
+// Internal listeners have no socket's address: two of them are not one backend, and the same one twice is.
+func TestDoctorTellsInternalListenersApart(t *testing.T) {
+	sample, err := os.ReadFile("../../envoy/http.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	internal := func(cluster, listener string) string {
+		return "  - { name: " + cluster + ", load_assignment: { cluster_name: c, endpoints: [{ lb_endpoints: [{ endpoint: { address: " +
+			"{ envoy_internal_address: { server_listener_name: " + listener + " } } } }] }] } }\n"
+	}
+	for other, want := range map[string]string{"inner": "failure bypass", "another": ""} {
+		path := filepath.Join(t.TempDir(), "envoy.yaml")
+		content := strings.Replace(string(sample), "cluster: backend", "cluster: one", 1) + `
+---
+clusters:
+` + internal("one", "inner") + internal("two", other) + `
+---
+listeners:
+  - { name: open, filter_chains: [{ filters: [{ name: tcp, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: two } }] }] }
+`
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range diagnoseEnvoy(t.Context(), path) {
+			if f.Level != extauthz.LevelOK {
+				got = append(got, string(f.Level)+" "+f.Tried)
+			}
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("two clusters, to inner and to %s: %q, want %q", other, got, want)
 		}
 	}
 }
