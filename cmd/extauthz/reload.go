@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -121,7 +122,9 @@ func (r *reloader) look(ctx context.Context) outcome {
 		}
 		return outcomeUnchanged
 	}
-	r.apply(fresh)
+	if !r.apply(fresh) {
+		return outcomeUnchanged
+	}
 	return outcomeChanged
 }
 
@@ -151,13 +154,15 @@ func (r *reloader) refuse(ctx context.Context, key, message string, details ...a
 	return outcomeRefused
 }
 
-// apply puts the settings in force.
-func (r *reloader) apply(fresh *settings) {
+// apply puts the settings in force, and tells whether more of them has changed than how they are written.
+func (r *reloader) apply(fresh *settings) bool {
 	earlier := r.inForce.Load()
 	var changed []string
-	for i, o := range fresh.origins {
-		if o.value != earlier.origins[i].value {
-			changed = append(changed, o.variable)
+	for i := range fresh.origins {
+		before, after := &earlier.origins[i], &fresh.origins[i]
+		// Another path is told also where both files hold the same.
+		if before.value != after.value && (slices.Contains(liveSettings, after.variable) || !before.means(after)) {
+			changed = append(changed, after.variable)
 		}
 	}
 	if !sameSecrets(fresh, earlier) {
@@ -168,7 +173,11 @@ func (r *reloader) apply(fresh *settings) {
 	}
 	r.inForce.Store(fresh)
 	r.level.Set(fresh.logLevel)
+	if len(changed) == 0 {
+		return false
+	}
 	r.log.Info("settings changed", "settings", changed, "former", len(fresh.config.FormerSecrets))
+	return true
 }
 
 var errUnsettled = errors.New("the files go on changing")
@@ -210,7 +219,7 @@ func guarded(read func() (*settings, error)) (s *settings, err error) {
 func waitingForRestart(inForce, fresh *settings) (names []string, changes string) {
 	for i := range fresh.origins {
 		before, after := &inForce.origins[i], &fresh.origins[i]
-		if before.value == after.value {
+		if before.means(after) {
 			continue
 		}
 		changes += after.variable + "=" + after.value + "\n"
@@ -259,6 +268,15 @@ func (s *settings) fingerprint() string {
 		add(former)
 	}
 	return string(sum.Sum(nil))
+}
+
+// means tells whether two values of one setting mean the same, as 5m and 300s do, or a list in two spellings.
+func (o *origin) means(other *origin) bool {
+	if o.value == other.value {
+		return true
+	}
+	var one, two settings
+	return o.readInto(&one) == nil && other.readInto(&two) == nil && reflect.DeepEqual(one, two)
 }
 
 // valueOf is a setting's value as it was given.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -243,4 +244,81 @@ func TestReloadSwapsSecretsAndTheirUses(t *testing.T) {
 	f.write("extauthz.yaml", base+"log-level: debug\n")
 	eventually(t, "the former secret to count no more", func() bool { return !p.allows(t, secretA) })
 	eventually(t, "the other log level", func() bool { p.allows(t, secretB); return strings.Contains(p.log.String(), `"level":"DEBUG"`) })
+}
+
+// A file of settings that is written anew and means the same is no change, and nothing waits for a restart.
+func TestReloadKnowsWhatMeansTheSame(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "extauthz.yaml")
+	write := func(content string) {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	getenv := func(name string) string { return map[string]string{"EXTAUTHZ_CONFIG": path}[name] }
+	read := func() (*settings, error) {
+		s, _, err := loadSettings("serve", nil, getenv, nil)
+		return s, err
+	}
+	const first = "api-audience: [https://a.example, https://b.example]\nmax-connection-age: 5m\nadmin-page: true\nlog-level: info\n"
+	for title, row := range map[string]struct {
+		second string
+		want   outcome
+	}{
+		"order, comments, quotes": {"# by hand\nlog-level: 'info'\nadmin-page: \"true\"\nmax-connection-age: 5m # long\n" +
+			"api-audience:\n- https://a.example\n- \"https://b.example\"\n", outcomeUnchanged},
+		"a duration": {strings.Replace(first, "5m", "300s", 1), outcomeUnchanged},
+		"a list":     {strings.Replace(first, "[https://a.example, https://b.example]", "https://a.example, https://b.example", 1), outcomeUnchanged},
+		"a boolean":  {strings.Replace(first, "true", "True", 1), outcomeUnchanged},
+		"a default":  {first + "log-format: json\n", outcomeUnchanged},
+		"a level, and a duration that means the same": {strings.NewReplacer("5m", "300s", "info", "debug").Replace(first), outcomeChanged},
+		"another duration":                            {strings.Replace(first, "5m", "301s", 1), outcomeRefused},
+		"another list":                                {strings.Replace(first, "https://b", "https://c", 1), outcomeRefused},
+	} {
+		t.Run(title, func(t *testing.T) {
+			write(first)
+			s, err := read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			log := new(output)
+			r := newReloader(s, read, new(slog.LevelVar), slog.New(slog.NewTextHandler(log, nil)))
+			write(row.second)
+			if came := r.look(t.Context()); came != row.want {
+				t.Errorf("%s, and not %s", came, row.want)
+			}
+			if row.want == outcomeUnchanged && log.String() != "" {
+				t.Error("tells of it:", log)
+			}
+			if came := r.look(t.Context()); row.want != outcomeRefused && came != outcomeUnchanged {
+				t.Error("the second look:", came)
+			}
+		})
+	}
+}
+
+// What Windows' editors put in front of a text is no part of a secret.
+func TestSecretFileWithAMark(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	for title, row := range map[string]struct{ content, secret string }{
+		"plain":             {"a-secret", "a-secret"},
+		"a line":            {"a-secret\r\n", "a-secret"},
+		"a mark":            {"\xef\xbb\xbfa-secret", "a-secret"},
+		"a mark and a line": {"\xef\xbb\xbfa-secret\r\n", "a-secret"},
+		"UTF-16":            {"\xff\xfea\x00-\x00", ""},
+		"UTF-16, big end":   {"\xfe\xff\x00a\x00-", ""},
+		"a mark alone":      {"\xef\xbb\xbf", ""},
+	} {
+		if err := os.WriteFile(path, []byte(row.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		getenv := func(name string) string { return map[string]string{"BETTER_AUTH_SECRET_FILE": path}[name] }
+		s, _, err := loadSettings("serve", nil, getenv, nil)
+		switch {
+		case row.secret == "" && err == nil:
+			t.Errorf("%s: it is taken", title)
+		case row.secret != "" && (err != nil || string(s.config.Secret) != row.secret):
+			t.Errorf("%s: %v", title, err)
+		}
+	}
 }

@@ -77,6 +77,14 @@ func (s *settings) setSecrets(value string) error {
 	return nil
 }
 
+// The marks that Windows' editors and shells put in front of a text.
+var (
+	utf8Mark   = []byte("\xef\xbb\xbf")
+	utf16Marks = [][]byte{[]byte("\xff\xfe"), []byte("\xfe\xff")}
+)
+
+// readSmallFile reads a text. The mark of UTF-8 in front of it is no part of it: a secret with that mark would fit no
+// token.
 func readSmallFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > 64<<10) {
@@ -89,7 +97,12 @@ func readSmallFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("names a file that cannot be read (%w); check its path and rights", pathFault(path, err))
 	}
-	return content, nil
+	for _, mark := range utf16Marks {
+		if bytes.HasPrefix(content, mark) {
+			return nil, fmt.Errorf("names %q, which is UTF-16; write it as UTF-8", path)
+		}
+	}
+	return bytes.TrimPrefix(content, utf8Mark), nil
 }
 
 // readSecretFile hands a file's content to set.
