@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -294,10 +295,18 @@ func checkURL(field, value string) error {
 		return &ConfigError{field, fmt.Sprintf("is %q, which has no http or https in front; write http://… or https://…", clip(shown))}
 	case parsed.Hostname() == "":
 		return &ConfigError{field, fmt.Sprintf("is %q, which names no host; write one like https://app.example.com", clip(shown))}
+	case !hasPort(parsed):
+		return &ConfigError{field, fmt.Sprintf("is %q, whose port is none; ports go up to 65535", clip(shown))}
 	case field == "Issuer" && (parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery):
 		return &ConfigError{field, "has more than a path; leave out what follows ? or #"}
 	}
 	return nil
+}
+
+// hasPort tells whether a URL's port, where it has one, is one. Package net/url takes any number.
+func hasPort(u *url.URL) bool {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" || err == nil && port > 0
 }
 
 // CheckDatabaseURL tells whether a connection string can be [Config.DatabaseURL]; its error is a *[ConfigError]. It connects to

@@ -199,6 +199,8 @@ func TestIssuerFaults(t *testing.T) {
 		{"keys and no issuer", "Issuer", Config{JWKSURL: "https://app.example.com/jwks"}},
 		{"no URL", "Issuer", Config{Issuer: "my-app"}},
 		{"no URL, though it is not needed", "Issuer", Config{Issuer: "my-app", Issuers: []string{"my-app"}, JWKSURL: "https://app.example.com/jwks"}},
+		{"a port that is none", "Issuer", Config{Issuer: "https://app.example.com:65536"}},
+		{"port 0 of the keys", "JWKSURL", Config{Issuer: testIssuer, JWKSURL: "https://app.example.com:0/jwks"}},
 		{"a query", "Issuer", Config{Issuer: "https://app.example.com/?x=1"}},
 		{"a host that is no name", "Issuer", Config{Issuer: "https://b\u00fccher..\u00fc.example\u200d"}},
 		{"an empty issuer", "Issuers", Config{Issuer: testIssuer, Issuers: []string{"my-app", ""}}},

@@ -56,9 +56,19 @@ func discreetValue(value string) string {
 	case anyURL.MatchString(value):
 		parts := strings.Split(value, ",")
 		for i, part := range parts {
-			parts[i] = discreetURL(part)
+			text := strings.TrimSpace(part)
+			switch {
+			case strings.HasPrefix(text, "unix:"):
+				continue
+			case len(parts) > 1 && strings.Contains(text, "@"):
+				return hidden // a list, or a password with a comma in it
+			}
+			parts[i] = strings.Replace(part, text, discreetURL(text), 1)
 		}
 		return strings.Join(parts, ",")
+	}
+	if at := strings.LastIndex(value, "@"); at > 0 { // perhaps the rest of a URL that was taken for a list
+		return hidden + value[at:]
 	}
 	value = namedValue.ReplaceAllString(value, "${1}"+hidden)
 	if slices.ContainsFunc(longRun.FindAllString(value, -1), looksRandom) {

@@ -62,6 +62,11 @@ func TestDiscreetMessages(t *testing.T) {
 		`X is "spiffe://cluster.local/ns/istio-system/sa/*"; write whole names`: `X is "spiffe://cluster.local/ns/istio-system/sa/*"; write whole names`,
 		`write postgresql://user:password@host:5432/database`:                   `write postgresql://user:password@host:5432/database`,
 		`X lists "x-user-organization-role", which says`:                        `X lists "x-user-organization-role", which says`,
+		`X is "postgresql://u:s3,cret@db/app"`:                                  `X is "(hidden)"`,
+		`X is "postgresql://u:12,s3cret@db/app"`:                                `X is "(hidden)"`,
+		`X has "s3cret@db/app", which holds "@"`:                                `X has "(hidden)@db/app", which holds "@"`,
+		`X is "https://*.example.com , https://app.example.net ,my-app"`:        `X is "https://*.example.com , https://app.example.net ,my-app"`,
+		`X is "127.0.0.1:9191, unix://@a"`:                                      `X is "127.0.0.1:9191, unix://@a"`,
 		`no end "of a quote`:                                                    `no end "of a quote`,
 	} {
 		if got := discreet(message); got != want {
@@ -102,6 +107,10 @@ func TestNothingShowsASecret(t *testing.T) {
 		{"in the base URL", map[string]string{"BETTER_AUTH_URL": "https://app.example.com?key=" + marker}, nil},
 		{"in an issuer", map[string]string{"EXTAUTHZ_ISSUERS": "https://app.example.com?key=" + marker}, nil},
 		{"in a trusted origin", map[string]string{"EXTAUTHZ_TRUSTED_ORIGINS": "https://u:" + marker + "@app.example.com"}, nil},
+		{"with a comma in it, in a trusted origin", map[string]string{"EXTAUTHZ_TRUSTED_ORIGINS": "postgresql://u:12," + marker + "@db/app"}, nil},
+		{"with a comma in it, in an audience", map[string]string{"API_AUDIENCE": "postgresql://u:x," + marker + "@db/app"}, nil},
+		{"with a comma in it, as an address", map[string]string{"EXTAUTHZ_LISTEN": "postgresql://u:12," + marker + "@db/app"}, nil},
+		{"with a comma in it, in an issuer", map[string]string{"EXTAUTHZ_ISSUERS": "postgresql://u:12," + marker + "@db/app"}, nil},
 		{"in the proxy's URL", map[string]string{"JWKS_PROXY": "http://u:" + marker + "@127.0.0.1:" + closedPort(t)}, nil},
 		{"in a proxy's URL with a mistake", map[string]string{"JWKS_PROXY": "u:" + marker + "@proxy:1"}, nil},
 		{"in the proxy of everybody else", map[string]string{"HTTPS_PROXY": "http://u:" + marker + "@127.0.0.1:1", "HTTP_PROXY": "http://u:" + marker + "@127.0.0.1:1"}, nil},
