@@ -30,7 +30,7 @@ func (overreaching) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckR
 	return &authv3.CheckResponse{Status: &statuspb.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{set("x-user-id", "user-1"), set("x-auth-method", "jwks"),
 			set("x-forwarded-for", "203.0.113.1"), set("x-tenant", "other")},
-		HeadersToRemove: []string{"x-user-role", "x_user_id", "x-auth_method", "cookie", "x-tenant-id"},
+		HeadersToRemove: []string{"x-user-role", "x_user_id", "x-auth_method", "x.user.id", "cookie", "x-tenant-id"},
 	}}}, nil
 }
 
@@ -91,7 +91,7 @@ func TestMutationRulesOfTheSamples(t *testing.T) {
 				var a answer
 				eventually(t, "an answer", func() bool {
 					a = send(t, "GET", "http://"+address+"/api/headers", map[string]string{"X-User-Id": "admin",
-						"X-User-Role": "admin", "x_user_id": "admin", "X-Auth_Method": "admin",
+						"X-User-Role": "admin", "x_user_id": "admin", "X-Auth_Method": "admin", "X.User.Id": "admin",
 						"Cookie": "theme=dark", "X-Tenant": "mine", "X-Tenant-Id": "7"}, "")
 					return a.status != 503
 				})
@@ -103,7 +103,7 @@ func TestMutationRulesOfTheSamples(t *testing.T) {
 				}
 				got := received(t, a)
 				for name, want := range map[string]string{"x-user-id": "user-1", "x-auth-method": "jwks", "x-user-role": "",
-					"x_user_id": "", "x-auth_method": "",
+					"x_user_id": "", "x-auth_method": "", "x.user.id": "",
 					"cookie": "theme=dark", "x-tenant": "mine", "x-tenant-id": "7"} {
 					if got[name] != want {
 						t.Errorf("the backend got %s: %q, want %q", name, got[name], want)

@@ -148,3 +148,35 @@ func TestKeptHeaderAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", allocations)
 	}
 }
+
+// A client's own identity headers never reach the backend, whatever stands between the words: some servers read
+// everything that is no letter or digit as one and the same.
+func TestOwnHeadersGoInEverySpelling(t *testing.T) {
+	good := signers()["ed"].issue(goodClaims(nil))
+	for _, shadow := range []Shadow{ShadowOff, ShadowHeaders} {
+		a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Shadow: shadow})
+		client := dialAuthorizer(t, a)
+		// The separators that RFC 9110 allows in a name; Envoy shows names in lower case.
+		for _, separator := range "-_.!#$%&'*+^`|~ " {
+			for _, form := range []string{"x@user-id", "x-user@id", "x@user@id", "x@auth@method", "X@USER@ID"} {
+				name := strings.ReplaceAll(form, "@", string(separator))
+				if strings.EqualFold(name, "x-user-id") || name == "x-auth-method" {
+					continue // those are overwritten
+				}
+				for wireName, build := range wire {
+					request := build("GET", []header{{"authorization", "Bearer " + good}, {name, "admin"}})
+					for _, times := range []string{"new", "remembered"} {
+						response, err := client.Check(t.Context(), request)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if response.GetOkResponse() == nil ||
+							!slices.Contains(response.GetOkResponse().GetHeadersToRemove(), strings.ToLower(name)) {
+							t.Errorf("%s, %s, shadow %d: %q reaches the backend", wireName, times, shadow, name)
+						}
+					}
+				}
+			}
+		}
+	}
+}

@@ -143,14 +143,18 @@ func (r *request) finish() {
 	}
 }
 
-// isIdentityName tells whether a backend could take the header for one of ours. Underscores count
-// as hyphens, since CGI and WSGI servers fold x_user_id and x-user-id into one (CVE-2025-64484).
+// isIdentityName tells whether a backend could take the header for one of ours. Whatever is no letter or digit counts
+// as a hyphen: CGI and WSGI servers fold x_user_id and x-user-id into one (CVE-2025-64484), PHP and older web servers
+// x.user.id, too.
 func isIdentityName(name string) bool {
 	const length = len("x-user-") // and of x-auth-
-	if len(name) < length || name[0]|0x20 != 'x' || !isHyphen(name[1]) || !isHyphen(name[6]) {
+	if len(name) < length || name[0]|0x20 != 'x' || !separates(name[1]) || !separates(name[6]) {
 		return false
 	}
 	return strings.EqualFold(name[2:6], "user") || strings.EqualFold(name[2:6], "auth")
 }
 
-func isHyphen(c byte) bool { return c == '-' || c == '_' }
+// separates tells a byte of a header's name that is no letter or digit.
+func separates(c byte) bool {
+	return c == '-' || (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9')
+}

@@ -94,7 +94,7 @@ func (e *envoyConfig) judgeMutationRules(rules *mutationv3.HeaderMutationRules) 
 			dropped = append(dropped, name)
 		}
 	}
-	const fix = "Set disallow_all: true and allow_expression: { regex: \"x[-_](user|auth)[-_].*\" }, as in " +
+	const fix = "Set disallow_all: true and allow_expression: { regex: \"x[^a-z0-9](user|auth)[^a-z0-9].*\" }, as in " +
 		"envoy/http.yaml."
 	switch {
 	case len(dropped) > 0 && rules.GetDisallowIsError().GetValue():
