@@ -1,9 +1,11 @@
 package extauthz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -67,7 +69,8 @@ func (l *lookup) finish(row *sessionRow, err error, began time.Time, took time.D
 // link is a connection that is up, as the batcher knows it.
 type link interface {
 	// ask returns the rows of those of these tokens that have one. An error that is a *lostError says nothing about the
-	// tokens: they may be asked elsewhere, and this link is not asked again.
+	// tokens: they may be asked elsewhere, and this link is not asked again. Any other may be one token's fault; none is
+	// at fault where the same comes of no tokens at all.
 	ask(tokens []string) (map[string]*sessionRow, error)
 	// interrupt ends an ask that is under way soon, with a *lostError. It does not wait.
 	interrupt()
@@ -91,7 +94,8 @@ func isLost(err error) bool {
 // a query under way, or (only while a query that asks for it is slow) in both. A query that ends without an answer puts its
 // questions back, unless another query asks for them too. So as long as one connection answers, no question is left without
 // an answer because another connection is silent, dies, or cannot be made. A question gets the first answer that comes, and
-// each answer is to a query that began after the question was taken in.
+// each answer is to a query that began after the question was taken in. A query that fails by one of its questions is asked
+// again piece by piece, all of which counts as one query under way, so that it fails that question alone.
 //
 // All methods are safe for concurrent use.
 type batcher struct {
@@ -99,6 +103,7 @@ type batcher struct {
 	most    int64         // connections
 	wanted  func()        // called when another connection would help; must not wait
 	outcome func(error)   // called with what each query came to, nil for an answer
+	blamed  func(error)   // called with why a question alone has no answer, where others would have
 	count   func(batch int, took time.Duration, err error)
 	guard   func(work func()) (panicked bool)
 
@@ -119,7 +124,7 @@ type failure struct{ err error }
 func newBatcher(budget time.Duration, most int64) *batcher {
 	return &batcher{
 		budget: budget, most: most,
-		wanted: func() {}, outcome: func(error) {}, count: func(int, time.Duration, error) {},
+		wanted: func() {}, outcome: func(error) {}, blamed: func(error) {}, count: func(int, time.Duration, error) {},
 		guard:   func(work func()) bool { work(); return false },
 		waiting: make(chan *lookup, maxWaiting),
 		again:   make(chan *lookup, maxWaiting+most*maxBatch),
@@ -131,6 +136,7 @@ func newBatcher(budget time.Duration, most int64) *batcher {
 var (
 	errOverloaded    = errors.New("too many checks wait for the database")
 	errQueryPanicked = errors.New("a panic in the query; see the log")
+	errGivenUp       = errors.New("its check has given up")
 )
 
 // ask waits for the answer to one question, until ctx ends; then it returns nil. The answer is in the lookup.
@@ -394,22 +400,19 @@ func (w *worker) look() {
 
 // answer asks for a batch and gives the answers. It returns the error of a link that is lost.
 func (w *worker) answer(batch []*lookup, hasTurn bool) error {
-	tokens := make([]string, len(batch))
-	for i, l := range batch {
-		tokens[i] = l.token
-	}
 	var rows map[string]*sessionRow
+	var faults map[*lookup]error
 	var err error
 	started := w.begin(batch, hasTurn)
-	panicked := w.guard(func() { rows, err = w.link.ask(tokens) })
+	panicked := w.guard(func() { rows, faults, err = w.inquire(batch) })
 	if panicked {
-		rows, err = nil, errQueryPanicked
+		rows, faults, err = nil, nil, errQueryPanicked
 	}
-	took := time.Since(started)
+	took, fault := time.Since(started), anyOf(faults)
 	w.end()
 	if slices.ContainsFunc(batch, func(l *lookup) bool { return leavesTrace(l.ctx) }) {
-		w.count(len(batch), took, err)
-		if err == nil {
+		w.count(len(batch), took, cmp.Or(err, fault))
+		if err == nil && fault == nil {
 			w.learn(took)
 		}
 	}
@@ -420,7 +423,7 @@ func (w *worker) answer(batch []*lookup, hasTurn bool) error {
 		case l.answered.Load():
 		case !lost:
 			failed = failed || err != nil
-			l.finish(rows[l.token], err, started, took, len(batch))
+			l.finish(rows[l.token], cmp.Or(err, faults[l]), started, took, len(batch))
 		case !others:
 			failed = failed || l.ctx.Err() != nil // its check has given up: it was not answered in time
 			w.putBack(l, err)
@@ -432,8 +435,73 @@ func (w *worker) answer(batch []*lookup, hasTurn bool) error {
 	if err == nil || failed {
 		w.outcome(err)
 	}
+	if fault != nil {
+		w.blamed(fault)
+	}
 	if lost || panicked {
 		return err
+	}
+	return nil
+}
+
+// inquire asks for a batch. Where the query fails by one of its questions, as where a row cannot be read, halves are asked
+// until the questions at fault are alone; faults says why they have no answer. The error is of all of them.
+func (w *worker) inquire(batch []*lookup) (rows map[string]*sessionRow, faults map[*lookup]error, err error) {
+	rows, err = w.link.ask(tokensOf(batch))
+	if err == nil || isLost(err) {
+		return rows, nil, err
+	}
+	if _, general := w.link.ask([]string{}); general != nil {
+		return nil, nil, general // no question is at fault
+	}
+	rows, faults = make(map[string]*sessionRow, len(batch)), make(map[*lookup]error)
+	if len(batch) == 1 {
+		addFaults(faults, batch, err)
+		return rows, faults, nil
+	}
+	pieces := [][]*lookup{batch[:len(batch)/2], batch[len(batch)/2:]}
+	for len(pieces) > 0 {
+		piece := pieces[len(pieces)-1]
+		pieces = pieces[:len(pieces)-1]
+		if !slices.ContainsFunc(piece, (*lookup).isPending) { // nobody waits, and nothing is known
+			addFaults(faults, piece, errGivenUp)
+			continue
+		}
+		found, err := w.link.ask(tokensOf(piece))
+		switch {
+		case err == nil:
+			maps.Copy(rows, found)
+		case isLost(err):
+			return nil, nil, err
+		case len(piece) == 1:
+			addFaults(faults, piece, err)
+		default:
+			pieces = append(pieces, piece[:len(piece)/2], piece[len(piece)/2:])
+		}
+	}
+	return rows, faults, nil
+}
+
+func tokensOf(batch []*lookup) []string {
+	tokens := make([]string, len(batch))
+	for i, l := range batch {
+		tokens[i] = l.token
+	}
+	return tokens
+}
+
+func addFaults(faults map[*lookup]error, batch []*lookup, err error) {
+	for _, l := range batch {
+		faults[l] = err
+	}
+}
+
+// anyOf returns one of the faults that a query met, nil where there is none.
+func anyOf(faults map[*lookup]error) error {
+	for _, err := range faults {
+		if err != errGivenUp {
+			return err
+		}
 	}
 	return nil
 }

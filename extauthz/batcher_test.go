@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ type fakeLink struct {
 	delay       time.Duration // negative: silent until interrupted
 	dies        bool          // each query ends with a lost connection
 	fails       error         // each query ends with this
+	odd         string        // each query that asks for a token with this in it fails
 	panics      bool
 	mu          sync.Mutex
 	asked       [][]string
@@ -48,6 +50,9 @@ func (f *fakeLink) ask(tokens []string) (map[string]*sessionRow, error) {
 	}
 	if f.fails != nil {
 		return nil, f.fails
+	}
+	if f.odd != "" && slices.ContainsFunc(tokens, func(token string) bool { return strings.Contains(token, f.odd) }) {
+		return nil, errors.New("a row that cannot be read")
 	}
 	rows := make(map[string]*sessionRow)
 	for _, token := range tokens {
@@ -264,5 +269,68 @@ func TestQuestionThatKillsConnections(t *testing.T) {
 		if served > 8 {
 			t.Errorf("%d connections for one question", served)
 		}
+	})
+}
+
+// A question that makes a query fail fails alone, and a fault that no question causes is not asked for again and again.
+func TestAQuestionAtFaultFailsAlone(t *testing.T) {
+	ask := func(t *testing.T, links ...link) (failed []string) {
+		b, stop := startBatcher(t, links...)
+		defer stop()
+		var mu sync.Mutex
+		var checks sync.WaitGroup
+		for i := range 256 {
+			checks.Go(func() {
+				token := fmt.Sprint("live", i)
+				if i%100 == 50 {
+					token += "odd"
+				}
+				row, took, err := askBatcher(b, token)
+				if err != nil {
+					mu.Lock()
+					failed = append(failed, token)
+					mu.Unlock()
+				} else if row == nil || row.userID != token {
+					t.Errorf("%s: %v after %s", token, row, took)
+				}
+			})
+		}
+		checks.Wait()
+		slices.Sort(failed)
+		return failed
+	}
+	want := []string{"live150odd", "live250odd", "live50odd"}
+	t.Run("one link", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			link := newFakeLink(time.Millisecond)
+			link.odd = "odd"
+			if failed := ask(t, link); !slices.Equal(failed, want) {
+				t.Errorf("%d questions failed, want %v", len(failed), want)
+			}
+			if n := len(link.asked); n > 60 {
+				t.Errorf("%d queries", n)
+			}
+		})
+	})
+	t.Run("beside silent links", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			link := newFakeLink(time.Millisecond)
+			link.odd = "odd"
+			if failed := ask(t, newFakeLink(-1), newFakeLink(-1), link); !slices.Equal(failed, want) {
+				t.Errorf("%d questions failed, want %v", len(failed), want)
+			}
+		})
+	})
+	t.Run("not by the questions", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			link := newFakeLink(time.Millisecond)
+			link.fails = errors.New("permission denied")
+			if failed := ask(t, link); len(failed) != 256 {
+				t.Errorf("%d questions failed, want all", len(failed))
+			}
+			if n := len(link.asked); n > 10 {
+				t.Errorf("%d queries, want one or two a batch", n)
+			}
+		})
 	})
 }

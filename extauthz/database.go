@@ -53,6 +53,7 @@ type database struct {
 
 	told   telling // of what makes checks fail
 	more   telling // of connections that could not be made beside others
+	blamed telling // of sessions that fail alone
 	source telling // of a connection string that cannot be used
 
 	reading  sync.Mutex // one reads the connection string at a time, so that the last one read is the one in force
@@ -85,6 +86,7 @@ func newDatabase(c *Config, metrics *metrics, tracing *tracing) (*database, erro
 	d.keeper = newKeeper(d.batches, to)
 	d.keeper.open, d.keeper.changed, d.keeper.refused = d.openAnew, d.note, d.noteRefused
 	d.batches.wanted, d.batches.outcome, d.batches.count = d.keeper.want, d.note, metrics.countQuery
+	d.batches.blamed = d.noteBlamed
 	d.batches.guard = func(work func()) bool { return recovered(d.log, d.metrics, panicInDatabase, work) }
 	return d, nil
 }
@@ -235,6 +237,13 @@ func (d *database) note(err error) {
 		d.log.Warn("database not usable yet; trying again", "error", err)
 	} else {
 		d.log.Warn("database query failed", "error", err)
+	}
+}
+
+// noteBlamed takes in why one session could not be read, while others can.
+func (d *database) noteBlamed(err error) {
+	if d.blamed.isNew(err.Error()) {
+		d.log.Warn("a session's row makes its query fail; its checks are answered with 503, others are not affected", "error", err)
 	}
 }
 

@@ -475,3 +475,38 @@ func processorTime(b *testing.B, dsn string) (total time.Duration) {
 	}
 	return total
 }
+
+// A session whose row makes PostgreSQL refuse the whole query takes nobody else's session with it.
+func TestOneRowAtFaultFailsAlone(t *testing.T) {
+	const odd = "BadIdBadIdBadIdBadIdBadIdBadIdBa"
+	dsn := newDatabaseURL(t, `
+create table "user" ("id" uuid primary key, "name" text not null, "email" text not null unique);
+create table "session" ("id" text primary key, "expiresAt" timestamptz not null, "token" text not null unique, "userId" text not null);
+insert into "user" values ('6b2f8f66-6c3f-4d43-9d5f-0d6b8f2f3a11', 'Ana', 'ana@example.com')`,
+		fmt.Sprintf(`insert into "session" select 'm' || i, to_timestamp(%d), 'many-' || i, '6b2f8f66-6c3f-4d43-9d5f-0d6b8f2f3a11'
+			from generate_series(0, 63) i`, in(3600)),
+		fmt.Sprintf(`insert into "session" values ('odd', to_timestamp(%d), '%s', 'no uuid')`, in(3600), odd))
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1})
+	var checks sync.WaitGroup
+	for i := range 64 {
+		checks.Go(func() {
+			for range 20 {
+				if reason := checkToken(t, a, fmt.Sprint("many-", i)); reason != "" {
+					t.Errorf("a good session: %s", reason)
+					return
+				}
+			}
+		})
+	}
+	for range 8 {
+		checks.Go(func() {
+			for range 20 {
+				if reason := checkToken(t, a, odd); reason != ReasonDatabaseUnavailable {
+					t.Errorf("the session at fault: %s", reason)
+					return
+				}
+			}
+		})
+	}
+	checks.Wait()
+}
