@@ -162,6 +162,25 @@ func (w way) asks(check authzFilter) bool {
 	return !check.disabled
 }
 
+// asksOn tells whether a check asks on this way, or another one in its stead that asks the same service: a control
+// plane may have a filter for each policy, and turn one of them on for each route.
+func (e *envoyConfig) asksOn(w way, m *manager, check authzFilter) bool {
+	return slices.ContainsFunc(m.checks, func(other authzFilter) bool {
+		return w.asks(other) && (other.at == check.at || e.askTheSame(other, check))
+	})
+}
+
+func (e *envoyConfig) askTheSame(one, other authzFilter) bool {
+	first := one.config.GetGrpcService().GetEnvoyGrpc().GetClusterName()
+	second := other.config.GetGrpcService().GetEnvoyGrpc().GetClusterName()
+	if first == second {
+		return first != ""
+	}
+	reached := addresses(e.resources.clusters[second])
+	return slices.ContainsFunc(addresses(e.resources.clusters[first]),
+		func(address string) bool { return slices.Contains(reached, address) })
+}
+
 // removesAll tells whether all headers that extauthz sets are taken from the client's request on this way.
 func (w way) removesAll() bool {
 	return !slices.ContainsFunc(setHeaders, func(name string) bool {
@@ -214,7 +233,7 @@ func (e *envoyConfig) judgeRoutes() {
 		for _, check := range m.checks {
 			for _, table := range m.routes {
 				for _, w := range ways(table) {
-					j := judged{w, check, w.asks(check)}
+					j := judged{w, check, e.asksOn(w, m, check)}
 					all = append(all, j)
 					if w.forwards {
 						forwarded++
@@ -321,6 +340,7 @@ func (e *envoyConfig) judgePerRoute(m *manager) {
 								"See that it is extauthz, or one that removes the client's x-user-… and x-auth-… "+
 									"headers.")
 						}
+					case slices.ContainsFunc(m.checks, func(c authzFilter) bool { return c.at == at }): // turned on
 					case at > m.checks[0].at:
 						e.judgeLaterConfig(name, config, "on "+w.name)
 					}

@@ -37,6 +37,11 @@ func dump(filters, specifier string, more ...string) string {
 		` + strings.Join(append([]string{goodClusters, listener}, more...), ",") + `]}`
 }
 
+// onFor turns a filter on for a route, as Envoy Gateway does.
+func onFor(filter string) string {
+	return `"typed_per_filter_config": {"` + filter + `": {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}}`
+}
+
 func authzFilterNamed(name, config string) string {
 	return fmt.Sprintf(`{"name": %q, "typed_config": %s},`, name, config)
 }
@@ -87,6 +92,10 @@ func TestDoctorReadsDumps(t *testing.T) {
 		{"h2c", dump(authz+router, `"upgrade_configs": [{"upgrade_type": "h2c"}], `+byName, rds(routes("r", ""))), []string{"failure tunnels"}},
 		{"mirrored to where it is believed", dump(authz+router, byName, rds(strings.Replace(routes("r", ""), `"routes": [`,
 			`"routes": [{"match": {"prefix": "/public"}, "route": {"cluster": "public", "request_mirror_policies": [{"cluster": "backend"}]}, `+off+`}, `, 1))), []string{"failure open routes", "warning open routes"}},
+		{"a filter a policy, each on for its own route", dump(strings.ReplaceAll(authzFilterNamed("a", goodAuthz)+authzFilterNamed("b", goodAuthz), `{"name"`, `{"disabled": true, "name"`)+router, byName,
+			rds(strings.Replace(routes("r", ", "+onFor("b")), `"routes": [`, `"routes": [{"match": {"prefix": "/a"}, "route": {"cluster": "backend"}, `+onFor("a")+`}, `, 1))), []string{"warning ext_authz", "warning ext_authz"}},
+		{"a filter a policy, and none for a route", dump(strings.ReplaceAll(authzFilterNamed("a", goodAuthz)+authzFilterNamed("b", goodAuthz), `{"name"`, `{"disabled": true, "name"`)+router, byName,
+			rds(strings.Replace(routes("r", ""), `"routes": [`, `"routes": [{"match": {"prefix": "/a"}, "route": {"cluster": "backend"}, `+onFor("a")+`}, `, 1))), []string{"warning ext_authz", "warning ext_authz", "failure open routes"}},
 		{"VHDS", dump(authz+router, byName, rds(strings.Replace(routes("r", ""), `"name": "r"`, `"name": "r", "vhds": {"config_source": {"ads": {}}}`, 1))), []string{"warning routes"}},
 		{"a field of a later release", dump(authzFilterNamed("envoy.filters.http.ext_authz", strings.Replace(goodAuthz, `"validate`, `"allow_on_mondays": true, "validate`, 1))+router, byName, rds(routes("r", ""))), []string{"warning not read"}},
 		{"rules with an expression that Go cannot read", dump(authzFilterNamed("envoy.filters.http.ext_authz", strings.Replace(goodAuthz, `"validate`, `"decoder_header_mutation_rules": {"disallow_all": true, "allow_expression": {"regex": "x-(user"}}, "validate`, 1))+router, byName, rds(routes("r", ""))), []string{"failure decoder_header_mutation_rules"}},
