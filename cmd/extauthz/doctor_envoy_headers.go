@@ -18,7 +18,8 @@ var setHeaders = []string{extauthz.HeaderUserID, extauthz.HeaderUserEmail, extau
 	extauthz.HeaderIssuedAt, extauthz.HeaderExpiresAt}
 
 // spoofedHeaders are headers of a client's that extauthz removes beside those.
-var spoofedHeaders = []string{"x-user-role", "x-auth-request-user", "x_user_id", "x-user_id", "x_auth_method"}
+var spoofedHeaders = []string{"x-user-role", "x-auth-request-user", "x_user_id", "x-user_id", "x_auth_method",
+	"x.user.id"}
 
 // judgeAllowedHeaders judges which of the client's headers extauthz gets to see.
 func (e *envoyConfig) judgeAllowedHeaders(config *extauthzv3.ExtAuthz) {

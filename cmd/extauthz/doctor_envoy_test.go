@@ -99,6 +99,7 @@ func TestDoctorReadsDumps(t *testing.T) {
 		{"VHDS", dump(authz+router, byName, rds(strings.Replace(routes("r", ""), `"name": "r"`, `"name": "r", "vhds": {"config_source": {"ads": {}}}`, 1))), []string{"warning routes"}},
 		{"a field of a later release", dump(authzFilterNamed("envoy.filters.http.ext_authz", strings.Replace(goodAuthz, `"validate`, `"allow_on_mondays": true, "validate`, 1))+router, byName, rds(routes("r", ""))), []string{"warning not read"}},
 		{"rules with an expression that Go cannot read", dump(authzFilterNamed("envoy.filters.http.ext_authz", strings.Replace(goodAuthz, `"validate`, `"decoder_header_mutation_rules": {"disallow_all": true, "allow_expression": {"regex": "x-(user"}}, "validate`, 1))+router, byName, rds(routes("r", ""))), []string{"failure decoder_header_mutation_rules"}},
+		{"rules that know hyphens and underscores only", dump(authzFilterNamed("envoy.filters.http.ext_authz", strings.Replace(goodAuthz, `"validate`, `"decoder_header_mutation_rules": {"disallow_all": true, "allow_expression": {"regex": "x[-_](user|auth)[-_].*"}}, "validate`, 1))+router, byName, rds(routes("r", ""))), []string{"failure decoder_header_mutation_rules"}},
 	} {
 		t.Run(row.title, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
