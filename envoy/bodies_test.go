@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// With with_request_body Envoy sends the body along with the check. It changes no verdict, and the backend gets it whole;
-// a body that is more than the bound of a message is refused with a reason.
+// With with_request_body Envoy sends the body along with the check. It changes no verdict, and the backend gets it
+// whole; a body that is more than the bound of a message is refused with a reason.
 func TestBodiesBesideTheCheck(t *testing.T) {
 	var got string
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

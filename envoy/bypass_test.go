@@ -244,7 +244,8 @@ func websocketHandshake(more map[string]string) map[string]string {
 	return header
 }
 
-// listeners are the case's own, on that port: one, or two where another reaches the same backend and is the one that is asked.
+// listeners are the case's own, on that port: one, or two where another reaches the same backend and is the one that
+// is asked.
 func (b *bypass) listeners(port, second int) string {
 	filter, routes := b.filter, b.routes
 	or := func(text, instead string) string {
@@ -366,7 +367,8 @@ func TestDoctorFindsEachBypass(t *testing.T) {
 	}
 }
 
-// eventuallyOr waits some seconds for what may take a moment, such as a connection to extauthz that is made at the first request.
+// eventuallyOr waits some seconds for what may take a moment, such as a connection to extauthz that is made at the
+// first request.
 func eventuallyOr(t *testing.T, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); !is() && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {

@@ -315,14 +315,15 @@ type answer struct {
 	body   string
 }
 
-// get sends a GET with these headers; a value of several lines is sent as so many headers. It asks again after a 503, as send does.
+// get sends a GET with these headers; a value of several lines is sent as so many headers. It asks again after a 503,
+// as send does.
 func (m *mesh) get(t *testing.T, path string, header map[string]string) answer {
 	t.Helper()
 	return m.send(t, http.MethodGet, path, header, "")
 }
 
-// send asks until there is a verdict: a 503, which a busy machine may bring about, is nobody's. Its cause is printed. Tests that are about
-// availability ask once, by sendOnce.
+// send asks until there is a verdict: a 503, which a busy machine may bring about, is nobody's. Its cause is printed.
+// Tests that are about availability ask once, by sendOnce.
 func (m *mesh) send(t *testing.T, method, path string, header map[string]string, body string) answer {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {

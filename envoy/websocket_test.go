@@ -12,7 +12,8 @@ import (
 	"extauthz/envoy/parts"
 )
 
-// The route of docs/websockets.md cuts a WebSocket at its bound, however busy it is, and leaves it alone until then; a sign-out does not.
+// The route of docs/websockets.md cuts a WebSocket at its bound, however busy it is, and leaves it alone until then;
+// a sign-out does not.
 func TestWebSocketIsBounded(t *testing.T) {
 	page, err := os.ReadFile("../docs/websockets.md")
 	if err != nil {

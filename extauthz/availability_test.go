@@ -17,7 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// load has so many clients check the live session until stop is called, which tells the reasons that came, with their number.
+// load has so many clients check the live session until stop is called, which tells the reasons that came, with their
+// number.
 func load(t *testing.T, a *Authorizer, clients int) (stop func() map[Reason]int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -62,8 +63,8 @@ func limitedRole(t *testing.T, dsn string, limit int) string {
 	return changed.String()
 }
 
-// With a role that may have one connection every check is answered over that one, whatever the number of connections that is
-// configured, and also while it is renewed or taken away.
+// With a role that may have one connection every check is answered over that one, whatever the number of connections
+// that is configured, and also while it is renewed or taken away.
 func TestRoleWithOneConnection(t *testing.T) {
 	for _, configured := range []int{1, 4} {
 		t.Run(fmt.Sprint(configured), func(t *testing.T) {
@@ -120,7 +121,8 @@ func TestFurtherConnectionsThatFail(t *testing.T) {
 	}
 }
 
-// Of four connections three get no more answers and are not closed: every check is answered, over the fourth or a new one.
+// Of four connections three get no more answers and are not closed: every check is answered, over the fourth or a new
+// one.
 func TestConnectionsThatFallSilent(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	p := startProxy(t, "127.0.0.1:0", hostOf(t, dsn), nil)

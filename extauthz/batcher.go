@@ -20,7 +20,8 @@ const (
 	// maxWaiting bounds how many checks wait for a connection; past it they are answered with 503 at once. Each takes
 	// some 10 KiB meanwhile.
 	maxWaiting = 1 << 13
-	// minHedge is the least time after which a query counts as slow, and its questions are asked on another connection too.
+	// minHedge is the least time after which a query counts as slow, and its questions are asked on another connection
+	// too.
 	minHedge = 20 * time.Millisecond
 	// hedgeFactor says how many times the average a query may take before it counts as slow.
 	hedgeFactor = 4
@@ -90,12 +91,13 @@ func isLost(err error) bool {
 // batcher answers questions for sessions over the connections that are up. Questions that wait share a query. It knows
 // nothing of how connections are made.
 //
-// Invariant: a question that was taken in and has no answer yet is in exactly one of these places: among those that wait, in
-// a query under way, or (only while a query that asks for it is slow) in both. A query that ends without an answer puts its
-// questions back, unless another query asks for them too. So as long as one connection answers, no question is left without
-// an answer because another connection is silent, dies, or cannot be made. A question gets the first answer that comes, and
-// each answer is to a query that began after the question was taken in. A query that fails by one of its questions is asked
-// again piece by piece, all of which counts as one query under way, so that it fails that question alone.
+// Invariant: a question that was taken in and has no answer yet is in exactly one of these places: among those that
+// wait, in a query under way, or (only while a query that asks for it is slow) in both. A query that ends without an
+// answer puts its questions back, unless another query asks for them too. So as long as one connection answers, no
+// question is left without an answer because another connection is silent, dies, or cannot be made. A question gets
+// the first answer that comes, and each answer is to a query that began after the question was taken in. A query that
+// fails by one of its questions is asked again piece by piece, all of which counts as one query under way, so that it
+// fails that question alone.
 //
 // All methods are safe for concurrent use.
 type batcher struct {
@@ -186,8 +188,8 @@ func (b *batcher) fail(err error) {
 // succeed takes in questions again.
 func (b *batcher) succeed() { b.failure.Store(nil) }
 
-// serve answers one batch after another on a link, until the link is lost, which it returns, or retired is closed or ctx
-// ends, which is nil. A batch that is under way is answered first.
+// serve answers one batch after another on a link, until the link is lost, which it returns, or retired is closed or
+// ctx ends, which is nil. A batch that is under way is answered first.
 func (b *batcher) serve(ctx context.Context, link link, retired <-chan struct{}) error {
 	w := &worker{batcher: b, link: link}
 	b.up.Add(1)
@@ -281,8 +283,8 @@ func (b *batcher) collect(first *lookup) []*lookup {
 	return batch
 }
 
-// putBack has a question asked again, by whichever connection is free first. Questions that were put back often, as where
-// each connection dies of them, are answered with the error.
+// putBack has a question asked again, by whichever connection is free first. Questions that were put back often, as
+// where each connection dies of them, are answered with the error.
 func (b *batcher) putBack(l *lookup, err error) {
 	if !l.isPending() || !l.queued.CompareAndSwap(false, true) {
 		return
@@ -297,8 +299,8 @@ func (b *batcher) putBack(l *lookup, err error) {
 	l.finish(nil, err, time.Now(), 0, 0)
 }
 
-// hedgeAfter is how long a query takes before it counts as slow. It is the whole budget where most queries take so long that
-// asking again would not end within it.
+// hedgeAfter is how long a query takes before it counts as slow. It is the whole budget where most queries take so
+// long that asking again would not end within it.
 func (b *batcher) hedgeAfter() time.Duration {
 	average := time.Duration(b.average.Load())
 	after := max(min(hedgeFactor*average, b.budget/hedgeShare), 2*average, min(minHedge, b.budget/hedgeShare))
@@ -308,8 +310,8 @@ func (b *batcher) hedgeAfter() time.Duration {
 	return after
 }
 
-// learn takes in how long a query took. One that took much longer than most moves the average a little only, so that one slow
-// connection does not make the others' time look short.
+// learn takes in how long a query took. One that took much longer than most moves the average a little only, so that
+// one slow connection does not make the others' time look short.
 func (b *batcher) learn(took time.Duration) {
 	average := b.average.Load()
 	if average > 0 {
@@ -365,8 +367,8 @@ func (w *worker) releaseTurn() {
 	}
 }
 
-// look is called by the timer while a query is under way: a slow one no longer holds up others, and its questions are put
-// back beside it; one that is past the budget is interrupted.
+// look is called by the timer while a query is under way: a slow one no longer holds up others, and its questions are
+// put back beside it; one that is past the budget is interrupted.
 func (w *worker) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -444,8 +446,8 @@ func (w *worker) answer(batch []*lookup, hasTurn bool) error {
 	return nil
 }
 
-// inquire asks for a batch. Where the query fails by one of its questions, as where a row cannot be read, halves are asked
-// until the questions at fault are alone; faults says why they have no answer. The error is of all of them.
+// inquire asks for a batch. Where the query fails by one of its questions, as where a row cannot be read, halves are
+// asked until the questions at fault are alone; faults says why they have no answer. The error is of all of them.
 func (w *worker) inquire(batch []*lookup) (rows map[string]*sessionRow, faults map[*lookup]error, err error) {
 	rows, err = w.link.ask(tokensOf(batch))
 	if err == nil || isLost(err) {

@@ -98,8 +98,8 @@ func askBatcher(b *batcher, token string) (row *sessionRow, took time.Duration, 
 	return row, time.Since(started), err
 }
 
-// As long as one connection answers, every question is answered, by its own row and within the budget, whatever the other
-// connections do.
+// As long as one connection answers, every question is answered, by its own row and within the budget, whatever the
+// other connections do.
 func TestOneLinkThatAnswersIsEnough(t *testing.T) {
 	silent := func() link { return newFakeLink(-1) }
 	dying := func() link { return &fakeLink{dies: true, interrupted: make(chan struct{}, 8)} }
@@ -157,7 +157,8 @@ func TestOneLinkThatAnswersIsEnough(t *testing.T) {
 	})
 }
 
-// A question that was asked is asked of a query that begins later; answers to other questions, or to those before, are none.
+// A question that was asked is asked of a query that begins later; answers to other questions, or to those before,
+// are none.
 func TestAnswersAreToLaterQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newFakeLink(30 * time.Millisecond)
@@ -224,7 +225,8 @@ func TestHedgingIsBounded(t *testing.T) {
 	})
 }
 
-// What waits when nothing can be asked any more is answered at once, and so is what comes then, until there is a connection.
+// What waits when nothing can be asked any more is answered at once, and so is what comes then, until there is a
+// connection.
 func TestFailureIsToldAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBatcher(timeBudget, 1)

@@ -11,8 +11,8 @@ import (
 )
 
 // Register makes the server answer envoy.service.auth.v3.Authorization by this Authorizer. Make the server with
-// [ServerOptions]: on another one the answers are the same, but each is decoded and encoded once more. A message is read
-// within Config.MaxMessageBytes, whatever grpc.MaxRecvMsgSize is.
+// [ServerOptions]: on another one the answers are the same, but each is decoded and encoded once more. A message is
+// read within Config.MaxMessageBytes, whatever grpc.MaxRecvMsgSize is.
 func (a *Authorizer) Register(server grpc.ServiceRegistrar) {
 	description := authv3.Authorization_ServiceDesc
 	description.Methods = []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}}

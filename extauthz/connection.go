@@ -27,8 +27,8 @@ const (
 	closeTimeout = time.Second
 )
 
-// connection is one connection to PostgreSQL, good for session queries. It is used by one goroutine at a time, except for
-// interrupt.
+// connection is one connection to PostgreSQL, good for session queries. It is used by one goroutine at a time, except
+// for interrupt.
 type connection struct {
 	database *database
 	conn     *pgx.Conn
@@ -62,7 +62,8 @@ func (d *database) dial(ctx context.Context, to *target) (*connection, error) {
 	return c, nil
 }
 
-// open makes a connection and proves that it answers session queries. It finds the tables first where that is to be done.
+// open makes a connection and proves that it answers session queries. It finds the tables first where that is to be
+// done.
 func (d *database) open(ctx context.Context, to *target) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -178,8 +179,8 @@ func (c *connection) askOnce(tokens []string) (map[string]*sessionRow, error) {
 	return found, err
 }
 
-// readSessions reads the session query's answer for so many tokens. Each row says whether a standby gave it, and there is
-// one that says this alone where no token is known.
+// readSessions reads the session query's answer for so many tokens. Each row says whether a standby gave it, and
+// there is one that says this alone where no token is known.
 func readSessions(rows pgx.Rows, tokens int) (found map[string]*sessionRow, isStandby bool, err error) {
 	defer rows.Close()
 	found = make(map[string]*sessionRow, tokens)
@@ -253,9 +254,9 @@ func isTimeout(err error) bool {
 	return is && timeout.Timeout()
 }
 
-// isServersState tells that an SQLSTATE is about the connection, the server or its resources, and not about the query: the
-// classes for connections (also what poolers use), transactions, conflicts, resources, an operator's intervention, the
-// system and internal errors.
+// isServersState tells that an SQLSTATE is about the connection, the server or its resources, and not about the
+// query: the classes for connections (also what poolers use), transactions, conflicts, resources, an operator's
+// intervention, the system and internal errors.
 func isServersState(code string) bool {
 	return len(code) == 5 && slices.Contains([]string{"08", "25", "40", "53", "55", "57", "58", "XX"}, code[:2])
 }
@@ -275,7 +276,8 @@ func isStatementLost(err error) bool {
 }
 
 // withoutConnectionString leaves out of a connection's error what a connection string holds, user and
-// database, and what only pgx knows the meaning of, and makes one line of it: pgx tries with and without TLS, and often says the same twice.
+// database, and what only pgx knows the meaning of, and makes one line of it: pgx tries with and without TLS, and
+// often says the same twice.
 func withoutConnectionString(err error) error {
 	connectErr, ok := errors.AsType[*pgconn.ConnectError](err)
 	if !ok || connectErr.Unwrap() == nil {

@@ -25,8 +25,9 @@ const (
 )
 
 // database answers for sessions from PostgreSQL. Every answer comes from a query that was sent after
-// its question was asked, and that a primary answered, or a standby that is near enough; nothing is remembered. Questions that
-// wait share a query: see batcher. Connections are made aside: see keeper. All methods are safe for concurrent use.
+// its question was asked, and that a primary answered, or a standby that is near enough; nothing is remembered.
+// Questions that wait share a query: see batcher. Connections are made aside: see keeper. All methods are safe for
+// concurrent use.
 type database struct {
 	names   SchemaNames
 	leftOut []string      // the connection string's parameters that nobody knows
@@ -159,8 +160,8 @@ func (d *database) follow(ctx context.Context) {
 	}
 }
 
-// readAnew reads the connection string. One that cannot be read or used is told once, and the earlier one stays in force.
-// isNew tells that the text is another than the one before.
+// readAnew reads the connection string. One that cannot be read or used is told once, and the earlier one stays in
+// force. isNew tells that the text is another than the one before.
 func (d *database) readAnew() (isNew bool) {
 	if d.read == nil {
 		return false
@@ -190,8 +191,8 @@ func (d *database) readAnew() (isNew bool) {
 	return isNew
 }
 
-// resolveAnew has connections be replaced whose address is no longer one of their name's. A name that cannot be resolved now
-// has not moved.
+// resolveAnew has connections be replaced whose address is no longer one of their name's. A name that cannot be
+// resolved now has not moved.
 func (d *database) resolveAnew(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -255,8 +256,8 @@ func (d *database) noteRefused(err error, connections int) {
 	}
 }
 
-// telling keeps what was logged last, so that it is logged once. Numbers do not count: a port or a duration is another each
-// time. Safe for concurrent use.
+// telling keeps what was logged last, so that it is logged once. Numbers do not count: a port or a duration is
+// another each time. Safe for concurrent use.
 type telling struct {
 	mu   sync.Mutex
 	text string
@@ -272,8 +273,8 @@ func withoutDigits(text string) string {
 	}, text)
 }
 
-// isNew tells whether this is to be logged: it is not what was logged last, and that was not just now. Empty text says that
-// all is well again, and isNew then tells whether something else was logged before.
+// isNew tells whether this is to be logged: it is not what was logged last, and that was not just now. Empty text
+// says that all is well again, and isNew then tells whether something else was logged before.
 func (t *telling) isNew(text string) bool {
 	text = withoutDigits(text)
 	t.mu.Lock()

@@ -53,8 +53,8 @@ func (f *findings) rowSecurity(found *schema) bool {
 	return true
 }
 
-// zone tells whether the expiry's time zone is known. A column without one is read as UTC, and node-postgres writes local
-// time into it; that shows where a session's creation lies in the future.
+// zone tells whether the expiry's time zone is known. A column without one is read as UTC, and node-postgres writes
+// local time into it; that shows where a session's creation lies in the future.
 func (f *findings) zone(ctx context.Context, connection queryer, found *schema) {
 	const tried = "time zone"
 	if found.expiresAt.typ == "timestamptz" {

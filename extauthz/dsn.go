@@ -47,7 +47,8 @@ func parseDatabaseURL(dsn string) (config *pgxpool.Config, schema string, err er
 	return config, c.schema, err
 }
 
-// unknownParameters names the parameters of a connection string that were left out, since no driver is known to have them.
+// unknownParameters names the parameters of a connection string that were left out, since no driver is known to have
+// them.
 func unknownParameters(dsn string) []string {
 	c, err := readConnectionString(dsn)
 	if err != nil {

@@ -28,8 +28,8 @@ import (
 // reached is what a client told the server: the meaning of its connection string.
 type reached struct{ User, Password, Database, Options, ApplicationName, Others string }
 
-// recordingServer speaks PostgreSQL's protocol until it has the password, and refuses then. A real server would not tell
-// which password it was given, nor whether an empty setting was sent.
+// recordingServer speaks PostgreSQL's protocol until it has the password, and refuses then. A real server would not
+// tell which password it was given, nor whether an empty setting was sent.
 type recordingServer struct {
 	port   int
 	folder string // of its socket
@@ -262,8 +262,8 @@ func generatedStrings(count int) []string {
 	return made
 }
 
-// What psql or node-postgres takes is taken, and means the same. Where they differ from each other psql's reading counts,
-// and what both take for different places is refused.
+// What psql or node-postgres takes is taken, and means the same. Where they differ from each other psql's reading
+// counts, and what both take for different places is refused.
 func TestConnectionStringsMeanWhatTheyMeanToPeers(t *testing.T) {
 	t.Setenv("PGSSLMODE", "disable")
 	t.Setenv("PGUSER", "default")

@@ -227,8 +227,8 @@ func TestSearchPathInOptions(t *testing.T) {
 	}
 }
 
-// A password that was not escaped is read as psql or node-postgres reads it, or refused; no piece of it is shown, neither
-// by the error nor as a host's name, a port, a database's name or a parameter's.
+// A password that was not escaped is read as psql or node-postgres reads it, or refused; no piece of it is shown,
+// neither by the error nor as a host's name, a port, a database's name or a parameter's.
 func TestUnescapedPasswordIsNotShown(t *testing.T) {
 	t.Setenv("HOME", "/nonexistent")
 	pieces := []string{"alpha", "bravo", "charlie"}

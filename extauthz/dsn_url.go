@@ -171,7 +171,8 @@ func splitURL(rest string) (u urlParts, err error) {
 	return u, nil
 }
 
-// decode decodes the components. asForm reads the query as HTML forms are written (WHATWG URL §5.1), where + is a space.
+// decode decodes the components. asForm reads the query as HTML forms are written (WHATWG URL §5.1), where + is a
+// space.
 func (u *urlParts) decode(decode decoder, asForm bool) (pairs []parameter, ok bool) {
 	add := func(name, raw string) bool {
 		decode := decode
@@ -227,7 +228,8 @@ var plusAsSpace = regexp.MustCompile(`(^|\s)(-c)\++|\++(-c|--)`)
 
 func spacedOptions(value string) string { return plusAsSpace.ReplaceAllString(value, "$1$2 $3") }
 
-// decodeLibpq is conninfo_uri_decode: percent-encoding is strict, + is itself, spaces around are left out and within refused.
+// decodeLibpq is conninfo_uri_decode: percent-encoding is strict, + is itself, spaces around are left out and within
+// refused.
 func decodeLibpq(raw string) (string, bool) {
 	raw = strings.Trim(raw, " ")
 	if strings.Contains(raw, " ") {

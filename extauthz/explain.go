@@ -49,12 +49,13 @@ type Explanation struct {
 }
 
 // Explain judges a credential as [Authorizer.Check] would, except for the time budget and for what
-// the request is besides (its site, its other cookies), and says how each step went. Once a signature is verified all claims are
-// judged, so that several faults show at once. A credential of no known kind is an outage, as is one that could not be judged.
+// the request is besides (its site, its other cookies), and says how each step went. Once a signature is verified all
+// claims are judged, so that several faults show at once. A credential of no known kind is an outage, as is one that
+// could not be judged.
 //
 // It leaves no trace: nothing is logged, remembered or counted, neither a check nor a use of a former secret, nor a
-// query that no check shares. Only the fetch of the JWKS that an unknown kid causes, within the bound that all fetches have
-// in common, is counted as one.
+// query that no check shares. Only the fetch of the JWKS that an unknown kid causes, within the bound that all
+// fetches have in common, is counted as one.
 func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explanation {
 	identity, err := a.verifiers.Verify(withoutTrace(ctx), credential)
 	e := Explanation{Identity: identity}

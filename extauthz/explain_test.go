@@ -92,8 +92,8 @@ func parseSent(t *testing.T, text string, isCookie bool) Credential {
 	return credential
 }
 
-// An explanation is worth nothing if asking for it changes the answer: of none is anything remembered or counted, whatever comes of it, and it says
-// what the check says.
+// An explanation is worth nothing if asking for it changes the answer: of none is anything remembered or counted,
+// whatever comes of it, and it says what the check says.
 func TestExplainLeavesNoTrace(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), FormerSecrets: [][]byte{[]byte(formerSecret)},

@@ -42,8 +42,9 @@ type Config struct {
 	Issuers []string
 	// JWKSURL is where the issuer's keys are; by default as Issuer says.
 	JWKSURL string
-	// JWKSProxy is the URL of a proxy through which the JWKS is fetched: http, https, socks5 or socks5h, with a user name and
-	// password in it where it wants them. By default there is none, whatever the environment says. Not together with Client.
+	// JWKSProxy is the URL of a proxy through which the JWKS is fetched: http, https, socks5 or socks5h, with a user
+	// name and password in it where it wants them. By default there is none, whatever the environment says. Not together
+	// with Client.
 	JWKSProxy string
 	// Audiences are the accepted values of aud; one is enough. Required. Better Auth's own default for aud is its origin.
 	Audiences []string
@@ -57,14 +58,15 @@ type Config struct {
 	FormerForHS256 bool
 	// FormerForSessions lets a former secret verify the signature of a session token or cookie, whose row still decides.
 	FormerForSessions bool
-	// MaxMessageBytes bounds the message of one check that comes in by [Authorizer.Register], the body that Envoy sends along
-	// with with_request_body; by default 8 MiB. All together hold no more than 128 MiB, or eight times the bound of one.
+	// MaxMessageBytes bounds the message of one check that comes in by [Authorizer.Register], the body that Envoy sends
+	// along with with_request_body; by default 8 MiB. All together hold no more than 128 MiB, or eight times the bound
+	// of one.
 	MaxMessageBytes int
 	// DatabaseURL is a PostgreSQL connection string. It turns on session tokens.
 	DatabaseURL string
 	// ReadDatabaseURL, if set, is asked every two seconds and before each new connection for the connection string that
-	// counts by then. Another server, database, user or option has all connections be made anew; another password is used by
-	// new ones. What cannot be read or used is logged once, and the earlier one stays in force.
+	// counts by then. Another server, database, user or option has all connections be made anew; another password is
+	// used by new ones. What cannot be read or used is logged once, and the earlier one stays in force.
 	ReadDatabaseURL func() (string, error)
 	// DatabaseConnections bounds the connections to PostgreSQL; by default 4.
 	DatabaseConnections int
@@ -83,8 +85,9 @@ type Config struct {
 	// SessionCookie is the cookie's name; by default "better-auth.session_token". The same name with
 	// __Secure- in front is always accepted too.
 	SessionCookie string
-	// KeepHeaders are headers of the client's that begin with x-user- or x-auth- and pass to the backend all the same, by their
-	// exact names, at most 63. None can be a name that tells the backend who the user is. gRPC-Web's x-user-agent always passes.
+	// KeepHeaders are headers of the client's that begin with x-user- or x-auth- and pass to the backend all the same,
+	// by their exact names, at most 63. None can be a name that tells the backend who the user is. gRPC-Web's
+	// x-user-agent always passes.
 	KeepHeaders []string
 
 	// TrustedOrigins are origins beside the API's own site from which cookies may authenticate unsafe methods and
@@ -94,11 +97,12 @@ type Config struct {
 	// RequireSignature refuses raw session tokens, as Better Auth's bearer({ requireSignature: true }); it wants a Secret.
 	RequireSignature bool
 
-	// Logger gets one record a decision, fewer under a flood; by default slog.Default(). The check itself calls its handler, which
-	// must not block. A panic of it is counted and told by package log, and changes no answer.
+	// Logger gets one record a decision, fewer under a flood; by default slog.Default(). The check itself calls its
+	// handler, which must not block. A panic of it is counted and told by package log, and changes no answer.
 	Logger *slog.Logger
 	// Audit gets a record of every denial, and of allows by AuditAllowRate. It is called by the check itself, so it must
-	// not wait for anything; by default nobody is called. Where it panics, which is counted and logged, an allow becomes a refusal.
+	// not wait for anything; by default nobody is called. Where it panics, which is counted and logged, an allow becomes
+	// a refusal.
 	Audit func(AuditRecord)
 	// AuditAllowRate is the share of allows that are recorded, more than 0 and up to 1; the zero value is 1, and a negative one none.
 	AuditAllowRate float64
@@ -110,8 +114,8 @@ type Config struct {
 	TracerProvider trace.TracerProvider
 	// Now is the clock that tokens and sessions are judged by; by default time.Now.
 	Now func() time.Time
-	// Client fetches the JWKS; by default one that knows no proxy but JWKSProxy and stays within the origin. It is copied, and
-	// each fetch has a connection of its own.
+	// Client fetches the JWKS; by default one that knows no proxy but JWKSProxy and stays within the origin. It is
+	// copied, and each fetch has a connection of its own.
 	Client *http.Client
 
 	// budget is timeBudget, except in tests that a slow machine must not decide.
@@ -170,7 +174,8 @@ type Authorizer struct {
 }
 
 // New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the configuration is a
-// *[ConfigError], and nothing is left behind then. One that is not needed any more is to be closed ([Authorizer.Close]).
+// *[ConfigError], and nothing is left behind then. One that is not needed any more is to be closed
+// ([Authorizer.Close]).
 func New(config Config) (*Authorizer, error) {
 	config = config.clone()
 	issuer, err := newIssuer(&config)
@@ -309,8 +314,8 @@ func hasPort(u *url.URL) bool {
 	return u.Port() == "" || err == nil && port > 0
 }
 
-// CheckDatabaseURL tells whether a connection string can be [Config.DatabaseURL]; its error is a *[ConfigError]. It connects to
-// nothing.
+// CheckDatabaseURL tells whether a connection string can be [Config.DatabaseURL]; its error is a *[ConfigError]. It
+// connects to nothing.
 func CheckDatabaseURL(value string) error {
 	if _, _, err := parseDatabaseURL(value); err != nil {
 		return &ConfigError{"DatabaseURL", err.Error()}
@@ -364,13 +369,13 @@ func (a *Authorizer) SetSecrets(current []byte, former [][]byte) {
 	a.secrets.replaceValues(current, former)
 }
 
-// ReplaceSecrets is [Authorizer.SetSecrets] that also says what former secrets are good for. No check sees the one without the
-// other.
+// ReplaceSecrets is [Authorizer.SetSecrets] that also says what former secrets are good for. No check sees the one
+// without the other.
 func (a *Authorizer) ReplaceSecrets(secrets Secrets) { a.secrets.replace(secrets) }
 
-// Refresh fetches the JWKS now, so that withdrawn keys stop: within 250 ms of the fetch before at the earliest, and also where
-// the issuer asked to be left alone. It replaces the connections to the database, by the connection string and the addresses as
-// they are now. It does not wait, and no check fails by it.
+// Refresh fetches the JWKS now, so that withdrawn keys stop: within 250 ms of the fetch before at the earliest, and
+// also where the issuer asked to be left alone. It replaces the connections to the database, by the connection string
+// and the addresses as they are now. It does not wait, and no check fails by it.
 func (a *Authorizer) Refresh() {
 	a.keys.refresh()
 	if a.database != nil {
@@ -420,8 +425,8 @@ func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.list
 
 // partState keeps what [Part] tells. Safe for concurrent use.
 //
-// Every answer of the part is to be noted, and not only the first failure: the cause of an outage may change while it lasts, and
-// the latest is what helps. A success after a success costs one atomic load.
+// Every answer of the part is to be noted, and not only the first failure: the cause of an outage may change while it
+// lasts, and the latest is what helps. A success after a success costs one atomic load.
 type partState struct {
 	good  atomic.Bool // as ok
 	mu    sync.Mutex
@@ -496,7 +501,8 @@ func (d *decision) who() Identity {
 
 var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
 
-// decide judges the request, counts the decision and logs it. Of its observers only an audit function that panics changes it.
+// decide judges the request, counts the decision and logs it. Of its observers only an audit function that panics
+// changes it.
 func (a *Authorizer) decide(ctx context.Context, r *request) decision {
 	started := time.Now()
 	r.identityNames = a.kept.without(r.identityNames) // they are the client's, whatever the verdict

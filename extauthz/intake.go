@@ -33,8 +33,8 @@ const (
 	receiveTimeout = 10 * time.Second
 )
 
-// messageStream is what gRPC's own server reads a message by. A version of gRPC whose streams have no such methods reads
-// and decodes messages itself, within its own bounds (grpc.MaxRecvMsgSize).
+// messageStream is what gRPC's own server reads a message by. A version of gRPC whose streams have no such methods
+// reads and decodes messages itself, within its own bounds (grpc.MaxRecvMsgSize).
 type messageStream interface {
 	ReadMessageHeader(header []byte) error
 	Read(n int) (mem.BufferSlice, error)
@@ -77,8 +77,8 @@ func (h *holding) release() {
 	*h = holding{}
 }
 
-// receive reads the message of one check into c. With bodies it keeps them, for who decodes the whole message. The denial
-// says why there is none to judge.
+// receive reads the message of one check into c. With bodies it keeps them, for who decodes the whole message. The
+// denial says why there is none to judge.
 func (a *Authorizer) receive(ctx context.Context, stream messageStream, c *call, bodies bool) *Denial {
 	if err := stream.ReadMessageHeader(c.prefix[:]); err != nil {
 		return cutOff(ctx, err)

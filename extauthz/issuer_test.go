@@ -127,7 +127,8 @@ func payloadOf(t *testing.T, token string) (claims map[string]any) {
 	return claims
 }
 
-// What else iss may be: a project that names the issuer itself mostly writes its base URL there, as it spells it. Other values want a list.
+// What else iss may be: a project that names the issuer itself mostly writes its base URL there, as it spells it.
+// Other values want a list.
 func TestIssuers(t *testing.T) {
 	keys := serveKeys(t, testKeys()).URL
 	long := strings.Repeat("x", 4000)

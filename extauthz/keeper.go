@@ -20,11 +20,13 @@ const (
 	// grace is how long after the last connection was lost checks wait for the next one, within their own budget, before
 	// they are answered at once.
 	grace = time.Second
-	// fullGrace is the same where there is no place for another connection: the server may not have freed the lost one's yet.
+	// fullGrace is the same where there is no place for another connection: the server may not have freed the lost one's
+	// yet.
 	fullGrace = 5 * time.Second
 	// connectionAge is how long a connection is used, less a quarter at most, by chance.
 	connectionAge = 30 * time.Minute
-	// replaceTimeout is how long a connection to an address that its name no longer has is used, while no other can be made.
+	// replaceTimeout is how long a connection to an address that its name no longer has is used, while no other can be
+	// made.
 	replaceTimeout = 20 * time.Second
 )
 
@@ -38,9 +40,9 @@ type held struct {
 	gone     time.Time // since when its address is none of its name's; zero while it is
 }
 
-// keeper keeps connections for a batcher: one always, more as the load asks, never more than its limit, those that are being
-// made or closed included. Connections are made aside, and join when they are good. What is to be replaced is replaced before
-// it is given up, where the limits allow two.
+// keeper keeps connections for a batcher: one always, more as the load asks, never more than its limit, those that
+// are being made or closed included. Connections are made aside, and join when they are good. What is to be replaced
+// is replaced before it is given up, where the limits allow two.
 type keeper struct {
 	*batcher
 	open    func(context.Context, *target) (*connection, error)
@@ -233,8 +235,8 @@ func (k *keeper) good() (good int) {
 	return good
 }
 
-// failed takes in that a connection could not be made, or was no good from its first query on. It returns what tells of it,
-// to be called without the lock.
+// failed takes in that a connection could not be made, or was no good from its first query on. It returns what tells
+// of it, to be called without the lock.
 func (k *keeper) failed(err error, now time.Time) (tell func()) {
 	if good := k.good(); good > 0 {
 		k.more = min(max(2*k.more, morePause), lastMorePause)
@@ -294,8 +296,8 @@ func (k *keeper) close(c *connection) {
 	})
 }
 
-// retarget has connections be made to another target. Those to the earlier one take no further batch, unless the password
-// alone has changed. changed tells that.
+// retarget has connections be made to another target. Those to the earlier one take no further batch, unless the
+// password alone has changed. changed tells that.
 func (k *keeper) retarget(to *target) (changed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -192,8 +192,8 @@ func TestOddLoggerHoldsUpNoFetch(t *testing.T) {
 	}
 }
 
-// A client that does not look at its request's context and never comes back is a failed fetch: known keys go on, the end comes in time,
-// no second one is left behind, and once it has come back fetches go on.
+// A client that does not look at its request's context and never comes back is a failed fetch: known keys go on, the
+// end comes in time, no second one is left behind, and once it has come back fetches go on.
 func TestClientThatNeverReturns(t *testing.T) {
 	ed := signers()["ed"]
 	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}

@@ -157,7 +157,8 @@ func flood(t *testing.T, replicas int, isFixed bool) (row limitRow) {
 	return row
 }
 
-// Clients that go on sending tokens by a withdrawn key do not hold up a rotation: a new key is known at once, as if they were not there.
+// Clients that go on sending tokens by a withdrawn key do not hold up a rotation: a new key is known at once, as if
+// they were not there.
 func TestStaleTokensDoNotHoldUpRotations(t *testing.T) {
 	ed := signers()["ed"]
 	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}

@@ -39,8 +39,8 @@ func (c *countingTransport) count(status int) int {
 	return c.statuses[status]
 }
 
-// startLimitedIssuer runs Better Auth with the rate limit that it has in production, and signs a user up. token gets a JWT of the user's; rotate
-// makes Better Auth forget its keys, so that it signs the next token by a new one.
+// startLimitedIssuer runs Better Auth with the rate limit that it has in production, and signs a user up. token gets
+// a JWT of the user's; rotate makes Better Auth forget its keys, so that it signs the next token by a new one.
 func startLimitedIssuer(t *testing.T) (url string, token func() string, rotate func()) {
 	t.Helper()
 	installer, err := parts.NewInstaller(os.Stderr)
@@ -95,9 +95,9 @@ func startLimitedIssuer(t *testing.T) (url string, token func() string, rotate f
 	return url, token, func() { execute(t, database, `delete from "jwks"`) }
 }
 
-// Three replicas behind one address, in front of the real Better Auth with the rate limit that it has in production: a flood of made-up
-// kids at each brings no 429, and a new key is known within seconds. Where the limit is used up, Better Auth's 429 is what the
-// simulation of limit_test.go takes it for, and the replicas come back by themselves.
+// Three replicas behind one address, in front of the real Better Auth with the rate limit that it has in production:
+// a flood of made-up kids at each brings no 429, and a new key is known within seconds. Where the limit is used up,
+// Better Auth's 429 is what the simulation of limit_test.go takes it for, and the replicas come back by themselves.
 func TestFloodAgainstBetterAuth(t *testing.T) {
 	if testing.Short() {
 		t.Skip("floods for half a minute")
@@ -111,7 +111,8 @@ func TestFloodAgainstBetterAuth(t *testing.T) {
 		authorizers = append(authorizers, startAuthorizer(t, Config{Issuer: url, Client: &http.Client{Transport: transport}, Now: time.Now, budget: timeBudget,
 			Logger: slog.New(slog.DiscardHandler)}))
 	}
-	// awaitKnown sends a token to each replica, again a moment after each 503, and returns how long the last took to allow it.
+	// awaitKnown sends a token to each replica, again a moment after each 503, and returns how long the last took to
+	// allow it.
 	awaitKnown := func(text string) (last time.Duration) {
 		began := time.Now()
 		for _, a := range authorizers {

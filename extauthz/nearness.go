@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// maxClockDifference bounds by how much the clocks that a lag is measured by may differ; for small limits it is a quarter of
-// the limit. It is subtracted from the limit, so that the limit holds whatever the clocks do within it.
+// maxClockDifference bounds by how much the clocks that a lag is measured by may differ; for small limits it is a
+// quarter of the limit. It is subtracted from the limit, so that the limit holds whatever the clocks do within it.
 const maxClockDifference = 100 * time.Millisecond
 
 // nearness judges whether a standby is near enough to its primary. A lag is the difference of two hosts' clocks: the
-// primary's, which dated the last commit that was replayed, and the standby's. So the standby's is held against this host's,
-// and a commit that is dated after it was replayed tells that the primary's is ahead. Neither lag is trusted then, nor until
-// a while after: as a standby that stops falls behind, a negative lag passes through all that would be near enough.
-// What cannot be seen is a primary whose clock is ahead by no more than the standby is behind.
+// primary's, which dated the last commit that was replayed, and the standby's. So the standby's is held against this
+// host's, and a commit that is dated after it was replayed tells that the primary's is ahead. Neither lag is trusted
+// then, nor until a while after: as a standby that stops falls behind, a negative lag passes through all that would
+// be near enough. What cannot be seen is a primary whose clock is ahead by no more than the standby is behind.
 //
 // Safe for concurrent use.
 type nearness struct {
@@ -43,8 +43,8 @@ func (n *nearness) tolerance() time.Duration { return min(maxClockDifference, n.
 // distrust is for how long no lag is trusted after the clocks were seen to differ.
 func (n *nearness) distrust() time.Duration { return max(time.Minute, 2*n.most) }
 
-// judge returns an error unless a standby is near: replayed is the date of the last commit that it has replayed, there the
-// time on its clock, both in seconds since 1970; and here that was between sent and received.
+// judge returns an error unless a standby is near: replayed is the date of the last commit that it has replayed,
+// there the time on its clock, both in seconds since 1970; and here that was between sent and received.
 func (n *nearness) judge(replayed, there float64, sent, received time.Time) error {
 	lag := there - replayed
 	n.store(max(lag, 0))

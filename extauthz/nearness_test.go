@@ -51,8 +51,8 @@ func TestNearness(t *testing.T) {
 	}
 }
 
-// A standby that stops while the primary's clock is ahead passes, as it falls behind, through all lags from the negative one
-// on: none of them is trusted, though some look near.
+// A standby that stops while the primary's clock is ahead passes, as it falls behind, through all lags from the
+// negative one on: none of them is trusted, though some look near.
 func TestLagThatGrowsThroughZeroIsNotTrusted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := nearness{most: 2 * time.Second, now: time.Now}

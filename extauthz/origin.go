@@ -10,9 +10,9 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// Trusted origins are patterns as Better Auth's trustedOrigins, so that one list serves both: an origin to the letter, or
-// one with wildcards ("*" any text, "?" one character), or a host with wildcards and no scheme. What matches here
-// matches there; the other way about, some do not: see newOriginPattern and parseOrigin.
+// Trusted origins are patterns as Better Auth's trustedOrigins, so that one list serves both: an origin to the
+// letter, or one with wildcards ("*" any text, "?" one character), or a host with wildcards and no scheme. What
+// matches here matches there; the other way about, some do not: see newOriginPattern and parseOrigin.
 
 // originPattern is one entry of the list.
 type originPattern struct {

@@ -67,8 +67,8 @@ func mutate(random *rand.Rand, known []string) string {
 	return text
 }
 
-// Whatever matches here matches in Better Auth, over what people list, what attackers send, and mutations of both. What matches there and not here is
-// no origin as a browser writes it, or a page without TLS that no pattern names.
+// Whatever matches here matches in Better Auth, over what people list, what attackers send, and mutations of both.
+// What matches there and not here is no origin as a browser writes it, or a page without TLS that no pattern names.
 func TestTrustedOriginsAreNeverWiderThanBetterAuths(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -117,7 +117,8 @@ func TestTrustedOriginsAreNeverWiderThanBetterAuths(t *testing.T) {
 	}
 }
 
-// What would trust everybody, or could never match, stops the start, and the message names the setting's value and what to write.
+// What would trust everybody, or could never match, stops the start, and the message names the setting's value and
+// what to write.
 func TestOriginPatternFaults(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "*", "**", "?", "*.*", "*:*", "*.*.*", "https://*", "http://*", "https://**", "*://*", "https://*:*", "https://*:3000", "https://?", "http*", "*//*",
@@ -140,8 +141,8 @@ func TestOriginPatternFaults(t *testing.T) {
 	}
 }
 
-// A cookie counts for an unsafe method or a WebSocket when it comes from a trusted origin, which is named once and to the letter; nothing
-// else changes.
+// A cookie counts for an unsafe method or a WebSocket when it comes from a trusted origin, which is named once and to
+// the letter; nothing else changes.
 func TestTrustedOriginsDecide(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t),
 		TrustedOrigins: []string{"https://app.example.net", "https://*.example.org", "http://localhost:3000", "capacitor://localhost", "*.example.dev"}})

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A token is judged by what it is, whatever its algorithm: a user's is allowed, one that is bound to a key, one for an OAuth client and one of
-// another profile is not. Each row is tried with a key of the JWKS and with the shared secret, twice, so that nothing of it was remembered.
+// A token is judged by what it is, whatever its algorithm: a user's is allowed, one that is bound to a key, one for
+// an OAuth client and one of another profile is not. Each row is tried with a key of the JWKS and with the shared
+// secret, twice, so that nothing of it was remembered.
 func TestTokenProfiles(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret)})
 	type row struct {
@@ -65,7 +66,8 @@ func TestTokenProfiles(t *testing.T) {
 		{ReasonExpired, "the subject is the client, expired", nil, map[string]any{"sub": "client", "client_id": "client", "exp": in(-61)}},
 		{ReasonMissingSubject, "an empty client and an empty subject", nil, map[string]any{"sub": "", "client_id": ""}},
 
-		// Others that are no user's way in: ID tokens (OpenID Connect Core 1.0 §2), security events (RFC 8417), logout tokens.
+		// Others that are no user's way in: ID tokens (OpenID Connect Core 1.0 §2), security events (RFC 8417), logout
+		// tokens.
 		{ReasonUnsupportedType, "an ID token", nil, map[string]any{"at_hash": "K4-9Og1P708uMW3UDOaP4A", "auth_time": in(-10)}},
 		{ReasonUnsupportedType, "an ID token with a code's hash", nil, map[string]any{"c_hash": "K4-9Og1P708uMW3UDOaP4A"}},
 		{ReasonUnsupportedType, "a logout token without typ", nil, map[string]any{"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}},
@@ -160,7 +162,8 @@ func readBetterAuthTokens(t *testing.T) (tokens betterAuthTokens) {
 	return tokens
 }
 
-// Of what Better Auth itself signs, the jwt plugin's tokens alone are a user's, however wide the accepted issuers and audiences are.
+// Of what Better Auth itself signs, the jwt plugin's tokens alone are a user's, however wide the accepted issuers and
+// audiences are.
 func TestBetterAuthsOwnTokens(t *testing.T) {
 	tokens := readBetterAuthTokens(t)
 	oauth := tokens.BaseURL + "/api/auth"

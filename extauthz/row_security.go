@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Row level security hides rows without an error: a live session would look like one that was signed out. So no answer is
-// taken from a table of which rows may be hidden from the role.
+// Row level security hides rows without an error: a live session would look like one that was signed out. So no
+// answer is taken from a table of which rows may be hidden from the role.
 
 // rowSecurityQuery lists the tables that the two of the session query are read from, through views too, with what row
 // level security does there for the role that counts: the reader's own, or a view's owner's. See PostgreSQL's
@@ -116,7 +116,8 @@ var errRowsMayHide = errors.New("row level security of the session or user table
 
 // guard makes the session query have no row at all once row level security is not as it was found, so that no session
 // that it hides is taken for one that was signed out. It is looked at when a query runs, and costs what two look-ups in
-// PostgreSQL's own cache cost; where a policy is relied on, one in the catalogue. pg_policy's xmin changes with each change.
+// PostgreSQL's own cache cost; where a policy is relied on, one in the catalogue. pg_policy's xmin changes with each
+// change.
 func (s *schema) guard() string {
 	var conditions []string
 	for _, r := range s.security {

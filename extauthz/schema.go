@@ -156,10 +156,10 @@ func checkColumn(t *table, field string, found *column, fits func(*column) bool,
 // sessionQuery is the query for a list of tokens, and for a single one, which is planned and run quicker.
 type sessionQuery struct{ many, one string }
 
-// query makes the session query. Each row, and one without a token where none is known, says first whether a standby gave it:
-// between two queries a pooler may have moved the connection to another server. Ids are read as text, whatever their type; a
-// timestamp without zone is UTC, which is how extract(epoch) reads it. The user is looked up session by
-// session: given a plain join, the planner reads the whole user table for every batch.
+// query makes the session query. Each row, and one without a token where none is known, says first whether a standby
+// gave it: between two queries a pooler may have moved the connection to another server. Ids are read as text,
+// whatever their type; a timestamp without zone is UTC, which is how extract(epoch) reads it. The user is looked up
+// session by session: given a plain join, the planner reads the whole user table for every batch.
 func (s *schema) query() sessionQuery {
 	optional := func(c *column) string {
 		if c == nil {

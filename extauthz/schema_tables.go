@@ -77,8 +77,9 @@ type tableInUse struct {
 	target  *target
 }
 
-// findSchemaAgain finds the tables once they have changed. The session table in use stays as long as it is there, whatever
-// others there are by now. When it is gone, one that is less surely Better Auth's does not take its place by itself.
+// findSchemaAgain finds the tables once they have changed. The session table in use stays as long as it is there,
+// whatever others there are by now. When it is gone, one that is less surely Better Auth's does not take its place by
+// itself.
 func findSchemaAgain(before *tableInUse, tables []*table, names SchemaNames, preferred string) (*schema, error) {
 	if names.SessionTable != "" {
 		return findSchema(tables, names, preferred)
@@ -105,7 +106,8 @@ func narrowed(tables []*table, fits func(*table) bool) []*table {
 	return left
 }
 
-// noSessionTable says what there is instead: a table of that name whose columns do not fit, and tables outside the search_path.
+// noSessionTable says what there is instead: a table of that name whose columns do not fit, and tables outside the
+// search_path.
 func noSessionTable(others, elsewhere []*table, names SchemaNames) error {
 	var err error
 	for _, t := range others {

@@ -147,8 +147,8 @@ func TestTokensAreComparedExactly(t *testing.T) {
 	}
 }
 
-// While the server runs, no other table takes the place of the one in use as long as that is there, and none that is less
-// surely Better Auth's when it is gone.
+// While the server runs, no other table takes the place of the one in use as long as that is there, and none that is
+// less surely Better Auth's when it is gone.
 func TestSessionTableInUse(t *testing.T) {
 	foreign := []string{`create table "Session" (like "session" including all)`, fmt.Sprintf(foreignTables["a table of somebody's own"], "sessions"),
 		fmt.Sprintf(`insert into "Session" ("id", "expiresAt", "token", "updatedAt", "userId") values ('f', to_timestamp(%d), 'foreign', now(), 'user-2')`, in(3600))}

@@ -99,8 +99,8 @@ func TestSecretsRotate(t *testing.T) {
 	})
 }
 
-// The secrets and what former ones are good for are swapped as one: while they change back and forth, a token that one of the two
-// states refuses and the other allows for another reason never meets half of each.
+// The secrets and what former ones are good for are swapped as one: while they change back and forth, a token that
+// one of the two states refuses and the other allows for another reason never meets half of each.
 func TestSecretsAndTheirUsesAreOneSwap(t *testing.T) {
 	const first, second = "the-first-secret-of-more-than-32-characters", "the-second-secret-of-more-than-32-characters"
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(first)})

@@ -249,7 +249,8 @@ func TestDatabaseOutage(t *testing.T) {
 	}
 }
 
-// A server that stands still answers nobody and closes nothing. With one connection that is an outage, until there is another.
+// A server that stands still answers nobody and closes nothing. With one connection that is an outage, until there is
+// another.
 func TestFrozenDatabase(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1, budget: timeBudget})
@@ -417,8 +418,8 @@ func TestOneQueryForALoneCheck(t *testing.T) {
 	}
 }
 
-// BenchmarkSessionCheck is session checks that share queries. Beside the time it tells the CPU that a check takes here and in
-// PostgreSQL, which other work on the machine changes less.
+// BenchmarkSessionCheck is session checks that share queries. Beside the time it tells the CPU that a check takes
+// here and in PostgreSQL, which other work on the machine changes less.
 func BenchmarkSessionCheck(b *testing.B) {
 	dsn := sessionsDatabase(b)
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, DatabaseURL: dsn})
@@ -444,7 +445,8 @@ func BenchmarkSessionCheck(b *testing.B) {
 	b.ReportMetric(float64((processorTime(b, dsn)-server).Microseconds())/float64(b.N), "postgres-µs/op")
 }
 
-// processorTime is what the server's processes that work for the Authorizer have taken so far (proc(5), in hundredths of a second).
+// processorTime is what the server's processes that work for the Authorizer have taken so far (proc(5), in hundredths
+// of a second).
 func processorTime(b *testing.B, dsn string) (total time.Duration) {
 	b.Helper()
 	connection, err := pgx.Connect(context.Background(), dsn)

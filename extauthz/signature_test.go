@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// With RequireSignature a session token passes in the spellings in which Better Auth's bearer({ requireSignature: true }) takes it, and without it
-// in those of bearer().
+// With RequireSignature a session token passes in the spellings in which Better Auth's bearer({ requireSignature:
+// true }) takes it, and without it in those of bearer().
 func TestRequireSignatureAsBetterAuth(t *testing.T) {
 	var answers []struct {
 		RequireSignature   bool
@@ -47,7 +47,8 @@ func TestRequireSignatureAsBetterAuth(t *testing.T) {
 	}
 }
 
-// A raw token is refused before the database is asked, which here is down; a secret that goes away later refuses what it would have checked.
+// A raw token is refused before the database is asked, which here is down; a secret that goes away later refuses what
+// it would have checked.
 func TestRequireSignatureAsksNobody(t *testing.T) {
 	config := Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: "postgresql://x@127.0.0.1:1/none", RequireSignature: true}
 	a := runAuthorizer(t, config)

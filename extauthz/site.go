@@ -31,8 +31,8 @@ func checkSite(r *request, trusted []originPattern) error {
 	return err
 }
 
-// comesFromTrusted tells whether the request names exactly one origin, and that one is trusted. It does not settle what a
-// browser would not send: a Sec-Fetch-Site that is repeated or unknown.
+// comesFromTrusted tells whether the request names exactly one origin, and that one is trusted. It does not settle
+// what a browser would not send: a Sec-Fetch-Site that is repeated or unknown.
 func comesFromTrusted(r *request, trusted []originPattern) bool {
 	if len(trusted) == 0 || len(r.origin) != 1 || len(r.secFetchSite) > 1 ||
 		len(r.secFetchSite) == 1 && strings.Trim(r.secFetchSite[0], " \t") != "cross-site" {

@@ -49,9 +49,10 @@ func isStandby(ctx context.Context, connection *pgconn.PgConn) (bool, error) {
 	return len(result.Rows) != 1 || string(result.Rows[0][0]) != "f", nil
 }
 
-// lagQuery is what a standby's lag is judged by: the time of the last commit that it has replayed, as the primary's clock had
-// it, and the time there now, both in seconds since 1970. The first is null on a primary, and -infinity where nothing was
-// replayed. A primary that commits nothing looks like one whose commits do not arrive, and is taken for it.
+// lagQuery is what a standby's lag is judged by: the time of the last commit that it has replayed, as the primary's
+// clock had it, and the time there now, both in seconds since 1970. The first is null on a primary, and -infinity
+// where nothing was replayed. A primary that commits nothing looks like one whose commits do not arrive, and is taken
+// for it.
 const lagQuery = "select case when pg_catalog.pg_is_in_recovery() then coalesce(extract(epoch from pg_catalog.pg_last_xact_replay_timestamp()), '-infinity') end::float8, " +
 	"extract(epoch from pg_catalog.clock_timestamp())::float8"
 
@@ -62,8 +63,8 @@ func (e *lagError) Error() string {
 	return fmt.Sprintf("the standby is more than %s behind its primary, or the primary commits less often than that (%s)", e.most, variableMaxLag)
 }
 
-// askNear asks for the lag first and for the sessions afterwards, in one round trip and one transaction. In one query both
-// would be of one snapshot that is older than the lag, and so might be the answer.
+// askNear asks for the lag first and for the sessions afterwards, in one round trip and one transaction. In one query
+// both would be of one snapshot that is older than the lag, and so might be the answer.
 func (c *connection) askNear(text string, argument any, tokens int) (map[string]*sessionRow, error) {
 	var questions pgx.Batch
 	questions.Queue(lagQuery)

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// BenchmarkStandbyInEachAnswer is what it costs PostgreSQL, and in all, that each answer says whether a standby gave it: the
-// session query with it over the same without, in turn on one connection, for one token and for a batch.
+// BenchmarkStandbyInEachAnswer is what it costs PostgreSQL, and in all, that each answer says whether a standby gave
+// it: the session query with it over the same without, in turn on one connection, for one token and for a batch.
 func BenchmarkStandbyInEachAnswer(b *testing.B) {
 	dsn := sessionsDatabase(b)
 	tokens := insertSessions(b, dsn, 2000)

@@ -52,7 +52,8 @@ func isSameTLS(a, b *tls.Config) bool {
 		})
 }
 
-// resolve returns the addresses that a host has now. There is nothing to resolve in an address or a Unix socket's folder.
+// resolve returns the addresses that a host has now. There is nothing to resolve in an address or a Unix socket's
+// folder.
 func (t *target) resolve(ctx context.Context, host string) (map[netip.Addr]bool, error) {
 	found, err := t.config.LookupFunc(ctx, host)
 	if err != nil {

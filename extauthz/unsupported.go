@@ -25,8 +25,8 @@ func nothingPresented(r *request) *Denial {
 	return deny(ReasonMissingCredential)
 }
 
-// knownSchemes are those of the HTTP Authentication Scheme Registry, and some that are not there. What is none of these may
-// be a token, and is not shown.
+// knownSchemes are those of the HTTP Authentication Scheme Registry, and some that are not there. What is none of
+// these may be a token, and is not shown.
 var knownSchemes = []string{"Basic", "Concealed", "Digest", "DPoP", "GNAP", "HOBA", "Mutual", "Negotiate", "NTLM", "OAuth", "PrivateToken",
 	"SCRAM-SHA-1", "SCRAM-SHA-256", "vapid", "AWS4-HMAC-SHA256", "ApiKey", "Api-Key", "Hawk", "JWT", "MAC", "Session", "SharedKey", "Token"}
 
@@ -46,7 +46,8 @@ func otherScheme(authorization string) string {
 // cookieCache is how the names of Better Auth's cookie cache end, behind any cookiePrefix.
 const cookieCache = ".session_data"
 
-// cookieCaches calls visit for the value of each cookie of the cache, which may come in chunks (.0, .1, …), until it returns false.
+// cookieCaches calls visit for the value of each cookie of the cache, which may come in chunks (.0, .1, …), until it
+// returns false.
 func cookieCaches(fields []string, visit func(value string) bool) {
 	for _, field := range fields {
 		for pair := range strings.SplitSeq(field, ";") {
@@ -64,8 +65,8 @@ func hasCookieCache(fields []string) (has bool) {
 	return has
 }
 
-// hasEncryptedCache tells a cookie cache as a Better Auth without a database has it by default: a JWE with a key that is
-// derived from the secret.
+// hasEncryptedCache tells a cookie cache as a Better Auth without a database has it by default: a JWE with a key that
+// is derived from the secret.
 func hasEncryptedCache(fields []string) (has bool) {
 	cookieCaches(fields, func(value string) bool {
 		has = strings.HasPrefix(value, encryptedCache)

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Credentials that are not supported are refused as before, with a reason that says what came; beside one that is supported they change nothing.
+// Credentials that are not supported are refused as before, with a reason that says what came; beside one that is
+// supported they change nothing.
 func TestUnsupportedCredentials(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
 	good := signers()["ed"].issue(goodClaims(nil))

@@ -60,8 +60,8 @@ type answer struct {
 
 func (a *answer) set(encoded []byte) { a.encoded, a.buffers[0] = encoded, &a.encoded }
 
-// ProtoReflect makes an answer a message for who does not know its bytes: the codec of a server without [ServerOptions],
-// or a handler of statistics. It is a copy, decoded for each call.
+// ProtoReflect makes an answer a message for who does not know its bytes: the codec of a server without
+// [ServerOptions], or a handler of statistics. It is a copy, decoded for each call.
 func (a *answer) ProtoReflect() protoreflect.Message { return a.decoded().ProtoReflect() }
 
 func (a *answer) decoded() *authv3.CheckResponse {

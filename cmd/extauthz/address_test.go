@@ -100,8 +100,8 @@ func abstractName(t *testing.T, length int) string {
 	return name + strings.Repeat("x", max(length-len(name), 0))
 }
 
-// An abstract socket serves Envoy and an ordinary gRPC client, leaves no file, and is told when it is taken; the longest name
-// that is allowed works as well.
+// An abstract socket serves Envoy and an ordinary gRPC client, leaves no file, and is told when it is taken; the
+// longest name that is allowed works as well.
 func TestServeOnAbstractSocket(t *testing.T) {
 	jwks, issue := newIssuer(t)
 	installer, err := parts.NewInstaller(t.Output())

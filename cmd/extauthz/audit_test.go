@@ -99,8 +99,8 @@ func (s stuck) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A disk that does not come back holds nobody up: what finds no room is dropped and counted. The log says that the disk hangs
-// while it does, and afterwards how much was lost.
+// A disk that does not come back holds nobody up: what finds no room is dropped and counted. The log says that the
+// disk hangs while it does, and afterwards how much was lost.
 func TestAuditWaitsForNoDisk(t *testing.T) {
 	disk := stuck{make(chan struct{})}
 	var messages safeBuffer

@@ -75,7 +75,8 @@ func TestDiscreetMessages(t *testing.T) {
 	}
 }
 
-// Wherever somebody puts a key or a password, in a URL's query or in the wrong setting, nothing that is printed shows it.
+// Wherever somebody puts a key or a password, in a URL's query or in the wrong setting, nothing that is printed shows
+// it.
 func TestNothingShowsASecret(t *testing.T) {
 	const marker = "S3cr3tMarker"
 	folder := t.TempDir()

@@ -175,7 +175,8 @@ func TestDoctorReadsFilesOfAllKinds(t *testing.T) {
 	}
 }
 
-// All samples, and what is made of them for Kubernetes, are well. The demo's front end is open on purpose, and said to be.
+// All samples, and what is made of them for Kubernetes, are well. The demo's front end is open on purpose, and said
+// to be.
 func TestDoctorFindsNothingInTheSamples(t *testing.T) {
 	for path, want := range map[string]string{
 		"envoy/http.yaml": "", "envoy/mtls.yaml": "", "envoy/public-routes.yaml": "", "envoy/tracing.yaml": "", "envoy/unix-socket.yaml": "",

@@ -59,8 +59,8 @@ func (r *refusedCalls) refuseMethod(_ any, stream grpc.ServerStream) error {
 		"extauthz answers envoy.service.auth.v3.Authorization and grpc.health.v1.Health alone")
 }
 
-// mostMetadata is what gRPC reads of a call's metadata, in bytes. It resets a call with more and tells nobody, so this is
-// far above maxMetadata, by which calls are refused; a connection reads one call's at a time.
+// mostMetadata is what gRPC reads of a call's metadata, in bytes. It resets a call with more and tells nobody, so
+// this is far above maxMetadata, by which calls are refused; a connection reads one call's at a time.
 const mostMetadata = 1 << 20
 
 // checkMetadata refuses a call with more metadata than maxMetadata.

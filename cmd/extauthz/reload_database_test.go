@@ -10,8 +10,8 @@ import (
 	"extauthz/envoy/parts"
 )
 
-// When the file of settings names another file of the database's, sessions are those of the other database from then on, without a
-// restart; so it is when what stands in the file changes.
+// When the file of settings names another file of the database's, sessions are those of the other database from then
+// on, without a restart; so it is when what stands in the file changes.
 func TestReloadMovesTheDatabase(t *testing.T) {
 	installer, err := parts.NewInstaller(t.Output())
 	if err != nil {

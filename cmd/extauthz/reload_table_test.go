@@ -173,7 +173,8 @@ func TestReloadTable(t *testing.T) {
 	}
 }
 
-// A Kubernetes volume is another folder to which one symlink moves: all its files change in one moment, and so do the settings.
+// A Kubernetes volume is another folder to which one symlink moves: all its files change in one moment, and so do the
+// settings.
 func TestReloadFollowsAVolume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
@@ -262,7 +263,8 @@ func TestReloadHandsOnWhatFormerSecretsAreGoodFor(t *testing.T) {
 	})
 }
 
-// Files that are being replaced while they are read are never put in force half: what two readings do not agree on waits.
+// Files that are being replaced while they are read are never put in force half: what two readings do not agree on
+// waits.
 func TestReloadWaitsForFilesToSettle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, map[string]string{"EXTAUTHZ_CONFIG": "DIR/y"}, map[string]string{"y": "better-auth-secret-file: DIR/a\n", "a": secretA})

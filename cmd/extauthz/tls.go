@@ -158,8 +158,8 @@ func (c *certificates) latest() *tls.Config {
 
 func notAfter(config *tls.Config) time.Time { return config.Certificates[0].Leaf.NotAfter }
 
-// transport is the server's credentials: TLS for TCP and for abstract Unix sockets, which every process of the network namespace
-// reaches; none for a Unix socket with a file, which the file system guards.
+// transport is the server's credentials: TLS for TCP and for abstract Unix sockets, which every process of the
+// network namespace reaches; none for a Unix socket with a file, which the file system guards.
 func (c *certificates) transport() credentials.TransportCredentials {
 	return &transport{
 		TransportCredentials: credentials.NewTLS(&tls.Config{

@@ -68,8 +68,8 @@ func (r *rig) rotateSecret(file string) error {
 	return os.Rename(file+".new", file)
 }
 
-// awaitBoth waits until the server has taken up the current secret and the current key: with made-up kids beside it, a new key
-// is known within a few seconds and not at once.
+// awaitBoth waits until the server has taken up the current secret and the current key: with made-up kids beside it,
+// a new key is known within a few seconds and not at once.
 func (r *rig) awaitBoth() error {
 	c, err := dial(r.server.checks, nil)
 	if err != nil {

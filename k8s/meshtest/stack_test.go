@@ -185,7 +185,8 @@ type answer struct {
 	received http.Header
 }
 
-// get asks until there is a verdict: a 503, which a busy machine may bring about, is nobody's. Where an outage is what is wanted, getOnce asks.
+// get asks until there is a verdict: a 503, which a busy machine may bring about, is nobody's. Where an outage is
+// what is wanted, getOnce asks.
 func get(t *testing.T, url string, headers ...string) answer {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
