@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -94,7 +93,7 @@ func TestNoInterleavingAllowsWhatIsGone(t *testing.T) {
 	var mu sync.Mutex
 	for range histories {
 		seed := rand.Uint64()
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			runHistory(t, seed, func(a, r, o int) {
 				mu.Lock()
 				defer mu.Unlock()

@@ -41,7 +41,7 @@ func withDocument(t *testing.T, entries []string, test func(t *testing.T, a *Aut
 	t.Helper()
 	document := []byte(`{"keys":[` + strings.Join(entries, ",") + `]}`)
 	issuer := &fakeIssuer{answer: func(*http.Request) (*http.Response, error) { return httpAnswer(http.StatusOK, document), nil }}
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		log := &lockedBuffer{}
 		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, nil))})
@@ -187,7 +187,7 @@ func TestReplacedKeyIsTold(t *testing.T) {
 	s := signers()
 	issuer := &fakeIssuer{}
 	issuer.set(s["ed"].jwk(nil))
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		log := &lockedBuffer{}
 		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
@@ -223,7 +223,7 @@ func TestChangingKeysDoNotFillTheLog(t *testing.T) {
 		}
 		return httpAnswer(http.StatusOK, []byte(`{"keys":[`+strings.Join(entries, ",")+`]}`)), nil
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		log := &lockedBuffer{}
 		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -93,7 +92,7 @@ type limitRow struct {
 func flood(t *testing.T, replicas int, isFixed bool) (row limitRow) {
 	const length, rotations, rate = 10 * time.Minute, 12, 20
 	row = limitRow{replicas: replicas, isFixed: isFixed, rotations: rotations}
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		s := signers()
 		issuer := &limitedIssuer{limit: 100, isFixed: isFixed}
 		listed := []map[string]any{s["es256"].jwk(nil)}

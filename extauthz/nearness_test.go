@@ -5,7 +5,6 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -54,7 +53,7 @@ func TestNearness(t *testing.T) {
 // A standby that stops while the primary's clock is ahead passes, as it falls behind, through all lags from the
 // negative one on: none of them is trusted, though some look near.
 func TestLagThatGrowsThroughZeroIsNotTrusted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := nearness{most: 2 * time.Second, now: time.Now}
 		const ahead = 10 * time.Second
 		stopped := time.Now()

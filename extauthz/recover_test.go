@@ -4,14 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"testing"
-	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // Background work that panics is counted and begun anew until its context ends.
 func TestWorkThatPanicsBeginsAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		metrics, begun := newMetrics(nil), 0
 		supervise(ctx, slog.New(slog.DiscardHandler), metrics, panicInJWKS, func(ctx context.Context) {

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -24,7 +23,7 @@ type zoneRow struct {
 // new one, as its users get them.
 func rotate(t *testing.T, replicas, limit int) (row zoneRow) {
 	row = zoneRow{replicas: replicas, limit: limit}
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		s := signers()
 		issuer := &limitedIssuer{limit: limit}
 		issuer.set(s["es256"].jwk(nil))

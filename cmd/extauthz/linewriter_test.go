@@ -80,7 +80,7 @@ func countedWriter(options lineOptions, to io.Writer) (w *lineWriter, dropped fu
 // A line that was cut short at any byte spoils itself only, and is written again whole: nothing is lost.
 func TestTornLine(t *testing.T) {
 	for cut := range 30 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			to := newDevice()
 			to.set(cut, nil)
 			var faults []error
@@ -108,7 +108,7 @@ func TestTornLine(t *testing.T) {
 // Every line is either written or counted, whatever the file does meanwhile, and where lines are missing it says how
 // many.
 func TestEveryLineIsWrittenOrCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		to := newDevice()
 		notice := func(lines int) []byte { return fmt.Appendf(nil, "%d lines dropped\n", lines) }
 		w, dropped := countedWriter(lineOptions{notice: notice}, to)
@@ -136,7 +136,7 @@ func TestEveryLineIsWrittenOrCounted(t *testing.T) {
 
 // A file that fails for longer than a moment costs the lines that waited for it, and not those that come after.
 func TestFileThatFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		to, broken := newDevice(), true
 		told := 0
 		w, dropped := countedWriter(lineOptions{lost: func(lines int) { told += lines }, open: func() (io.WriteCloser, error) {
@@ -166,7 +166,7 @@ func TestFileThatFails(t *testing.T) {
 // SIGHUP gets a log away from a disk that hangs, before and after the hang was noticed, without losing a line.
 func TestReopenWhileTheFileHangs(t *testing.T) {
 	for _, when := range []time.Duration{stallTime / 2, 2 * stallTime} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			first, second := newDevice(), newDevice()
 			gate, opened := make(chan struct{}), 0
 			first.set(-1, gate)
@@ -198,7 +198,7 @@ func TestReopenWhileTheFileHangs(t *testing.T) {
 
 // A file that hangs does not keep the process from its end, and what is lost by that is counted.
 func TestCloseWhileTheFileHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		to := newDevice()
 		gate := make(chan struct{})
 		to.set(-1, gate)

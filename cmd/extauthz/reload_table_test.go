@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"extauthz/extauthz"
@@ -146,7 +145,7 @@ func TestReloadTable(t *testing.T) {
 			}},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				g := newRig(t, row.environment, row.files)
 				for i, step := range row.steps {
 					g.write(step.files)
@@ -176,7 +175,7 @@ func TestReloadTable(t *testing.T) {
 // A Kubernetes volume is another folder to which one symlink moves: all its files change in one moment, and so do the
 // settings.
 func TestReloadFollowsAVolume(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		folder := t.TempDir()
 		publish := func(version string, files map[string]string) {
 			t.Helper()
@@ -247,7 +246,7 @@ func TestEveryConfigFaultHasItsSetting(t *testing.T) {
 
 // What former secrets are good for and the secrets are handed on as one, and the log level is the new one.
 func TestReloadHandsOnWhatFormerSecretsAreGoodFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		g := newRig(t, map[string]string{"EXTAUTHZ_CONFIG": "DIR/y"}, map[string]string{"y": "better-auth-secret-file: DIR/a\n", "a": secretA})
 		g.write(map[string]string{"s": "2:" + secretB + ",1:" + secretA, "y": "better-auth-secrets-file: DIR/s\nformer-secrets: hs256\nlog-level: debug\n"})
 		if g.look(t.Context()) != outcomeChanged || len(g.swaps) != 1 {
@@ -266,7 +265,7 @@ func TestReloadHandsOnWhatFormerSecretsAreGoodFor(t *testing.T) {
 // Files that are being replaced while they are read are never put in force half: what two readings do not agree on
 // waits.
 func TestReloadWaitsForFilesToSettle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		g := newRig(t, map[string]string{"EXTAUTHZ_CONFIG": "DIR/y"}, map[string]string{"y": "better-auth-secret-file: DIR/a\n", "a": secretA})
 		state := func(secret, level string) *settings {
 			g.write(map[string]string{"a": secret, "y": "better-auth-secret-file: DIR/a\nlog-level: " + level + "\n"})
