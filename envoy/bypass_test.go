@@ -98,6 +98,8 @@ func bypasses() []bypass {
 			}},
 		{title: "a later Lua script", shows: user, want: "FAIL  envoy       later filters: lua behind ext_authz in case",
 			later: `{ name: lua, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua, default_source_code: { inline_string: "function envoy_on_request(h) h:headers():replace('x-user-id', 'admin') end" } } },`},
+		{title: "a later Lua script with another spelling", shows: user, want: "FAIL  envoy       later filters: lua behind ext_authz in case",
+			later: `{ name: lua, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua, default_source_code: { inline_string: "function envoy_on_request(h) h:headers():remove('x.user.id') h:headers():replace('x-us' .. 'er-id', 'admin') end" } } },`},
 		{title: "a later Lua script that hides the name", shows: user, want: "warn  envoy       later filters: lua behind ext_authz in case is a Lua script, which cannot be judged",
 			later: `{ name: lua, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua, default_source_code: { inline_string: "function envoy_on_request(h) h:headers():replace('x-us' .. 'er-id', 'admin') end" } } },`},
 		{title: "a Lua script of a route's own", shows: user, want: "FAIL  envoy       later filters: lua on all / is a Lua script that names",

@@ -20,10 +20,11 @@ import (
 const hidden = "(hidden)"
 
 var (
-	quotedText = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
-	anyURL     = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]*`)
-	namedValue = regexp.MustCompile(`(?i)((?:password|passwd|pwd|api_?key|access_?key)\s*=)\s*('[^']*'|[^\s;&,]+)`)
-	longRun    = regexp.MustCompile(`[A-Za-z0-9+/_=-]{24,}`)
+	quotedText  = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	anyURL      = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]*`)
+	databaseURL = regexp.MustCompile(`(?i)^(postgres|redis|mysql|mongodb)[a-z0-9+.-]*://`)
+	namedValue  = regexp.MustCompile(`(?i)((?:password|passwd|pwd|api_?key|access_?key)\s*=)\s*('[^']*'|[^\s;&,]+)`)
+	longRun     = regexp.MustCompile(`[A-Za-z0-9+/_=-]{24,}`)
 )
 
 // complain prints what is wrong with how the command was called or set up, in one line.
@@ -62,6 +63,8 @@ func discreetValue(value string) string {
 				continue
 			case len(parts) > 1 && strings.Contains(text, "@"):
 				return hidden // a list, or a password with a comma in it
+			case databaseURL.MatchString(text) && !strings.Contains(text, "@"):
+				return hidden // perhaps cut off at such a comma
 			}
 			parts[i] = strings.Replace(part, text, discreetURL(text), 1)
 		}

@@ -64,6 +64,8 @@ func TestDiscreetMessages(t *testing.T) {
 		`X lists "x-user-organization-role", which says`:                        `X lists "x-user-organization-role", which says`,
 		`X is "postgresql://u:s3,cret@db/app"`:                                  `X is "(hidden)"`,
 		`X is "postgresql://u:12,s3cret@db/app"`:                                `X is "(hidden)"`,
+		`X is "postgresql://u:12"; write host:port`:                             `X is "(hidden)"; write host:port`,
+		`X is "127.0.0.1:9191, redis://u:12"`:                                   `X is "(hidden)"`,
 		`X has "s3cret@db/app", which holds "@"`:                                `X has "(hidden)@db/app", which holds "@"`,
 		`X is "https://*.example.com , https://app.example.net ,my-app"`:        `X is "https://*.example.com , https://app.example.net ,my-app"`,
 		`X is "127.0.0.1:9191, unix://@a"`:                                      `X is "127.0.0.1:9191, unix://@a"`,

@@ -159,7 +159,7 @@ func mutated(mutation *mutationv3.HeaderMutation) (name string, does bool) {
 }
 
 var (
-	luaNames   = regexp.MustCompile(`(?i)x[-_](user|auth)[-_]`)
+	luaNames   = regexp.MustCompile(`(?i)x[^a-z0-9]{1,2}(user|auth)[^a-z0-9]`)
 	luaChanges = regexp.MustCompile(`:\s*(add|replace|remove|setTrustedHeader)\s*\(`)
 )
 
