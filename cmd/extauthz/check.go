@@ -43,6 +43,8 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 		return exitOK
 	case err == nil && len(rest) != 1:
 		err = errors.New("check takes one TOKEN, or - to read it from standard input")
+	case err == nil:
+		err = unknownVariables(os.Environ())
 	}
 	if err != nil {
 		complain(stderr, err)

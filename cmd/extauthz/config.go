@@ -23,6 +23,8 @@ func configCommand(args []string, stdout, stderr io.Writer) int {
 		if err = writeSchema(stdout); err == nil {
 			return exitOK
 		}
+	case err == nil:
+		err = unknownVariables(os.Environ())
 	}
 	if err != nil {
 		complain(stderr, err)

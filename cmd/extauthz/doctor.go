@@ -184,6 +184,9 @@ func diagnoseSettings(s *settings, environment []string) (found []extauthz.Findi
 	if len(s.config.KeepHeaders) > 0 {
 		add(extauthz.LevelOK, "kept headers", strings.Join(s.config.KeepHeaders, ", ")+": pass as the client wrote them, and prove nothing", "")
 	}
+	if err := unknownVariables(environment); err != nil {
+		add(extauthz.LevelFailure, "environment", err.Error(), "Correct the name, or remove it: serve does not start with it.")
+	}
 	for _, line := range misspelt(environment) {
 		add(extauthz.LevelWarning, "environment", line, "Correct its name; it counts for nothing.")
 	}

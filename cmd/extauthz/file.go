@@ -135,22 +135,27 @@ func settingOfKey(key *yaml.Node) (*setting, error) {
 	return nil, fmt.Errorf("%q is no setting%s; 'extauthz serve --help' lists them all", name, didYouMean(name, names))
 }
 
-// didYouMean names the nearest of the names when it is near, by its letters or as a part of it.
+// didYouMean names the nearest of the names when it is near.
 func didYouMean(name string, names []string) string {
-	nearest, least := "", len(name)/3+2
+	if near := nearest(name, names); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	return ""
+}
+
+// nearest is the nearest of the names by its letters or as a part of it, or nothing when none is near.
+func nearest(name string, names []string) string {
+	near, least := "", len(name)/3+2
 	for _, candidate := range names {
 		distance := editDistance(strings.ToLower(name), candidate)
 		if len(name) > 3 && strings.Contains(candidate, strings.ToLower(name)) {
 			distance = 1
 		}
 		if distance < least {
-			nearest, least = candidate, distance
+			near, least = candidate, distance
 		}
 	}
-	if nearest == "" {
-		return ""
-	}
-	return "; did you mean " + nearest + "?"
+	return near
 }
 
 // editDistance is how many bytes must be changed, added or left out to make b of a (Levenshtein).

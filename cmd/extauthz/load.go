@@ -5,8 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"extauthz/extauthz"
 )
@@ -157,26 +155,4 @@ func (s *settings) configFault(err error) error {
 		return err
 	}
 	return fmt.Errorf("%s %s", name, fault.Fault)
-}
-
-// misspelt returns a line for each variable of the environment that looks like one of ours and is none. Others that
-// begin with EXTAUTHZ_ are left alone: Kubernetes sets some for a Service of that name.
-func misspelt(environment []string) (lines []string) {
-	var known []string
-	for _, setting := range settingTable {
-		known = append(known, setting.variable)
-	}
-	for _, entry := range environment {
-		name, _, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, "EXTAUTHZ_") && !strings.HasPrefix(name, "BETTER_AUTH_") || slices.Contains(known, name) {
-			continue
-		}
-		for _, candidate := range known {
-			if editDistance(name, candidate) <= 2 {
-				lines = append(lines, name+" is no setting; did you mean "+candidate+"?")
-				break
-			}
-		}
-	}
-	return lines
 }

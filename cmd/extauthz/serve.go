@@ -61,6 +61,8 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("serve takes flags only, not %q", rest[0])
+	case err == nil:
+		err = unknownVariables(os.Environ())
 	}
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "extauthz_log_dropped_total",
 		Help: "Lines of the log that were dropped since standard error could not be written in time."})

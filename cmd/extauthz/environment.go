@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// ownVariable matches the names that are this server's alone, in any spelling: what is none of its settings is a mistake.
+var ownVariable = regexp.MustCompile(`(?i)^EXTAUTHZ[^A-Z0-9]`)
+
+// kubernetesVariable matches what Kubernetes tells a pod of each Service of its namespace, here of those whose name is
+// extauthz or begins with it: EXTAUTHZ_SERVICE_HOST, EXTAUTHZ_ADMIN_PORT_9001_TCP_ADDR and their like.
+var kubernetesVariable = regexp.MustCompile(
+	`^EXTAUTHZ(?:_[A-Z0-9_]+)??_(?:(SERVICE_HOST|PORT_[0-9]+_(?:TCP|UDP|SCTP)_ADDR)|(SERVICE_PORT(?:_[A-Z0-9_]+)?|` +
+		`PORT_[0-9]+_(?:TCP|UDP|SCTP)_PORT)|(PORT|PORT_[0-9]+_(?:TCP|UDP|SCTP))|(PORT_[0-9]+_(?:TCP|UDP|SCTP)_PROTO))$`)
+
+var (
+	portNumber = regexp.MustCompile(`^[0-9]{1,5}$`)
+	portURL    = regexp.MustCompile(`^(?:tcp|udp|sctp)://.+:[0-9]{1,5}$`)
+	protocol   = regexp.MustCompile(`^(?:tcp|udp|sctp)$`)
+)
+
+// isKubernetes tells whether Kubernetes has set the variable. The value is looked at too: EXTAUTHZ_PORT=9191 is an
+// operator's, who wants another port and would not get it.
+func isKubernetes(name, value string) bool {
+	switch match := kubernetesVariable.FindStringSubmatch(name); {
+	case match == nil:
+		return false
+	case match[1] != "":
+		_, err := netip.ParseAddr(value)
+		return err == nil
+	case match[2] != "":
+		return portNumber.MatchString(value)
+	case match[3] != "":
+		return portURL.MatchString(value)
+	default:
+		return protocol.MatchString(value)
+	}
+}
+
+// unknownVariables is an error, in one line and without their values, where variables of the environment begin with
+// EXTAUTHZ_ and are no settings. A misspelt EXTAUTHZ_REQUIRE_SIGNATURE would otherwise require nothing.
+func unknownVariables(environment []string) error {
+	var unknown []string
+	for _, entry := range environment {
+		name, value, _ := strings.Cut(entry, "=")
+		// An empty variable counts as unset, whatever its name.
+		if ownVariable.MatchString(name) && value != "" && !isSetting(name) && !isKubernetes(name, value) {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	slices.Sort(unknown)
+	for i, name := range unknown {
+		unknown[i] = name + " is no setting" + meantVariable(name)
+	}
+	return fmt.Errorf("%s; 'extauthz serve --help' lists them all", strings.Join(unknown, "; "))
+}
+
+// misspelt returns a line for each variable that is not ours by its name and nearly one of our settings, as
+// BETTER_AUTH_SECRT. It may be somebody else's, so it stops nothing.
+func misspelt(environment []string) (lines []string) {
+	for _, entry := range environment {
+		name, value, _ := strings.Cut(entry, "=")
+		if ownVariable.MatchString(name) || value == "" || isSetting(name) {
+			continue
+		}
+		for _, setting := range settingTable {
+			if most := min(2, len(setting.variable)/6); editDistance(name, setting.variable) <= most {
+				lines = append(lines, name+" is no setting; did you mean "+setting.variable+"?")
+				break
+			}
+		}
+	}
+	return lines
+}
+
+func isSetting(name string) bool { return settingOf(name) != nil }
+
+// meantVariable names the setting whose name is near, with or without the prefix: EXTAUTHZ_DATABASE_URL is DATABASE_URL.
+func meantVariable(name string) string {
+	const prefix = "extauthz_"
+	asked := strings.TrimPrefix(strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(name)), prefix)
+	if asked == "port" || asked == "address" {
+		return "; did you mean EXTAUTHZ_LISTEN?"
+	}
+	variables := map[string]string{}
+	var names []string
+	for _, setting := range settingTable {
+		bare := strings.TrimPrefix(strings.ToLower(setting.variable), prefix)
+		variables[bare] = setting.variable
+		names = append(names, bare)
+	}
+	if near := nearest(asked, names); near != "" {
+		return "; did you mean " + variables[near] + "?"
+	}
+	return ""
+}
