@@ -89,6 +89,7 @@ func newMetrics(registerer *registration) *metrics {
 	}
 	m.allowed[""] = m.checks.WithLabelValues(outcomeAllow, methodNone, "") // where a route lets requests without a credential pass
 	m.duration[""] = duration.WithLabelValues(methodNone)
+	m.bearDenials()
 	lookups := counters("extauthz_remembered_lookups_total", "Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
 	m.hits, m.misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
 	former := counters("extauthz_former_secret_uses_total", "Credentials that a former secret verified, by what they are: hs256, session.", "use")
@@ -107,6 +108,21 @@ func newMetrics(registerer *registration) *metrics {
 		m.queries[result] = queries.WithLabelValues(result)
 	}
 	return m
+}
+
+// bearDenials makes the series of every denial, at 0: Prometheus sees no increase in a series whose first value is 1, so
+// that the first denial of its reason would raise no alert.
+func (m *metrics) bearDenials() {
+	for _, fact := range facts {
+		outcome := (&decision{denial: &Denial{Fact: fact}}).outcome()
+		m.checks.WithLabelValues(outcome, methodNone, string(fact.Reason))
+		if fact.Step == StepCredential && fact.Reason != ReasonInternalError && fact.Reason != ReasonClosed {
+			continue // no credential was judged by any method
+		}
+		for _, method := range methodOf {
+			m.checks.WithLabelValues(outcome, string(method), string(fact.Reason))
+		}
+	}
 }
 
 // watch registers what is read from the parts when somebody asks.

@@ -44,7 +44,8 @@ func metricsPage(t *testing.T) string {
 	page.WriteString(`# Metrics
 
 What ` + "`/metrics`" + ` of the admin listener tells, beside Go's own and the process's. Histograms have classic buckets and native ones. No label has a
-value that a client can choose; the reasons are those of [reasons.md](reasons.md). A Grafana dashboard and alert rules are in
+value that a client can choose; the reasons are those of [reasons.md](reasons.md). Every series of a counter is there from the start, at 0: Prometheus
+sees no increase in a series that begins at 1. A Grafana dashboard and alert rules are in
 [k8s/monitoring](../k8s/monitoring), and what to do at each alert in the [runbook](runbook.md).
 
 This page is made from the code by ` + "`UPDATE_DOCS=1 go test -run TestMetricsPage ./cmd/extauthz`" + `.
