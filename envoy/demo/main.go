@@ -8,7 +8,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,15 +18,7 @@ import (
 	"extauthz/envoy/parts"
 )
 
-// The demo's addresses; envoy.yaml beside this file has them too.
 const (
-	envoyAddress    = "127.0.0.1:8080"
-	checksAddress   = "127.0.0.1:9191"
-	adminAddress    = "127.0.0.1:9192"
-	envoyAdmin      = "127.0.0.1:9901"
-	issuerPort      = 3000 // Better Auth's, alone or in the front end
-	backendPort     = 8000
-	issuerURL       = "http://localhost:3000" // where the keys are
 	audience        = "http://127.0.0.1:8000" // extauthz's default
 	patienceOfParts = 2 * time.Minute
 )
@@ -38,6 +29,7 @@ func main() {
 	flag.BoolVar(&o.web, "web", false, "Better Auth in its Next.js front end, with pages to use in a browser")
 	flag.BoolVar(&o.tls, "tls", false, "https, by an authority made on the spot")
 	flag.BoolVar(&o.test, "test", false, "try the front end in a real browser, and exit")
+	flag.BoolVar(&o.freePorts, "free-ports", false, "on whatever ports are free, for tests")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -47,11 +39,20 @@ func main() {
 	}
 }
 
-type options struct{ check, web, tls, test bool }
+type options struct{ check, web, tls, test, freePorts bool }
 
 func run(ctx context.Context, o options) error {
 	installer, err := parts.NewInstaller(os.Stdout)
 	if err != nil {
+		return err
+	}
+	at := usualPorts
+	if o.freePorts {
+		if at, err = freePorts(); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(at.taken(), roomFor(installer, o.web)); err != nil {
 		return err
 	}
 	if err := installer.All(parts.EnvoyNewest); err != nil {
@@ -62,9 +63,10 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	d := &demo{options: o, installer: installer, publicURL: "http://localhost:8080", cookie: "better-auth.session_token"}
+	d := &demo{options: o, ports: at, installer: installer, cookie: "better-auth.session_token"}
+	d.publicURL = fmt.Sprintf("http://localhost:%d", at.envoy)
 	if o.tls {
-		d.publicURL, d.cookie = "https://localhost:8080", "__Secure-better-auth.session_token"
+		d.publicURL, d.cookie = fmt.Sprintf("https://localhost:%d", at.envoy), "__Secure-better-auth.session_token"
 	}
 	defer d.stop()
 	if err := d.start(ctx); err != nil {
@@ -89,6 +91,7 @@ func run(ctx context.Context, o options) error {
 // demo is all that runs.
 type demo struct {
 	options
+	ports     ports
 	publicURL string // the one origin that browsers see
 	cookie    string // the session cookie's name there
 	installer *parts.Installer
@@ -103,13 +106,6 @@ type demo struct {
 
 // start brings the parts up one after another, with a line for each.
 func (d *demo) start(ctx context.Context) (err error) {
-	for _, address := range []string{envoyAddress, checksAddress, adminAddress, envoyAdmin, fmt.Sprintf("127.0.0.1:%d", issuerPort), fmt.Sprintf("127.0.0.1:%d", backendPort)} {
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			return fmt.Errorf("the demo needs %s, which is taken; stop what listens there (%w)", address, err)
-		}
-		listener.Close()
-	}
 	if d.folder, err = os.MkdirTemp("", "extauthz-demo-"); err != nil {
 		return err
 	}
@@ -159,7 +155,10 @@ func (d *demo) start(ctx context.Context) (err error) {
 		title = "Next.js with Better Auth, its tables created"
 	}
 	step(title, func() (err error) {
-		settings := parts.IssuerSettings{Port: issuerPort, URL: d.issuer(), Audience: audience, Secret: d.secret, DatabaseURL: d.database, TrustedOrigins: d.publicURL + ",http://127.0.0.1:8080"}
+		settings := parts.IssuerSettings{
+			Port: d.ports.issuer, URL: d.issuerURL(), Audience: audience, Secret: d.secret, DatabaseURL: d.database,
+			TrustedOrigins: d.publicURL + "," + fmt.Sprintf("http://127.0.0.1:%d", d.ports.envoy),
+		}
 		if d.web {
 			err = d.keep(d.installer.StartWeb(ctx, d.folder, settings, d.webSettings()...))
 		} else {
@@ -171,7 +170,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 		return err
 	})
 	step("FastAPI backend, for Envoy's address only", func() error {
-		return d.keep(d.installer.StartBackend(ctx, d.folder, backendPort))
+		return d.keep(d.installer.StartBackend(ctx, d.folder, d.ports.backend))
 	})
 	step("extauthz", func() error {
 		_, err := d.startExtauthz(ctx)
@@ -182,7 +181,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		process, err := d.installer.StartEnvoy(ctx, d.folder, parts.EnvoyNewest, config, envoyAddress)
+		process, err := d.installer.StartEnvoy(ctx, d.folder, parts.EnvoyNewest, config, loopback(d.ports.envoy))
 		if err := d.keep(process, err); err != nil {
 			return err
 		}
@@ -201,26 +200,32 @@ func (d *demo) keep(process *parts.Process, err error) error {
 
 // startExtauthz runs it, and returns when it is ready.
 func (d *demo) startExtauthz(ctx context.Context) (*parts.Process, error) {
-	process, err := parts.StartExtauthz(ctx, d.folder, d.binary, adminAddress, d.settings()...)
+	process, err := parts.StartExtauthz(ctx, d.folder, d.binary, loopback(d.ports.admin), d.settings()...)
 	if err := d.keep(process, err); err != nil {
 		return nil, err
 	}
-	return process, process.Await(ctx, parts.AnswersHTTP("http://"+adminAddress+"/readyz", 200))
+	return process, process.Await(ctx, parts.AnswersHTTP("http://"+loopback(d.ports.admin)+"/readyz", 200))
 }
 
-// issuer is Better Auth's base URL, and so the tokens' iss: the front end's is the origin that browsers see.
-func (d *demo) issuer() string {
+// keysURL is where Better Auth itself listens, which is where the keys are.
+func (d *demo) keysURL() string { return fmt.Sprintf("http://localhost:%d", d.ports.issuer) }
+
+// issuerURL is Better Auth's base URL, and so the tokens' iss: the front end's is the origin that browsers see.
+func (d *demo) issuerURL() string {
 	if d.web {
 		return d.publicURL
 	}
-	return issuerURL
+	return d.keysURL()
 }
 
 // settings are what extauthz needs to be told; what is not here is its default.
 func (d *demo) settings() []string {
 	settings := []string{"BETTER_AUTH_SECRET=" + d.secret, "DATABASE_URL=" + d.reader, "EXTAUTHZ_LOG_LEVEL=debug", "EXTAUTHZ_ADMIN_PAGE=true"}
 	if d.web {
-		settings = append(settings, "BETTER_AUTH_URL="+d.issuer(), "JWKS_URL="+issuerURL+"/api/auth/jwks")
+		settings = append(settings, "BETTER_AUTH_URL="+d.issuerURL(), "JWKS_URL="+d.keysURL()+"/api/auth/jwks")
+	}
+	if d.freePorts {
+		settings = append(settings, "BETTER_AUTH_URL="+d.issuerURL(), "EXTAUTHZ_LISTEN="+loopback(d.ports.checks))
 	}
 	return settings
 }
@@ -288,10 +293,11 @@ It stays up; Ctrl-C ends all of it. %[1]s is signed in again. To try by hand:
   curl -s http://%[6]s/metrics | grep extauthz
   open http://%[6]s in a browser: what was decided, and an explainer
   %[7]s \
-    .parts/bin/extauthz doctor --token $SESSION --envoy http://127.0.0.1:9901 --url %[4]s/api/me
+    .parts/bin/extauthz doctor --token $SESSION --envoy http://%[9]s --url %[4]s/api/me
 
 logs: %[8]s/*.log
-`, user.email, user.jwt, user.raw, d.publicURL, curl, adminAddress, strings.Join(exports, " "), d.folder)
+`, user.email, user.jwt, user.raw, d.publicURL, curl, loopback(d.ports.admin), strings.Join(exports, " "), d.folder,
+		loopback(d.ports.envoyAdmin))
 }
 
 // errWrongAnswer means that the demo ran and showed something that is not right.

@@ -65,7 +65,7 @@ func (d *demo) show(ctx context.Context) error {
 		{"forged JWT", "GET", me, bearer(forged), 401, `{"detail":"Invalid token"}`},
 		{"x-user-id: admin, spoofed", "GET", d.publicURL + "/api/headers", spoofed, 200, `["x-user-id","` + u.id + `"]`},
 		{"POST by cookie from another site", "POST", d.publicURL + "/api/notes", crossSite, 403, `{"detail":"Cross-site request refused"}`},
-		{"past Envoy, at the backend's own port", "GET", fmt.Sprintf("http://127.0.0.1:%d/api/me", backendPort), map[string]string{"x-user-id": u.id}, 403, `{"detail":"This port is for Envoy only"}`},
+		{"past Envoy, at the backend's own port", "GET", fmt.Sprintf("http://127.0.0.1:%d/api/me", d.ports.backend), map[string]string{"x-user-id": u.id}, 403, `{"detail":"This port is for Envoy only"}`},
 	} {
 		good = t.run(ctx) && good
 	}

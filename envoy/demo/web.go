@@ -54,12 +54,13 @@ func (d *demo) makeCertificates() error {
 // envoyConfig is envoy.yaml beside this file; for https with its certificate, and with the header that makes browsers stay with https.
 func (d *demo) envoyConfig() (string, error) {
 	sample := filepath.Join(d.installer.Root(), "envoy", "demo", "envoy.yaml")
-	if !d.tls {
-		return sample, nil
-	}
 	content, err := os.ReadFile(sample)
 	if err != nil {
 		return "", err
+	}
+	file := filepath.Join(d.folder, "envoy.yaml")
+	if !d.tls {
+		return file, os.WriteFile(file, []byte(d.ports.in(string(content))), 0o600)
 	}
 	const filters, headers = "        - filters:\n", "                      response_headers_to_add:\n"
 	if strings.Count(string(content), filters) != 1 || strings.Count(string(content), headers) != 1 {
@@ -78,8 +79,7 @@ func (d *demo) envoyConfig() (string, error) {
 `, headers, headers+`                        - header: { key: strict-transport-security, value: max-age=31536000 }
                           append_action: OVERWRITE_IF_EXISTS_OR_ADD
 `).Replace(string(content))
-	file := filepath.Join(d.folder, "envoy.yaml")
-	return file, os.WriteFile(file, []byte(changed), 0o600)
+	return file, os.WriteFile(file, []byte(d.ports.in(changed)), 0o600)
 }
 
 // testInBrowser runs the browser's tests against what is up. They can stop and start extauthz, and end a session, by an address of their own.
