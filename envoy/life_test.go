@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,69 +58,181 @@ func more(t *testing.T, done func() int64, count int64) {
 	eventually(t, "more requests", func() bool { return done() >= seen+count })
 }
 
-// Each of two replicas is restarted under load, and no request fails: readiness falls first, Envoy looks away, and only
-// then the server goes.
-func TestRollingRestart(t *testing.T) {
-	m := startMesh(t, parts.EnvoyNewest, "http.yaml", "EXTAUTHZ_SHUTDOWN_DELAY=5s")
-	// A second replica, which Envoy gets to know by a configuration with both.
-	second := &mesh{stack: m.stack, folder: filepath.Join(m.folder, "second"), settings: append([]string{}, m.settings...)}
-	if err := os.Mkdir(second.folder, 0o700); err != nil {
-		t.Fatal(err)
+// replicas are several extauthz that one Envoy asks, by http.yaml with so many endpoints.
+type replicas struct {
+	*mesh // of which the first is
+	all   []*mesh
+}
+
+// startReplicas waits until Envoy finds all of them healthy. The filter's timeout is longer than a busy machine takes, so that
+// Envoy's own 503 is of a connection or of a replica, and not of time.
+func startReplicas(t *testing.T, version string, count int, change func(config string) string, settings ...string) *replicas {
+	t.Helper()
+	others := make([]*mesh, count-1)
+	for i := range others {
+		var ports [2]int
+		for j := range ports {
+			var err error
+			if ports[j], err = parts.FreePort(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		others[i] = &mesh{listen: fmt.Sprintf("127.0.0.1:%d", ports[0]), admin: fmt.Sprintf("127.0.0.1:%d", ports[1])}
 	}
-	var ports [2]int
-	for i := range ports {
-		var err error
-		if ports[i], err = parts.FreePort(); err != nil {
+	addresses := []string{"127.0.0.1:9191"} // which startMeshWith replaces
+	for _, other := range others {
+		addresses = append(addresses, other.listen)
+	}
+	m := startMeshWith(t, version, "http.yaml", func(config string) string {
+		return change(withEndpoints(t, config, addresses...))
+	}, settings...)
+	r := &replicas{mesh: m, all: []*mesh{m}}
+	for i, other := range others {
+		other.stack, other.settings = m.stack, append(slices.Clone(m.settings), "EXTAUTHZ_LISTEN="+other.listen)
+		other.folder = filepath.Join(m.folder, fmt.Sprint("replica-", i+2))
+		if err := os.Mkdir(other.folder, 0o700); err != nil {
 			t.Fatal(err)
 		}
+		other.startExtauthz(t)
+		r.all = append(r.all, other)
 	}
-	second.listen, second.admin = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	second.settings = append(second.settings, "EXTAUTHZ_LISTEN="+second.listen)
-	second.startExtauthz(t)
-	m.envoy.Stop()
-	config := filepath.Join(m.folder, "envoy.yaml")
-	content, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
+	r.awaitHealthy(t, count)
+	for _, replica := range r.all { // Envoy's workers hear of it a moment later
+		eventually(t, "a check at each replica", func() bool {
+			r.getOnce(t, "/api/me", nil)
+			clusters := send(t, "GET", "http://"+r.envoyAdmin+"/clusters", nil, "").body
+			return strings.Contains(clusters, "extauthz::"+replica.listen+"::rq_success::") &&
+				!strings.Contains(clusters, "extauthz::"+replica.listen+"::rq_success::0\n")
+		})
 	}
-	endpoint := func(address string) string {
-		return "- endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: " + address[strings.LastIndex(address, ":")+1:] + " } } }\n"
-	}
-	both := strings.Replace(string(content), endpoint(m.listen), endpoint(m.listen)+"              "+endpoint(second.listen), 1)
-	if both == string(content) {
-		t.Fatal("the endpoint is not where it was")
-	}
-	const timeout = "                        timeout: 0.5s\n"
-	if !strings.Contains(both, timeout) {
-		t.Fatal("the filter's timeout is not where it was")
-	}
-	both = strings.Replace(both, timeout, strings.Replace(timeout, "0.5s", "5s", 1), 1) // Envoy's own 503 is then of a connection
-	if err := os.WriteFile(config, []byte(both), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if m.envoy, err = m.installer.StartEnvoy(ctx, m.folder, parts.EnvoyNewest, config, m.address); err != nil {
-		t.Fatal(err)
-	}
-	p := m.signUp(t, "Zoë Day")
-	kinds := []map[string]string{bearer(p.jwt), bearer(p.raw), {"Cookie": p.cookie}}
-	var turn atomic.Int64
-	m.underLoad(t, 6, func() map[string]string { return kinds[turn.Add(1)%3] }, func(done func() int64) {
-		for _, replica := range []*mesh{m, second} {
-			more(t, done, 200)
-			if err := replica.extauthz.StopWithin(20 * time.Second); err != nil {
-				t.Errorf("it ended with %v, want exit status 0", err)
-			}
-			more(t, done, 200)
-			replica.startExtauthz(t)
-			// Envoy takes it in again once its health check has passed.
-			checks := func() string { return send(t, "GET", "http://"+replica.admin+"/metrics", nil, "").body }
-			eventually(t, "checks at the new process", func() bool {
-				return strings.Contains(checks(), `outcome="allow",reason=""} `) && !strings.Contains(checks(), `extauthz_checks_total{method="session",outcome="allow",reason=""} 0`)
-			})
+	return r
+}
+
+const filterTimeout = "                        timeout: 0.5s\n"
+
+// patient has the filter wait longer than a busy machine takes.
+func patient(t *testing.T) func(config string) string {
+	return func(config string) string {
+		if !strings.Contains(config, filterTimeout) {
+			t.Fatal("the filter's timeout is not where it was")
 		}
+		return strings.Replace(config, filterTimeout, strings.Replace(filterTimeout, "0.5s", "5s", 1), 1)
+	}
+}
+
+// awaitHealthy waits until Envoy counts so many replicas as healthy.
+func (r *replicas) awaitHealthy(t *testing.T, count int) {
+	t.Helper()
+	eventually(t, fmt.Sprint(count, " healthy replicas"), func() bool {
+		return stat(t, "http://"+r.envoyAdmin, "cluster.extauthz.membership_healthy") == count
 	})
+}
+
+// answered sends requests one after another, and returns how many got 200.
+func (r *replicas) answered(t *testing.T, count int, header map[string]string) (got int) {
+	t.Helper()
+	for range count {
+		switch a := r.getOnce(t, "/api/me", header); {
+		case a.status == http.StatusOK:
+			got++
+		case a.status != http.StatusServiceUnavailable:
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	return got
+}
+
+// Each of three replicas gets SIGTERM under load, drains, and another starts in its place: no request fails. With the
+// overlays' EXTAUTHZ_SHUTDOWN_DELAY Envoy looks away first, and without one it asks another replica.
+func TestRollingRestart(t *testing.T) {
+	for _, row := range []struct{ version, delay string }{{parts.EnvoyNewest, "5s"}, {parts.EnvoyNewest, "0s"}, {parts.EnvoyOldest, "0s"}} {
+		t.Run(row.version+"/"+row.delay, func(t *testing.T) {
+			r := startReplicas(t, row.version, 3, patient(t), "EXTAUTHZ_SHUTDOWN_DELAY="+row.delay)
+			p := r.signUp(t, "Zoë Day")
+			kinds := []map[string]string{bearer(p.jwt), bearer(p.raw), {"Cookie": p.cookie}}
+			var turn atomic.Int64
+			r.underLoad(t, 6, func() map[string]string { return kinds[turn.Add(1)%3] }, func(done func() int64) {
+				for _, replica := range r.all {
+					more(t, done, 350)
+					if err := replica.extauthz.StopWithin(20 * time.Second); err != nil {
+						t.Errorf("it ended with %v, want exit status 0", err)
+					}
+					more(t, done, 350)
+					replica.startExtauthz(t)
+					// Envoy takes it in again once its health check has passed.
+					checks := func() string { return send(t, "GET", "http://"+replica.admin+"/metrics", nil, "").body }
+					eventually(t, "checks at the new process", func() bool {
+						return strings.Contains(checks(), `outcome="allow",reason=""} `) && !strings.Contains(checks(), `extauthz_checks_total{method="session",outcome="allow",reason=""} 0`)
+					})
+				}
+				t.Logf("%d requests", done())
+			})
+		})
+	}
+}
+
+// Replicas are killed under load, without a word, and no request fails: neither those that were there at the time,
+// nor those that come before Envoy knows. With one of three left 60 of 60 are answered.
+func TestKilledReplicas(t *testing.T) {
+	for _, version := range envoyVersions {
+		t.Run(version, func(t *testing.T) {
+			r := startReplicas(t, version, 3, patient(t))
+			p := r.signUp(t, "Zoë Day")
+			kinds := []map[string]string{bearer(p.jwt), bearer(p.raw), {"Cookie": p.cookie}}
+			var turn atomic.Int64
+			r.underLoad(t, 6, func() map[string]string { return kinds[turn.Add(1)%3] }, func(done func() int64) {
+				for _, replica := range r.all[1:] {
+					more(t, done, 200)
+					replica.extauthz.Kill()
+					more(t, done, 200)
+				}
+			})
+			if got := r.answered(t, 60, bearer(p.jwt)); got != 60 {
+				t.Errorf("just after: %d of 60", got)
+			}
+			r.awaitHealthy(t, 1)
+			if got := r.answered(t, 60, bearer(p.jwt)); got != 60 {
+				t.Errorf("with one healthy: %d of 60", got)
+			}
+			if a := r.get(t, "/api/me", bearer(p.jwt+"A")); a.status != http.StatusUnauthorized {
+				t.Errorf("a forged JWT meanwhile: %d %s", a.status, a.body)
+			}
+			for _, replica := range r.all[1:] {
+				replica.startExtauthz(t)
+			}
+			r.awaitHealthy(t, 3)
+		})
+	}
+}
+
+// A replica that hangs takes the requests along that it was given within the filter's timeout, five in a row at least, and
+// no more: it is left out until it lives again.
+func TestHungReplica(t *testing.T) {
+	for _, version := range envoyVersions {
+		t.Run(version, func(t *testing.T) {
+			r := startReplicas(t, version, 3, asItIs)
+			p := r.signUp(t, "Zoë Day")
+			hung := r.all[2].extauthz
+			if err := hung.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { hung.Signal(syscall.SIGCONT) })
+			lost, began := 0, time.Now()
+			eventually(t, "60 of 60 with one that hangs", func() bool {
+				got := r.answered(t, 60, bearer(p.jwt))
+				lost += 60 - got
+				return got == 60
+			})
+			t.Logf("%d requests were lost; 60 of 60 after %s", lost, time.Since(began).Round(time.Millisecond))
+			if got := stat(t, "http://"+r.envoyAdmin, "cluster.extauthz.outlier_detection.ejections_enforced_total"); got == 0 {
+				t.Error("it was not left out by what became of its checks")
+			}
+			if err := hung.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			r.awaitHealthy(t, 3)
+		})
+	}
 }
 
 // The shared secret changes under load, its services move one after another, and no request fails.

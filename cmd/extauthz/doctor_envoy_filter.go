@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
@@ -62,6 +63,7 @@ func (e *envoyConfig) judgeFilter(check authzFilter) {
 	default:
 		e.ok("timeout", timeout.AsDuration().String())
 	}
+	e.judgeRetries(config.GetGrpcService(), ours)
 	if config.GetClearRouteCache() {
 		e.warn("clear_route_cache", "true: the identity headers may choose another route than the one that was checked",
 			"Set clear_route_cache: false, unless routes are chosen by identity on purpose.")
@@ -78,6 +80,37 @@ func (e *envoyConfig) judgeFilter(check authzFilter) {
 	} else {
 		e.warn("service", "by google_grpc, whose target cannot be judged", "Use envoy_grpc and a cluster with health "+
 			"checks, as in envoy/http.yaml.")
+	}
+}
+
+// judgeRetries judges when a check is asked again. Of a grpc_service Envoy also reads max_interval, ten times
+// base_interval by default, as the timeout of a single try.
+func (e *envoyConfig) judgeRetries(service *corev3.GrpcService, ours time.Duration) {
+	policy := service.GetRetryPolicy()
+	if policy == nil {
+		return
+	}
+	for on := range strings.SplitSeq(policy.GetRetryOn(), ",") {
+		switch on = strings.TrimSpace(on); on {
+		case "deadline-exceeded", "resource-exhausted", "5xx", "gateway-error", "internal":
+			e.warn("retry_policy", "retry_on has "+on+": an extauthz that is slow or at its limit is asked even more",
+				"Set retry_on: connect-failure,refused-stream,reset,unavailable, as in envoy/http.yaml.")
+		}
+	}
+	backOff := policy.GetRetryBackOff()
+	if backOff == nil {
+		e.warn("retry_policy", "has no retry_back_off: the default pause of up to 1 s is longer than the check may take",
+			"Set retry_back_off: { base_interval: 0.005s, max_interval: 0.5s }.")
+		return
+	}
+	longest := backOff.GetMaxInterval().AsDuration()
+	if backOff.GetMaxInterval() == nil {
+		longest = 10 * backOff.GetBaseInterval().AsDuration()
+	}
+	timeout := service.GetTimeout().AsDuration()
+	if longest <= ours && (timeout == 0 || longest < timeout) {
+		e.warn("retry_policy", "max_interval: "+longest.String()+", which Envoy reads as the timeout of a single try "+
+			"here, too: a check that takes longer is given up", "Set max_interval: 0.5s; base_interval makes the pauses.")
 	}
 }
 

@@ -45,8 +45,9 @@ type report struct {
 
 func (r *report) add(row faultRow) {
 	r.rows = append(r.rows, row)
-	fmt.Printf("%-46s %6d checks, slowest %4d ms, 503 for valid ones %5d, well after %4d ms, goroutines %+.0f, memory %+.0f MiB\n",
-		row.name, row.checks, row.slowest.Milliseconds(), row.unavailable, max(row.recovered, 0).Milliseconds(), row.goroutines, row.memory)
+	fmt.Printf("%-46s %6d checks, slowest %4d ms, valid ones allowed meanwhile %5d, answered with 503 %5d, "+
+		"well after %4d ms, goroutines %+.0f, memory %+.0f MiB\n",
+		row.name, row.checks, row.slowest.Milliseconds(), row.allowedDuring, row.unavailable, max(row.recovered, 0).Milliseconds(), row.goroutines, row.memory)
 	r.note(row.name, row.wrong)
 }
 
