@@ -219,7 +219,7 @@ func TestAPIServerTakesThem(t *testing.T) {
 		}
 	}
 	applied, pods := map[string]int{}, 0
-	for _, folder := range overlays {
+	for _, folder := range slices.Concat(overlays, additions) {
 		objects := overlay(t, folder)
 		slices.SortStableFunc(objects, func(a, b object) int { // namespaces and accounts before what is in them
 			order := map[string]int{"Namespace": -2, "ServiceAccount": -1}

@@ -29,13 +29,16 @@ import (
 // overlays are all folders that a cluster can be given.
 var overlays = []string{"base", "istio/workload", "istio/namespace", "istio/gateway", "istio/mesh", "istio-ambient", "envoy-gateway", "sidecar", "standalone", "full"}
 
+// additions are applied beside an overlay and hold no workload.
+var additions = []string{"istio/https-redirect"}
+
 // Every object of every overlay is what its kind's own types say, to the last field; Istio's are valid by Istio's own validation. The operators' are
 // left to the API server.
 func TestObjectsAreStrict(t *testing.T) {
 	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 	gateway := serializer.NewCodecFactory(gatewayscheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 	judged := map[string]int{}
-	for _, folder := range overlays {
+	for _, folder := range slices.Concat(overlays, additions) {
 		for _, o := range overlay(t, folder) {
 			text, err := json.Marshal(o)
 			if err != nil {

@@ -181,6 +181,7 @@ func portOf(address string) (port uint32) {
 // answer is what a client gets; received are the headers by the backend's own account.
 type answer struct {
 	status   int
+	header   http.Header
 	body     string
 	received http.Header
 }
@@ -189,8 +190,14 @@ type answer struct {
 // what is wanted, getOnce asks.
 func get(t *testing.T, url string, headers ...string) answer {
 	t.Helper()
+	return verdict(t, http.MethodGet, url, headers...)
+}
+
+// verdict is get with a method.
+func verdict(t *testing.T, method, url string, headers ...string) answer {
+	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		a := getOnce(t, url, headers...)
+		a := request(t, method, url, headers...)
 		if a.status != http.StatusServiceUnavailable {
 			return a
 		}
@@ -204,7 +211,13 @@ func get(t *testing.T, url string, headers ...string) answer {
 
 func getOnce(t *testing.T, url string, headers ...string) answer {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	return request(t, http.MethodGet, url, headers...)
+}
+
+// request asks once, and follows no redirect.
+func request(t *testing.T, method, url string, headers ...string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +226,8 @@ func getOnce(t *testing.T, url string, headers ...string) answer {
 		name, value, _ := strings.Cut(h, ": ")
 		request.Header[name] = append(request.Header[name], value)
 	}
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
 		return answer{body: err.Error()}
@@ -223,8 +237,8 @@ func getOnce(t *testing.T, url string, headers ...string) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := answer{status: response.StatusCode, body: string(body)}
-	if a.status == http.StatusOK {
+	a := answer{status: response.StatusCode, body: string(body), header: response.Header}
+	if a.status == http.StatusOK && len(body) > 0 { // Envoy's own answer to a preflight is empty
 		if err := json.Unmarshal(body, &a.received); err != nil {
 			t.Fatalf("%v: %s", err, body)
 		}
