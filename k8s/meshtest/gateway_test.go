@@ -88,7 +88,7 @@ func dump(translated object, kind, list string) (entries []object) {
 
 // runEnvoyGateway has real Envoy run the translation: routes, endpoints and certificate authority, which Envoy Gateway serves, are put in their place,
 // addresses are those of this machine, and nothing else is changed.
-func (s *stack) runEnvoyGateway(t *testing.T, translated object, authority []byte, checks string) string {
+func (s *stack) runEnvoyGateway(t *testing.T, translated object, authority []byte, checks ...string) string {
 	t.Helper()
 	listen := freeAddress(t)
 	address := func(address string) map[string]any {
@@ -121,7 +121,7 @@ func (s *stack) runEnvoyGateway(t *testing.T, translated object, authority []byt
 	for _, entry := range dump(translated, "ClustersConfigDump", "dynamicActiveClusters") {
 		cluster := object(entry.at("cluster").(map[string]any))
 		name := cluster.text("name")
-		to := s.backend.Listener.Addr().String()
+		to := []string{s.backend.Listener.Addr().String()}
 		if strings.HasPrefix(name, "securitypolicy/") {
 			to = checks
 			if !putAuthority(cluster, authority) {
@@ -130,7 +130,20 @@ func (s *stack) runEnvoyGateway(t *testing.T, translated object, authority []byt
 		}
 		assignment := endpoints[name]
 		delete(assignment, "@type")
-		assignment.at("endpoints", 0, "lbEndpoints", 0, "endpoint").(map[string]any)["address"] = address(to)
+		endpoint, err := json.Marshal(assignment.at("endpoints", 0, "lbEndpoints", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []any
+		for _, one := range to {
+			var copied object
+			if err := json.Unmarshal(endpoint, &copied); err != nil {
+				t.Fatal(err)
+			}
+			copied.at("endpoint").(map[string]any)["address"] = address(one)
+			all = append(all, map[string]any(copied))
+		}
+		assignment.at("endpoints", 0).(map[string]any)["lbEndpoints"] = all
 		delete(cluster, "edsClusterConfig")
 		cluster["type"], cluster["loadAssignment"] = "STATIC", map[string]any(assignment)
 		clusters = append(clusters, withoutType(cluster))
@@ -234,6 +247,50 @@ func TestEnvoyGatewayEnforces(t *testing.T) {
 	process.Stop()
 	expect("extauthz is down", "/api/me", 503, "", authorization)
 	expect("the public path while it is", "/health", 200, "")
+}
+
+// Replicas are killed, and every request is answered, before Envoy knows and after: by what the overlay's backendSettings become.
+func TestEnvoyGatewayAsksAnotherReplica(t *testing.T) {
+	s := startStack(t)
+	authority, err := parts.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var replicas []*parts.Process
+	var checks []string
+	for range 3 {
+		process, address := s.startExtauthzTLS(t, authority, inCluster)
+		replicas, checks = append(replicas, process), append(checks, address)
+	}
+	objects := overlay(t, "envoy-gateway")
+	for _, o := range objects {
+		if o.kind() == "SecurityPolicy" {
+			// Envoy's own 503 is then of a replica, and not of a busy machine.
+			o.at("spec", "extAuth").(map[string]any)["timeout"] = "5s"
+		}
+	}
+	url := s.runEnvoyGateway(t, s.translate(t, objects, authority.Certificate), authority.Certificate, checks...)
+	authorization := "Authorization: Bearer " + s.token(t)
+	if a := get(t, url+"/api/me", authorization); a.status != 200 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	answered := func(title string) {
+		t.Helper()
+		for i := range 60 {
+			if a := getOnce(t, url+"/api/me", authorization); a.status != 200 {
+				t.Errorf("%s: request %d: %d %s", title, i, a.status, a.body)
+				return
+			}
+		}
+	}
+	answered("all three alive")
+	for i, title := range []string{"one killed", "two killed"} {
+		replicas[i].Kill()
+		answered(title)
+	}
+	if a := get(t, url+"/api/me", authorization[:len(authorization)-8]+"AAAAAAAA"); a.status != 401 {
+		t.Errorf("a forged JWT meanwhile: %d %s, want 401", a.status, a.body)
+	}
 }
 
 // Another server with a certificate of another name is not believed, though the same authority signed it.
