@@ -245,8 +245,20 @@ func startMeshWith(t *testing.T, version, sample string, change func(config stri
 		"port_value: 8000 ", fmt.Sprintf("port_value: %d ", m.backendPort),
 		"port_value: 3000 ", fmt.Sprintf("port_value: %d ", m.issuerPort),
 		"port_value: 9901 ", fmt.Sprintf("port_value: %d ", ports[2]),
-		"/run/extauthz/extauthz.sock", socket, "/etc/envoy/tls", certificates,
+		"/run/extauthz/extauthz.sock", socket, "./tls/", folder+"/",
 	).Replace(change(string(content)))
+	if sample == "mtls.yaml" {
+		for _, name := range []string{"certificate.yaml", "authority.yaml"} {
+			secret, err := os.ReadFile("tls/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			secret = bytes.ReplaceAll(secret, []byte("/etc/envoy/tls"), []byte(certificates))
+			if err := os.WriteFile(filepath.Join(folder, name), secret, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	config := filepath.Join(folder, "envoy.yaml")
 	if err := os.WriteFile(config, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
