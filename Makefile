@@ -37,9 +37,20 @@ demo-check: tools ## the quick one, run through once
 test-web: tools browser ## the front end: types, linter, the client's tests, and everything in a real browser, over http and https
 	@go build -o .parts/bin/demo ./envoy/demo
 	@.parts/bin/demo -web -check
-	@cd .parts/web && npm run --silent typecheck && npm run --silent lint && npm run --silent test
+	@cd .parts/web && npm run --silent typecheck && npm run --silent lint
+	@cd .parts/web/client && npm run --silent test && npm run --silent check >../check.log 2>&1 || { cat ../check.log; exit 1; }
+	@for version in 20 22 24; do \
+		node=.parts/node-$$version/node_modules/node-linux-$(NODEARCH)/bin/node; \
+		test -x $$node || { echo "installing Node $$version …"; \
+			npm install --silent --no-save --ignore-scripts --prefix .parts/node-$$version node-linux-$(NODEARCH)@$$version >/dev/null || exit 1; }; \
+		echo "the client on Node $$($$node --version)"; \
+		$$node --test --test-reporter=dot .parts/web/client/test/dist/{identity,request,server,token}.test.js || exit 1; \
+	done
+	@node .parts/web/e2e/fresh/assemble.mjs $(CURDIR)/.parts/fresh
 	@.parts/bin/demo -web -test
 	@.parts/bin/demo -web -tls -test
+
+NODEARCH := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
 
 browser:
 	@command -v chromium >/dev/null || { \

@@ -100,10 +100,14 @@ func (d *demo) testInBrowser(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, "node", "--test", "--test-concurrency=1", "--test-reporter=spec", "e2e/")
+	tests, err := filepath.Glob(filepath.Join(folder, "e2e", "*.test.mjs"))
+	if err != nil {
+		return err
+	}
+	command := exec.CommandContext(ctx, "node", append([]string{"--test", "--test-concurrency=1", "--test-reporter=spec"}, tests...)...)
 	command.Dir = folder
 	command.Env = append(os.Environ(), "SITE="+d.publicURL, "OTHER_ORIGIN="+otherOrigin, "CONTROL=http://"+control.Addr().String(),
-		"ARTEFACTS="+filepath.Join(d.installer.Root(), ".parts", "web-artefacts"))
+		"FRESH="+filepath.Join(d.installer.Root(), ".parts", "fresh"), "ARTEFACTS="+filepath.Join(d.installer.Root(), ".parts", "web-artefacts"))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("the browser's tests: %w", err)

@@ -205,7 +205,7 @@ func (in *Installer) Web() (string, error) {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && slices.Contains([]string{"node_modules", ".next", "dist"}, entry.Name()):
+		case entry.IsDir() && (slices.Contains([]string{"node_modules", ".next"}, entry.Name()) || strings.HasSuffix(path, "/test/dist")):
 			return filepath.SkipDir // of a developer's own
 		case entry.Type().IsRegular():
 			content, err := os.ReadFile(path)

@@ -1,21 +1,12 @@
 "use client";
 
 import { useCallback, useEffect, useRef, useState } from "react";
-import { ApiError, browserClient } from "extauthz-api-client";
+import { ApiError } from "extauthz-api-client";
+import { api } from "@/lib/api";
 import { type Header, type Seen, seenOf } from "@/lib/seen";
 import { SeenCard } from "./seen-card";
 
 type State = { is: "loading" } | { is: "seen"; seen: Seen } | { is: "signed-out" } | { is: "outage" } | { is: "failed"; detail: string };
-
-let shared: ReturnType<typeof browserClient> | undefined;
-
-/** The page's one client, so that its parts share a token. */
-export function api() {
-  return (shared ??= browserClient({ retries: 1 }));
-}
-
-/** Tells other tabs that nobody is signed in any more. */
-export const sessionChannel = "session";
 
 /** The call from the browser, by a JWT. */
 export function BrowserCall() {
@@ -26,7 +17,7 @@ export function BrowserCall() {
     last.current?.abort();
     const controller = (last.current = new AbortController());
     try {
-      setState({ is: "seen", seen: seenOf(await api().get<Header[]>("/api/headers", { signal: controller.signal })) });
+      setState({ is: "seen", seen: seenOf((await api.get<Header[]>("/api/headers", { signal: controller.signal })) ?? []) });
     } catch (error) {
       if (controller.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
@@ -35,15 +26,11 @@ export function BrowserCall() {
   }, []);
 
   useEffect(() => {
-    const channel = new BroadcastChannel(sessionChannel);
-    channel.onmessage = () => {
-      api().forget(); // a JWT outlives a sign-out; this page's does not
-      void load();
-    };
     const start = setTimeout(() => void load(), 0);
+    const stop = api.onSessionChange(() => void load());
     return () => {
       clearTimeout(start);
-      channel.close();
+      stop();
       last.current?.abort();
     };
   }, [load]);

@@ -1,22 +1,22 @@
 import { headers } from "next/headers";
 import Link from "next/link";
 import { ApiError, serverClient } from "extauthz-api-client";
-import { auth } from "@/lib/auth";
 import { env } from "@/lib/env";
 import { type Header, seenOf } from "@/lib/seen";
+import { currentSession } from "@/lib/session";
 import { signOut } from "./actions";
-import { AnnounceSignedOut } from "./announce";
 import { Attacks } from "./attacks";
 import { BrowserCall } from "./browser-call";
 import { SeenCard } from "./seen-card";
+import { WhosePage } from "./whose-page";
 
 export default async function Home() {
   const sent = await headers();
-  const session = await auth().api.getSession({ headers: sent });
+  const session = await currentSession();
   if (session === null) {
     return (
       <section aria-labelledby="title">
-        <AnnounceSignedOut />
+        <WhosePage />
         <h1 id="title">Nobody is signed in</h1>
         <p>Sign up, and see what a backend that verifies no token gets to know of you.</p>
         <p className="buttons">
@@ -32,6 +32,7 @@ export default async function Home() {
   }
   return (
     <>
+      <WhosePage />
       <div className="title">
         <h1>What the backend saw</h1>
         <form action={signOut}>
@@ -40,7 +41,7 @@ export default async function Home() {
       </div>
       <p>Two calls of the same API by the same person. Envoy asks extauthz about each, and the backend reads who it is from headers that only Envoy can set.</p>
       <div className="columns">
-        <BrowserCall />
+        <BrowserCall key={session.session.id} />
         <ServerCall cookie={sent.get("cookie")} />
       </div>
       <Attacks />
@@ -53,7 +54,7 @@ async function ServerCall({ cookie }: { cookie: string | null }) {
   const outcome = await serverClient({ baseURL: env().apiURL, cookie: () => cookie })
     .get<Header[]>("/api/headers")
     .then(
-      (all) => ({ seen: seenOf(all) }),
+      (all) => ({ seen: seenOf(all ?? []) }),
       (fault: unknown) => {
         if (fault instanceof ApiError) return { fault };
         throw fault;

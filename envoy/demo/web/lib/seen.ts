@@ -21,10 +21,19 @@ export function seenOf(all: Header[]): Seen {
   };
   const milliseconds = Number(value(checkTime));
   return {
-    headers: all.filter(([name]) => name.startsWith("x-user-") || name.startsWith("x-auth-")).map(([name, text]) => [name, decodeURIComponent(text)]),
+    headers: all.filter(([name]) => name.startsWith("x-user-") || name.startsWith("x-auth-")).map(([name, text]) => [name, decoded(text)]),
     method: value("x-auth-method") ?? "none",
     issuedAt: date("x-auth-issued-at"),
     expiresAt: date("x-auth-expires-at"),
     checkMilliseconds: Number.isFinite(milliseconds) ? milliseconds : undefined,
   };
+}
+
+/** A header's value, percent-decoded as extauthz encodes it; as it stands where it is not of that form. */
+function decoded(value: string): string {
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    return value;
+  }
 }

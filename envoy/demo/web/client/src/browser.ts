@@ -1,99 +1,170 @@
-import { ApiError, type ApiClient, type ApiRequest, type Transport, clientOf, drop, errorOf, read, send, sleep } from "./request.js";
+import { ApiError } from "./errors";
+import { type Answer, type ApiClient, type ApiRequest, clientOf, Deadline, send, sleep, type Transport } from "./request";
+import { type PageSession, Tokens } from "./token";
 
 export interface BrowserClientOptions {
-  /** Where the API is; the page's own origin by default. */
+  /** Where the API is, with the path that all its paths begin with; the page's own origin by default. */
   baseURL?: string;
   /** Where Better Auth gives a JWT for the session cookie; `/api/auth/token` of the page's own origin by default. */
   tokenURL?: string;
-  /** How often an outage (503) is tried again, after the time that the server asks for; 2 by default. */
+  /** Where Better Auth tells whether somebody is signed in; `get-session` beside the token's URL by default. */
+  sessionURL?: string;
+  /** How often an outage is tried again, after the time that the server asks for; 2 by default. */
   retries?: number;
+  /** Milliseconds for a whole call, with its token, its retries and its body; 30,000 by default. */
+  timeout?: number;
   fetch?: typeof fetch;
   /** Milliseconds since 1970. */
   now?: () => number;
   sleep?: Transport["sleep"];
+  random?: () => number;
 }
 
-/** A token is renewed so long before its end, for the way and for clocks that differ. Milliseconds. */
-const renewBefore = 60_000;
+export interface BrowserClient extends ApiClient {
+  /** A JWT of whoever is signed in, for what cannot be called through this client: a WebSocket's first message, an EventSource by fetch. */
+  token(init?: { signal?: AbortSignal | null; timeout?: number }): Promise<string>;
+  /** Forgets the token, here and in the other tabs, as after a sign-in or a sign-out. Calls under way fail with `session_changed`. */
+  forget(): void;
+  /**
+   * Says whose page this is: the session that the server rendered it for, or null. A token of another user is never sent then, and other tabs hear of it.
+   * Call it on each page, also where nobody is signed in.
+   */
+  identify(session: PageSession | null): void;
+  /** Calls back when another tab has begun or ended a session, or the page comes back from where it could not hear of one. Returns what ends that. */
+  onSessionChange(listener: () => void): () => void;
+  /** A plugin for Better Auth's client (`createAuthClient({ plugins: [api.authPlugin] })`): whatever changes something there, forgets the token. */
+  readonly authPlugin: { id: "extauthz-api-client"; fetchPlugins: AuthFetchPlugin[] };
+}
+
+/** What Better Auth's client takes as a fetch plugin, as far as it is used here. */
+export interface AuthFetchPlugin {
+  id: string;
+  name: string;
+  hooks: { onRequest(context: { method?: string }): void; onResponse(context: { request: { method?: string } }): void };
+}
+
+/** The name under which tabs tell each other. */
+const channelName = "extauthz-api-client";
 
 /**
- * A client for the browser. The JWT is kept in memory until a minute before its end and is nowhere else; however many calls
- * wait for one, one request fetches it. A call that is refused with 401 is sent once more with a fresh token. An outage is tried again and is never
- * taken for a sign-out.
+ * A client for the browser. The JWT is kept in memory until a minute before its end, and is sent to the base URL's origin alone. A call that is
+ * refused with 401 is sent once more with a fresh token. An outage is tried again and is never taken for a sign-out. It may be made when a
+ * module is loaded, also on a server that renders the page; there it cannot be called.
  */
-export function browserClient(options: BrowserClientOptions = {}): ApiClient & { forget(): void } {
-  const transport: Transport = {
-    baseURL: options.baseURL ?? globalThis.location.origin,
+export function browserClient(options: BrowserClientOptions = {}): BrowserClient {
+  const transport = (): Transport => ({
+    baseURL: baseURLOf(options.baseURL),
     fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
     sleep: options.sleep ?? sleep,
+    random: options.random ?? Math.random,
     retries: options.retries ?? 2,
-  };
-  const now = options.now ?? Date.now;
+    timeout,
+  });
+  const timeout = options.timeout ?? 30_000;
   const tokenURL = options.tokenURL ?? "/api/auth/token";
-  let held: { token: string; until: number } | undefined;
-  let fetching: Promise<string> | undefined;
+  const sessionURL = options.sessionURL ?? tokenURL.replace(/[^/]*$/, "get-session");
+  const tokens = new Tokens(transport, tokenURL, sessionURL, options.now ?? Date.now);
+  const tabs = new Tabs(tokens);
 
-  async function fetchToken(): Promise<string> {
-    // Not under the signal of the call that happens to be first: the others wait for it, too.
-    const page = globalThis.location?.origin ?? transport.baseURL;
-    const response = await send({ ...transport, baseURL: page }, tokenURL, { credentials: "include" }, undefined);
-    if (!response.ok) throw await errorOf(response);
-    const { token } = await read<{ token: string }>(response);
-    held = { token, until: expiryOf(token) - renewBefore };
-    return token;
-  }
-
-  function token(): Promise<string> {
-    if (held !== undefined && now() < held.until) return Promise.resolve(held.token);
-    fetching ??= fetchToken().finally(() => {
-      fetching = undefined;
-    });
-    return fetching;
-  }
-
-  async function request<T>(path: string, init: ApiRequest = {}): Promise<T> {
-    init.signal?.throwIfAborted();
-    const used = await within(token(), init.signal);
-    let response = await send(transport, path, init, `Bearer ${used}`);
-    if (response.status === 401 && !(init.body instanceof ReadableStream)) {
-      if (held?.token === used) held = undefined; // another call may have renewed it meanwhile
-      const fresh = await within(token(), init.signal);
-      if (fresh !== used) {
-        drop(response);
-        response = await send(transport, path, init, `Bearer ${fresh}`);
-      }
+  async function call(path: string, init: ApiRequest, deadline: Deadline): Promise<Answer> {
+    const { generation } = tokens;
+    const attempt = async (): Promise<[string, Answer]> => {
+      const token = await deadline.of(tokens.get());
+      const authorize = () => {
+        tokens.check(generation); // before each attempt: a call of one user's never goes out as another's
+        return `Bearer ${token}`;
+      };
+      return [token, await send(transport(), path, init, authorize, deadline)];
+    };
+    let [used, answer] = await attempt();
+    if (answer.response.status === 401 && !(init.body instanceof ReadableStream)) {
+      tokens.drop(used); // another call may have renewed it meanwhile
+      tokens.check(generation);
+      [used, answer] = await attempt();
     }
-    if (response.status === 401) held = undefined;
-    return read<T>(response);
+    if (answer.response.status === 401) tokens.drop(used);
+    if (isRead(init.method)) tokens.check(generation); // what an earlier user could see is not for the next
+    return answer;
   }
 
+  const forget = () => {
+    tokens.forget();
+    tabs.tell(null);
+  };
   return {
-    ...clientOf(request),
-    /** Forgets the token, as after a sign-out. */
-    forget() {
-      held = undefined;
+    ...clientOf(call, timeout),
+    async token(init = {}) {
+      const deadline = new Deadline(init.timeout ?? timeout, init.signal);
+      try {
+        return await deadline.of(tokens.get());
+      } catch (error) {
+        throw deadline.thrown(error);
+      } finally {
+        deadline.finish();
+      }
+    },
+    forget,
+    identify(session) {
+      if (tokens.identify(session)) tabs.tell({ session: session?.id ?? null });
+    },
+    onSessionChange: (listener) => tabs.listen(listener),
+    authPlugin: {
+      id: "extauthz-api-client",
+      fetchPlugins: [
+        {
+          id: "extauthz-api-client",
+          name: "forgets the API's token when the session may have changed",
+          hooks: {
+            onRequest: ({ method }) => {
+              if (!isRead(method)) tokens.forget();
+            },
+            onResponse: ({ request }) => {
+              if (!isRead(request.method)) forget();
+            },
+          },
+        },
+      ],
     },
   };
 }
 
-/** The promise's outcome, unless the signal ends the wait for it. */
-function within<T>(promise: Promise<T>, signal: AbortSignal | null | undefined): Promise<T> {
-  if (signal == null) return promise;
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
-  });
+function isRead(method: string | undefined): boolean {
+  return ["GET", "HEAD"].includes((method ?? "GET").toUpperCase());
 }
 
-/** A JWT's exp in milliseconds. It is read to know when to renew, and decides nothing. */
-function expiryOf(token: string): number {
-  try {
-    const payload = token.split(".")[1] ?? "";
-    const { exp } = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))) as { exp?: unknown };
-    if (typeof exp === "number") return exp * 1000;
-  } catch {
-    // Below.
+/** The API's base URL. On a server there is no page, and so no client for one. */
+function baseURLOf(given: string | undefined): string {
+  if (given === undefined && globalThis.location === undefined) throw new ApiError(0, "browserClient is called on a server; call serverClient there", "no_browser");
+  return given === undefined ? globalThis.location.origin : new URL(given, globalThis.location?.origin).href;
+}
+
+/** The other tabs of the page's origin, and this one's return from where it does not hear them. */
+class Tabs {
+  private readonly channel: BroadcastChannel | undefined;
+  private readonly listeners = new Set<() => void>();
+
+  constructor(tokens: Tokens) {
+    if (typeof document === "undefined" || typeof BroadcastChannel === "undefined") return;
+    const changed = () => {
+      tokens.forget();
+      for (const listener of this.listeners) listener();
+    };
+    this.channel = new BroadcastChannel(channelName);
+    this.channel.onmessage = ({ data }: MessageEvent<{ session: string | null } | null>) => {
+      if (data === null || tokens.isOther(data.session)) changed();
+    };
+    addEventListener("pageshow", ({ persisted }) => {
+      if (persisted) changed(); // from the cache for back and forward
+    });
+    document.addEventListener("resume", changed); // it was frozen
   }
-  throw new ApiError(0, "The token has no exp", "malformed_token");
+
+  tell(message: { session: string | null } | null): void {
+    this.channel?.postMessage(message);
+  }
+
+  listen(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
 }

@@ -1,35 +1,46 @@
-import { ApiError, type ApiClient, type ApiRequest, type Transport, clientOf, read, send, sleep } from "./request.js";
+import { ApiError } from "./errors";
+import { type ApiClient, clientOf, send, sleep, type Transport } from "./request";
 
 export interface ServerClientOptions {
-  /** Where the API is: Envoy, and not the backend behind it. */
+  /** Where the API is: Envoy, and not the backend behind it; with the path that all its paths begin with. */
   baseURL: string;
   /** The `Cookie` header of the request that is being answered, such as `(await headers()).get("cookie")` in Next.js. */
   cookie: () => string | null | undefined | Promise<string | null | undefined>;
   /** The session cookie's name, where `cookiePrefix` is set; `better-auth.session_token` by default. */
   cookieName?: string;
-  /** How often an outage (503) is tried again; 1 by default, for somebody waits for the page. */
+  /** How often an outage is tried again; 1 by default, for somebody waits for the page. */
   retries?: number;
+  /** Milliseconds for a whole call, with its retries and its body; 10,000 by default. */
+  timeout?: number;
   fetch?: typeof fetch;
   sleep?: Transport["sleep"];
+  random?: () => number;
 }
 
 /**
  * A client for the server that renders pages. It sends the session token of the user's cookie as a bearer token, so that the request needs no cookie and
  * no Origin, and a sign-out holds at once. Make one for each request: it is one user's.
+ *
+ * Nothing is cached unless a call says so by `cache` or by Next.js's `next: { revalidate, tags }`; its cache's key holds the Authorization header, so
+ * that nobody gets what was cached for another.
  */
 export function serverClient(options: ServerClientOptions): ApiClient {
+  const timeout = options.timeout ?? 10_000;
   const transport: Transport = {
     baseURL: options.baseURL,
-    fetch: options.fetch ?? globalThis.fetch,
+    fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)), // as it is when called: frameworks replace it
     sleep: options.sleep ?? sleep,
+    random: options.random ?? Math.random,
     retries: options.retries ?? 1,
+    timeout,
   };
   const name = options.cookieName ?? "better-auth.session_token";
-  return clientOf(async <T>(path: string, init: ApiRequest = {}): Promise<T> => {
+  return clientOf(async (path, init, deadline) => {
     const token = sessionToken(await options.cookie(), name);
     if (token === undefined) throw new ApiError(401, "Not signed in", "unauthenticated");
-    return read<T>(await send(transport, path, { cache: "no-store", ...init }, `Bearer ${token}`));
-  });
+    const cached = init.cache !== undefined || init.next !== undefined;
+    return send(transport, path, cached ? init : { cache: "no-store", ...init }, () => `Bearer ${token}`, deadline);
+  }, timeout);
 }
 
 /** The cookie's value as it stands, which extauthz reads; the one that only https may set goes first. */

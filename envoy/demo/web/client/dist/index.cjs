@@ -1,0 +1,578 @@
+'use strict';
+
+// src/errors.ts
+var ApiError = class extends Error {
+  constructor(status, detail, code, options) {
+    super(status === 0 ? detail : `${status} ${detail}`, options);
+    this.status = status;
+    this.detail = detail;
+    this.code = code;
+    this.body = options?.body;
+  }
+  status;
+  detail;
+  code;
+  name = "ApiError";
+  /** The answer's body as it was parsed, such as FastAPI's list of faults; text where it is no JSON; else undefined. */
+  body;
+  /** The credential is refused, or there is none: sign in (again). */
+  get isSignedOut() {
+    return this.status === 401;
+  }
+  /** It could not be decided, or not be reached. The user is as signed in as before; try later. */
+  get isOutage() {
+    if (this.status === 0) return this.code === "unreachable" || this.code === "timeout" || this.code === "cut_off";
+    return this.status >= 502 && this.status <= 504;
+  }
+  /** The caller's own signal ended the call. Its reason is the `cause`. */
+  get isAborted() {
+    return this.code === "aborted";
+  }
+  /** FastAPI's list of what is wrong with a request (422); empty where there is none. */
+  get faults() {
+    const list = typeof this.body === "object" && this.body !== null && "detail" in this.body ? this.body.detail : void 0;
+    return Array.isArray(list) ? list.filter(isFault) : [];
+  }
+};
+function isFault(value) {
+  return typeof value === "object" && value !== null && "loc" in value && Array.isArray(value.loc) && "msg" in value && typeof value.msg === "string";
+}
+var codes = {
+  400: "bad_request",
+  401: "unauthenticated",
+  403: "forbidden",
+  404: "not_found",
+  409: "conflict",
+  413: "too_large",
+  422: "unprocessable",
+  429: "too_many_requests",
+  502: "unavailable",
+  503: "unavailable",
+  504: "unavailable"
+};
+function errorOf(response, text) {
+  let detail = response.statusText || "The request failed";
+  let code = codes[response.status] ?? "error";
+  const challenge = /error="([^"]+)"/.exec(response.headers.get("www-authenticate") ?? "");
+  if (challenge?.[1] !== void 0) code = challenge[1];
+  let body;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    return new ApiError(response.status, detail, code, text === "" ? {} : { body: text });
+  }
+  if (typeof body === "object" && body !== null) {
+    if ("detail" in body) detail = detailOf(body.detail);
+    else if ("message" in body && typeof body.message === "string") detail = body.message;
+    if ("code" in body && typeof body.code === "string") code = body.code;
+  }
+  return new ApiError(response.status, detail, code, { body });
+}
+function detailOf(detail) {
+  if (typeof detail === "string") return detail;
+  if (Array.isArray(detail) && detail.length > 0 && detail.every(isFault)) return detail.map(({ loc, msg }) => `${loc.join(".")}: ${msg}`).join("; ");
+  return JSON.stringify(detail);
+}
+function thrown(error, signal, timedOut) {
+  if (error instanceof ApiError) return error;
+  if (signal?.aborted) return abortedBy(signal);
+  if (timedOut) return new ApiError(0, "No answer came in time", "timeout", { cause: error });
+  return new ApiError(0, "The server could not be reached", "unreachable", { cause: error });
+}
+function abortedBy(signal) {
+  const reason = signal.reason;
+  if (reason instanceof ApiError) return reason;
+  if (reason instanceof Error && reason.name === "TimeoutError") return new ApiError(0, "No answer came in time", "timeout", { cause: reason });
+  return new ApiError(0, "The call was aborted", "aborted", { cause: reason });
+}
+
+// src/url.ts
+function resolve(path2, baseURL) {
+  const base = new URL(baseURL);
+  const root = base.pathname.endsWith("/") ? base.pathname : `${base.pathname}/`;
+  let url;
+  try {
+    url = isAbsolute(path2) ? new URL(path2, base) : new URL(root + path2.replace(/^\//, ""), base);
+  } catch {
+  }
+  if (url === void 0 || url.origin !== base.origin || url.username !== "" || url.password !== "" || !`${url.pathname}/`.startsWith(root)) {
+    throw new ApiError(0, `The path leads out of ${base.origin}${root}; call it without this client`, "foreign_url");
+  }
+  return url;
+}
+function isAbsolute(path2) {
+  const read2 = path2.replace(/[\u0000-\u0020]/g, "").replaceAll("\\", "/");
+  return read2.startsWith("//") || /^[a-z][a-z0-9+.-]*:/i.test(read2);
+}
+function path(parts, ...values) {
+  return parts.reduce((whole, part, i) => whole + escaped(String(values[i - 1])) + part);
+}
+function escaped(value) {
+  if (value === "" || value === "." || value === "..") throw new TypeError(`A path cannot hold "${value}" as a value`);
+  return encodeURIComponent(value);
+}
+
+// src/request.ts
+var Deadline = class {
+  constructor(milliseconds, callers) {
+    this.callers = callers;
+    this.end = performance.now() + milliseconds;
+    this.timer = setTimeout(() => {
+      this.timedOut = true;
+      this.controller.abort(new DOMException("No answer came in time", "TimeoutError"));
+    }, Math.min(milliseconds, 2 ** 31 - 1));
+    if (callers?.aborted) this.stop();
+    else callers?.addEventListener("abort", this.stop, { once: true });
+  }
+  callers;
+  controller = new AbortController();
+  timer;
+  end;
+  stop = () => this.controller.abort(this.callers?.reason);
+  timedOut = false;
+  get signal() {
+    return this.controller.signal;
+  }
+  /** Milliseconds that are left. */
+  get left() {
+    return this.end - performance.now();
+  }
+  /** The time is no longer counted; the caller's signal still ends what runs. */
+  stopClock() {
+    clearTimeout(this.timer);
+  }
+  finish() {
+    this.stopClock();
+    this.callers?.removeEventListener("abort", this.stop);
+  }
+  /** The promise's outcome, unless the call ends before; the promise itself goes on, for others who wait for it. */
+  async of(promise) {
+    if (this.signal.aborted) {
+      promise.catch(() => {
+      });
+      throw abortedBy(this.signal);
+    }
+    return new Promise((done, fail) => {
+      const stop = () => fail(abortedBy(this.signal));
+      this.signal.addEventListener("abort", stop, { once: true });
+      promise.then(done, fail).finally(() => this.signal.removeEventListener("abort", stop));
+    });
+  }
+  thrown(error) {
+    return thrown(error, this.callers, this.timedOut);
+  }
+};
+async function send(transport, path2, init, authorize, deadline) {
+  const url = resolve(path2, transport.baseURL);
+  for (let attempt = 0; ; attempt++) {
+    const request = requestOf(init, authorize(), deadline.signal);
+    let answer;
+    let failed;
+    try {
+      const response = await transport.fetch(url, request);
+      answer = response.status >= 400 ? { response, text: await response.text().catch(() => "") } : { response };
+    } catch (error) {
+      failed = deadline.thrown(error);
+      if (!failed.isOutage || deadline.signal.aborted) throw failed;
+    }
+    const again = attempt < transport.retries && !(request.body instanceof ReadableStream) && mayRepeat(request.method ?? "GET", answer);
+    const wait = again ? pause(answer?.response, transport.random()) : Infinity;
+    if (wait >= deadline.left) {
+      if (failed !== void 0) throw failed;
+      return answer;
+    }
+    await deadline.of(transport.sleep(wait, deadline.signal));
+  }
+}
+function requestOf(init, authorization, signal) {
+  const { body, ...rest } = init;
+  let headers;
+  try {
+    headers = new Headers(init.headers);
+  } catch (error) {
+    throw new ApiError(0, "A header cannot hold such a value; encode it, as encodeURIComponent does", "bad_header", { cause: error });
+  }
+  if (authorization !== void 0) headers.set("authorization", authorization);
+  if (!headers.has("accept")) headers.set("accept", "application/json");
+  const request = { ...rest, headers, signal };
+  if (body !== void 0) {
+    if (isPlain(body)) {
+      request.body = JSON.stringify(body);
+      if (!headers.has("content-type")) headers.set("content-type", "application/json");
+    } else {
+      request.body = body;
+    }
+  }
+  return request;
+}
+var idempotent = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
+function mayRepeat(method, answer) {
+  const repeats = idempotent.includes(method.toUpperCase());
+  if (answer === void 0) return repeats;
+  const { status } = answer.response;
+  return repeats && status >= 502 && status <= 504 || status === 503 && isOfTheCheck(answer);
+}
+var notDecided = "Authentication service unavailable";
+function isOfTheCheck({ text }) {
+  try {
+    return JSON.parse(text ?? "").detail === notDecided;
+  } catch {
+    return false;
+  }
+}
+function pause(response, random) {
+  const value = response?.headers.get("retry-after");
+  let wait = 1e3;
+  if (value != null) {
+    const seconds = Number(value);
+    const date = Date.parse(value);
+    if (Number.isFinite(seconds)) wait = seconds * 1e3;
+    else if (!Number.isNaN(date)) wait = date - Date.now();
+  }
+  wait = Math.max(0, wait);
+  return wait + random * Math.max(wait, 100) / 2;
+}
+async function read(answer, deadline) {
+  const { response } = answer;
+  if (response.status === 204 || response.status === 205) return void 0;
+  let text;
+  try {
+    text = answer.text ?? await deadline.of(response.text());
+  } catch (error) {
+    const failed = deadline.thrown(error);
+    throw failed.code === "unreachable" ? new ApiError(0, "The answer was cut off", "cut_off", { cause: error }) : failed;
+  }
+  const type = (response.headers.get("content-type") ?? "").toLowerCase();
+  if (text === "") return void 0;
+  if (type.startsWith("text/") && !/^\s*</.test(text)) return text;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ApiError(response.status, "The answer is not JSON; read it with raw()", "malformed_answer", { cause: error, body: text });
+  }
+}
+function failureOf({ response, text }) {
+  return errorOf(response, text ?? "");
+}
+function clientOf(call, timeout) {
+  async function raw(path2, init = {}) {
+    const deadline = new Deadline(init.timeout ?? timeout, init.signal);
+    try {
+      const answer = await deadline.of(call(path2, init, deadline));
+      if (!answer.response.ok) throw failureOf(answer);
+      deadline.stopClock();
+      return answer.response;
+    } catch (error) {
+      deadline.finish();
+      throw deadline.thrown(error);
+    }
+  }
+  async function request(path2, init = {}) {
+    const { parse, ...rest } = init;
+    const deadline = new Deadline(init.timeout ?? timeout, init.signal);
+    let value;
+    let status;
+    try {
+      const answer = await deadline.of(call(path2, rest, deadline));
+      if (!answer.response.ok) throw failureOf(answer);
+      status = answer.response.status;
+      value = await read(answer, deadline);
+    } catch (error) {
+      throw deadline.thrown(error);
+    } finally {
+      deadline.finish();
+    }
+    if (parse === void 0) return value;
+    try {
+      return parse(value);
+    } catch (error) {
+      throw new ApiError(status, "The answer is not what was expected", "unexpected_answer", { cause: error, body: value });
+    }
+  }
+  const withBody = (method) => (path2, body, init) => request(path2, { ...init, method, body });
+  const without = (method) => (path2, init) => request(path2, { ...init, method });
+  return {
+    request,
+    get: without("GET"),
+    post: withBody("POST"),
+    put: withBody("PUT"),
+    patch: withBody("PATCH"),
+    delete: without("DELETE"),
+    raw
+  };
+}
+function sleep(milliseconds, signal) {
+  return new Promise((resolve2, reject) => {
+    if (signal?.aborted) return reject(abortedBy(signal));
+    const stop = () => {
+      clearTimeout(timer);
+      reject(abortedBy(signal));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve2();
+    }, milliseconds);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+function isPlain(body) {
+  return !(typeof body === "string" || body instanceof URLSearchParams || body instanceof FormData || body instanceof Blob || body instanceof ArrayBuffer || ArrayBuffer.isView(body) || body instanceof ReadableStream);
+}
+
+// src/token.ts
+var renewBefore = 6e4;
+var tokenTimeout = 1e4;
+var Tokens = class {
+  constructor(transport, tokenURL, sessionURL, now) {
+    this.transport = transport;
+    this.tokenURL = tokenURL;
+    this.sessionURL = sessionURL;
+    this.now = now;
+  }
+  transport;
+  tokenURL;
+  sessionURL;
+  now;
+  generation = 0;
+  page;
+  // undefined until the page says
+  held;
+  fetching;
+  /** Forgets the token: the next call fetches another. Calls that wait for one fail, for they were another's. */
+  forget() {
+    this.generation++;
+    this.held = void 0;
+    this.fetching = void 0;
+  }
+  /** Takes over whose page it is now, and tells whether that is another session than before. */
+  identify(page) {
+    const before = this.page;
+    if (before !== void 0 && before?.id === page?.id && before?.userId === page?.userId) return false;
+    this.page = page;
+    if (before !== void 0 || this.held !== void 0 && this.held.subject !== page?.userId) this.forget();
+    return true;
+  }
+  /** Tells whether a page of the session with this id, or of nobody's (null), is one of another session than this. */
+  isOther(id) {
+    return this.page === void 0 || (this.page?.id ?? null) !== id;
+  }
+  /** Throws where the session is not any more the one that it was in that generation. */
+  check(generation) {
+    if (generation !== this.generation) throw changed();
+  }
+  /** Drops this token, unless it was replaced already. */
+  drop(token) {
+    if (this.held?.token === token) this.held = void 0;
+  }
+  /** The token. However many wait for one, one request fetches it. */
+  get() {
+    if (this.held !== void 0 && this.now() < this.held.until) return Promise.resolve(this.held.token);
+    if (this.fetching === void 0) {
+      const fetching = this.fetch(this.generation).finally(() => {
+        if (this.fetching === fetching) this.fetching = void 0;
+      });
+      this.fetching = fetching;
+    }
+    return this.fetching;
+  }
+  async fetch(generation) {
+    const token = await this.ask();
+    this.check(generation);
+    const claims = claimsOf(token);
+    if (this.page !== void 0 && claims.sub !== this.page?.userId) throw changed();
+    const now = this.now();
+    const life = (claims.exp - (typeof claims.iat === "number" ? claims.iat : now / 1e3)) * 1e3;
+    this.held = { token, subject: claims.sub, until: now + Math.max(life - renewBefore, life / 2) };
+    return token;
+  }
+  async ask() {
+    for (let attempt = 0; ; attempt++) {
+      const answer = await this.load(this.tokenURL);
+      if (answer.ok) {
+        const token = typeof answer.value === "object" && answer.value !== null && "token" in answer.value ? answer.value.token : void 0;
+        if (typeof token !== "string") throw new ApiError(0, `${this.tokenURL} gives no token`, "malformed_token");
+        return token;
+      }
+      if (answer.error.status !== 401) throw answer.error.status >= 500 ? unavailable(answer.error) : answer.error;
+      const session = await this.load(this.sessionURL);
+      if (session.ok && session.value === null) throw answer.error;
+      if (!session.ok || attempt > 0) throw unavailable(session.ok ? answer.error : session.error);
+    }
+  }
+  async load(url) {
+    const transport = this.transport();
+    const deadline = new Deadline(tokenTimeout, void 0);
+    try {
+      const { pathname, search, origin } = new URL(url, globalThis.location?.origin ?? transport.baseURL);
+      const init = { credentials: "include", cache: "no-store" };
+      const answer = await send({ ...transport, baseURL: origin }, pathname + search, init, () => void 0, deadline);
+      if (!answer.response.ok) return { ok: false, error: failureOf(answer) };
+      return { ok: true, value: JSON.parse(await deadline.of(answer.response.text())) };
+    } catch (error) {
+      if (error instanceof SyntaxError) throw new ApiError(0, `${url} does not answer with JSON`, "malformed_token", { cause: error });
+      throw deadline.thrown(error);
+    } finally {
+      deadline.finish();
+    }
+  }
+};
+function changed() {
+  return new ApiError(0, "Another session has begun; load the page again", "session_changed");
+}
+function unavailable(cause) {
+  return new ApiError(503, "Better Auth could not be asked", "auth_unavailable", { cause });
+}
+function claimsOf(token) {
+  try {
+    const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
+    const bytes = Uint8Array.from(atob(payload), (letter) => letter.charCodeAt(0));
+    const claims = JSON.parse(new TextDecoder().decode(bytes));
+    if (typeof claims.exp === "number") return { sub: claims.sub, iat: claims.iat, exp: claims.exp };
+  } catch {
+  }
+  throw new ApiError(0, "The token has no exp", "malformed_token");
+}
+
+// src/browser.ts
+var channelName = "extauthz-api-client";
+function browserClient(options = {}) {
+  const transport = () => ({
+    baseURL: baseURLOf(options.baseURL),
+    fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
+    sleep: options.sleep ?? sleep,
+    random: options.random ?? Math.random,
+    retries: options.retries ?? 2,
+    timeout
+  });
+  const timeout = options.timeout ?? 3e4;
+  const tokenURL = options.tokenURL ?? "/api/auth/token";
+  const sessionURL = options.sessionURL ?? tokenURL.replace(/[^/]*$/, "get-session");
+  const tokens = new Tokens(transport, tokenURL, sessionURL, options.now ?? Date.now);
+  const tabs = new Tabs(tokens);
+  async function call(path2, init, deadline) {
+    const { generation } = tokens;
+    const attempt = async () => {
+      const token = await deadline.of(tokens.get());
+      const authorize = () => {
+        tokens.check(generation);
+        return `Bearer ${token}`;
+      };
+      return [token, await send(transport(), path2, init, authorize, deadline)];
+    };
+    let [used, answer] = await attempt();
+    if (answer.response.status === 401 && !(init.body instanceof ReadableStream)) {
+      tokens.drop(used);
+      tokens.check(generation);
+      [used, answer] = await attempt();
+    }
+    if (answer.response.status === 401) tokens.drop(used);
+    if (isRead(init.method)) tokens.check(generation);
+    return answer;
+  }
+  const forget = () => {
+    tokens.forget();
+    tabs.tell(null);
+  };
+  return {
+    ...clientOf(call, timeout),
+    async token(init = {}) {
+      const deadline = new Deadline(init.timeout ?? timeout, init.signal);
+      try {
+        return await deadline.of(tokens.get());
+      } catch (error) {
+        throw deadline.thrown(error);
+      } finally {
+        deadline.finish();
+      }
+    },
+    forget,
+    identify(session) {
+      if (tokens.identify(session)) tabs.tell({ session: session?.id ?? null });
+    },
+    onSessionChange: (listener) => tabs.listen(listener),
+    authPlugin: {
+      id: "extauthz-api-client",
+      fetchPlugins: [
+        {
+          id: "extauthz-api-client",
+          name: "forgets the API's token when the session may have changed",
+          hooks: {
+            onRequest: ({ method }) => {
+              if (!isRead(method)) tokens.forget();
+            },
+            onResponse: ({ request }) => {
+              if (!isRead(request.method)) forget();
+            }
+          }
+        }
+      ]
+    }
+  };
+}
+function isRead(method) {
+  return ["GET", "HEAD"].includes((method ?? "GET").toUpperCase());
+}
+function baseURLOf(given) {
+  if (given === void 0 && globalThis.location === void 0) throw new ApiError(0, "browserClient is called on a server; call serverClient there", "no_browser");
+  return given === void 0 ? globalThis.location.origin : new URL(given, globalThis.location?.origin).href;
+}
+var Tabs = class {
+  channel;
+  listeners = /* @__PURE__ */ new Set();
+  constructor(tokens) {
+    if (typeof document === "undefined" || typeof BroadcastChannel === "undefined") return;
+    const changed2 = () => {
+      tokens.forget();
+      for (const listener of this.listeners) listener();
+    };
+    this.channel = new BroadcastChannel(channelName);
+    this.channel.onmessage = ({ data }) => {
+      if (data === null || tokens.isOther(data.session)) changed2();
+    };
+    addEventListener("pageshow", ({ persisted }) => {
+      if (persisted) changed2();
+    });
+    document.addEventListener("resume", changed2);
+  }
+  tell(message) {
+    this.channel?.postMessage(message);
+  }
+  listen(listener) {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+};
+
+// src/server.ts
+function serverClient(options) {
+  const timeout = options.timeout ?? 1e4;
+  const transport = {
+    baseURL: options.baseURL,
+    fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
+    // as it is when called: frameworks replace it
+    sleep: options.sleep ?? sleep,
+    random: options.random ?? Math.random,
+    retries: options.retries ?? 1,
+    timeout
+  };
+  const name = options.cookieName ?? "better-auth.session_token";
+  return clientOf(async (path2, init, deadline) => {
+    const token = sessionToken(await options.cookie(), name);
+    if (token === void 0) throw new ApiError(401, "Not signed in", "unauthenticated");
+    const cached = init.cache !== void 0 || init.next !== void 0;
+    return send(transport, path2, cached ? init : { cache: "no-store", ...init }, () => `Bearer ${token}`, deadline);
+  }, timeout);
+}
+function sessionToken(header, name) {
+  const pairs = (header ?? "").split(";").map((pair) => pair.trim());
+  for (const wanted of [`__Secure-${name}=`, `${name}=`]) {
+    const found = pairs.find((pair) => pair.startsWith(wanted));
+    if (found !== void 0 && found.length > wanted.length) return found.slice(wanted.length);
+  }
+  return void 0;
+}
+
+exports.ApiError = ApiError;
+exports.browserClient = browserClient;
+exports.path = path;
+exports.serverClient = serverClient;
