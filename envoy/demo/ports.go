@@ -14,13 +14,13 @@ import (
 )
 
 // ports are those of 127.0.0.1 that the demo listens on.
-type ports struct{ envoy, checks, admin, envoyAdmin, issuer, backend int }
+type ports struct{ envoy, checks, admin, envoyAdmin, issuer, backend, other, otherAdmin int }
 
 // usualPorts are what envoy.yaml beside this file has, and extauthz's own defaults.
-var usualPorts = ports{envoy: 8080, checks: 9191, admin: 9192, envoyAdmin: 9901, issuer: 3000, backend: 8000}
+var usualPorts = ports{envoy: 8080, checks: 9191, admin: 9192, envoyAdmin: 9901, issuer: 3000, backend: 8000, other: 8081, otherAdmin: 9902}
 
 func freePorts() (p ports, err error) {
-	for _, port := range []*int{&p.envoy, &p.checks, &p.admin, &p.envoyAdmin, &p.issuer, &p.backend} {
+	for _, port := range []*int{&p.envoy, &p.checks, &p.admin, &p.envoyAdmin, &p.issuer, &p.backend, &p.other, &p.otherAdmin} {
 		if *port, err = parts.FreePort(); err != nil {
 			return p, err
 		}

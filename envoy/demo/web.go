@@ -19,8 +19,9 @@ import (
 	"extauthz/envoy/parts"
 )
 
-// otherOrigin is the API on an origin of its own, where CORS is needed: envoy/public-routes.yaml, run beside the other for the browser's tests.
-const otherOrigin = "http://localhost:8081"
+// otherOrigin is the API on an origin of its own, where CORS is needed: envoy/public-routes.yaml, run beside the other for
+// the browser's tests.
+func (d *demo) otherOrigin() string { return fmt.Sprintf("http://localhost:%d", d.ports.other) }
 
 func (d *demo) authorityFile() string { return filepath.Join(d.folder, "ca.crt") }
 
@@ -28,7 +29,7 @@ func (d *demo) authorityFile() string { return filepath.Join(d.folder, "ca.crt")
 func (d *demo) webSettings() []string {
 	settings := []string{"API_URL=" + d.publicURL, "AUTH_RATE_LIMIT=off"} // everybody comes from one address here
 	if d.test {
-		settings = append(settings, "API_ORIGINS="+otherOrigin)
+		settings = append(settings, "API_ORIGINS="+d.otherOrigin())
 	}
 	if d.tls {
 		settings = append(settings, "NODE_EXTRA_CA_CERTS="+d.authorityFile())
@@ -106,7 +107,7 @@ func (d *demo) testInBrowser(ctx context.Context) error {
 	}
 	command := exec.CommandContext(ctx, "node", append([]string{"--test", "--test-concurrency=1", "--test-reporter=spec"}, tests...)...)
 	command.Dir = folder
-	command.Env = append(os.Environ(), "SITE="+d.publicURL, "OTHER_ORIGIN="+otherOrigin, "CONTROL=http://"+control.Addr().String(),
+	command.Env = append(os.Environ(), "SITE="+d.publicURL, "OTHER_ORIGIN="+d.otherOrigin(), "CONTROL=http://"+control.Addr().String(),
 		"FRESH="+filepath.Join(d.installer.Root(), ".parts", "fresh"), "ARTEFACTS="+filepath.Join(d.installer.Root(), ".parts", "web-artefacts"))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	if err := command.Run(); err != nil {
@@ -125,12 +126,14 @@ func (d *demo) startOtherOrigin(ctx context.Context) (*parts.Process, error) {
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return nil, err
 	}
-	changed := strings.NewReplacer("port_value: 8080 ", "port_value: 8081 ", "port_value: 9901 ", "port_value: 9902 ", "http://localhost:3000", d.publicURL).Replace(string(content))
+	at := d.ports
+	at.envoy, at.envoyAdmin = at.other, at.otherAdmin
+	changed := at.in(strings.ReplaceAll(string(content), "http://localhost:3000", d.publicURL))
 	file := filepath.Join(folder, "envoy.yaml")
 	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 		return nil, err
 	}
-	return d.installer.StartEnvoy(ctx, folder, parts.EnvoyNewest, file, "127.0.0.1:8081")
+	return d.installer.StartEnvoy(ctx, folder, parts.EnvoyNewest, file, loopback(d.ports.other))
 }
 
 // control is what the browser's tests can do beside clicking.

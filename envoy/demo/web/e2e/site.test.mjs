@@ -142,7 +142,7 @@ visit("a sign-out in one tab ends the other's calls at once", async (v) => {
   await browserCall(second, "seen");
   await second.getByRole("button", { name: "Sign out" }).click();
   await second.getByRole("heading", { name: "Nobody is signed in" }).waitFor();
-  await browserCall(page, "signed-out"); // without a click
+  await page.getByRole("heading", { name: "Nobody is signed in" }).waitFor(); // without a click
 });
 
 visit("a token is renewed a minute before its end, and once", async (v) => {
@@ -326,4 +326,62 @@ visit("everything can be reached by the keyboard", async (v) => {
     reached.push(await page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent?.trim()));
   }
   for (const wanted of ["email", "password", "Sign in", "Sign up"]) assert.ok(reached.includes(wanted), `${wanted} of ${reached}`);
+});
+
+// People navigate by links and buttons, so that one page's scripts live through a change of users.
+async function fillIn(page, who, button) {
+  if (who.name !== undefined && button === "Sign up") await page.getByLabel("Name").fill(who.name);
+  await page.getByLabel("E-mail").fill(who.email);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: button }).click();
+}
+
+/** The e-mail that the backend saw of the browser's call. */
+const seenByBrowser = async (page) => {
+  await browserCall(page, "seen");
+  return /x-user-email\s+(\S+)/.exec(await page.locator("#browser-call").innerText())?.[1];
+};
+
+visit("out as Alice, in as Bob, in one tab, by links and buttons: no call goes out as Alice any more", async (v) => {
+  const { page } = v;
+  const alice = await signUp(page, person("Alice"));
+  assert.equal(await seenByBrowser(page), alice.email);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  const bob = person("Bob");
+  const asAlice = [];
+  page.on("request", (request) => {
+    const claims = request.headers().authorization?.split(".")[1];
+    if (claims !== undefined && JSON.parse(Buffer.from(claims, "base64url").toString()).email === alice.email) asAlice.push(request.url());
+  });
+  await page.getByRole("link", { name: "Sign up" }).click();
+  await page.waitForURL(`${site}/sign-up`);
+  await fillIn(page, bob, "Sign up");
+  await page.getByText(bob.email).first().waitFor();
+  assert.equal(await seenByBrowser(page), bob.email);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("link", { name: "Sign in" }).first().click();
+  await page.waitForURL(`${site}/sign-in`);
+  await fillIn(page, bob, "Sign in");
+  await page.locator("#browser-call").waitFor();
+  assert.equal(await seenByBrowser(page), bob.email);
+  assert.deepEqual(asAlice, []);
+});
+
+visit("out as Alice, in as Bob in another tab: the first becomes Bob's by itself", async (v) => {
+  const { page } = v;
+  const alice = await signUp(page, person("Alice"));
+  assert.equal(await seenByBrowser(page), alice.email);
+  const other = await v.context.newPage();
+  await other.goto(site);
+  assert.equal(await seenByBrowser(other), alice.email);
+  await other.getByRole("button", { name: "Sign out" }).click();
+  await other.getByRole("link", { name: "Sign up" }).click();
+  await other.waitForURL(`${site}/sign-up`);
+  const bob = person("Bob");
+  await fillIn(other, bob, "Sign up");
+  await other.getByText(bob.email).first().waitFor();
+  await page.getByText(bob.email).first().waitFor(); // without a click or a reload
+  assert.equal(await seenByBrowser(page), bob.email);
+  await callAgain(page);
+  assert.equal(await seenByBrowser(page), bob.email);
 });
