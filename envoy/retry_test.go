@@ -94,6 +94,15 @@ func withEndpoints(t *testing.T, config string, addresses ...string) string {
 // startAlone runs http.yaml, changed, without extauthz: the addresses answer its checks, and the backend allows all.
 func startAlone(t *testing.T, version string, change func(config string) string, addresses ...string) (url, admin string) {
 	t.Helper()
+	served := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "served") })
+	url, admin, _ = startBefore(t, served, version, change, addresses...)
+	return url, admin
+}
+
+// startBefore is startAlone with a backend that is given.
+func startBefore(t *testing.T, handler http.Handler, version string, change func(config string) string, addresses ...string) (
+	url, admin string, envoy *parts.Process) {
+	t.Helper()
 	installer, err := parts.NewInstaller(os.Stderr)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +111,7 @@ func startAlone(t *testing.T, version string, change func(config string) string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "served") })}
+	server := &http.Server{Handler: handler}
 	go server.Serve(backend)
 	t.Cleanup(func() { server.Close() })
 	var ports [2]int
@@ -124,12 +133,12 @@ func startAlone(t *testing.T, version string, change func(config string) string,
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	address := "127.0.0.1:" + itoa(ports[0])
-	envoy, err := installer.StartEnvoy(ctx, filepath.Dir(config), version, config, address)
+	envoy, err = installer.StartEnvoy(ctx, filepath.Dir(config), version, config, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { envoy.Stop() })
-	return "http://" + address, "http://127.0.0.1:" + itoa(ports[1])
+	return "http://" + address, "http://127.0.0.1:" + itoa(ports[1]), envoy
 }
 
 // closedAddress is one that refuses connections.

@@ -339,7 +339,16 @@ func checkDeployment(t *testing.T, objects []object, named map[string]bool, d *a
 		}
 		time := int64(5) // for what is in flight
 		if container.Lifecycle != nil && container.Lifecycle.PreStop != nil {
-			time += container.Lifecycle.PreStop.Sleep.Seconds
+			switch preStop := container.Lifecycle.PreStop; {
+			case preStop.Sleep != nil:
+				time += preStop.Sleep.Seconds
+			default: // exec, by `timeout Ns …`
+				var seconds int64
+				if _, err := fmt.Sscanf(strings.Join(preStop.Exec.Command, " "), "timeout %ds ", &seconds); err != nil {
+					t.Errorf("%s: how long does %q take? %v", container.Name, preStop.Exec.Command, err)
+				}
+				time += seconds
+			}
 		}
 		if delay := settings["EXTAUTHZ_SHUTDOWN_DELAY"]; delay != "" {
 			var seconds int64
