@@ -270,7 +270,8 @@ func TestAPIServerTakesThem(t *testing.T) {
 		t.Error("an action that there is not is taken")
 	}
 	full := overlay(t, "full")
-	for kind, wrong := range map[string]string{"ExternalSecret": "refreshIntervals", "ServiceMonitor": "endpoint"} {
+	for kind, wrong := range map[string]string{"ExternalSecret": "refreshIntervals", "ServiceMonitor": "endpoint",
+		"PodMonitor": "podMetricsEndpoint", "PrometheusRule": "rules"} {
 		o := full[slices.IndexFunc(full, func(o object) bool { return o.kind() == kind })]
 		o.at("spec").(map[string]any)[wrong] = "1m"
 		if err := c.apply(t, o); err == nil || !strings.Contains(err.Error(), wrong) {

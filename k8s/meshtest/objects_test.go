@@ -377,15 +377,56 @@ func checkDeployment(t *testing.T, objects []object, named map[string]bool, d *a
 	}
 }
 
+// The overlays' Envoys have a listener more, for Prometheus, which does not reach the admin interface.
+const (
+	firstCluster  = "\n  clusters:\n    - name: extauthz\n"
+	statsListener = `
+    # Envoy's statistics for Prometheus, and nothing else of the admin interface.
+    - name: stats
+      address: { socket_address: { address: 0.0.0.0, port_value: 9902 } }
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.http_connection_manager
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: stats
+                http_filters:
+                  - name: envoy.filters.http.router
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+                route_config:
+                  virtual_hosts:
+                    - name: stats
+                      domains: ["*"]
+                      routes:
+                        - match: { path: /stats/prometheus }
+                          route: { cluster: admin }
+
+  clusters:
+    - name: admin
+      type: STATIC
+      connect_timeout: 1s
+      load_assignment:
+        cluster_name: admin
+        endpoints:
+          - lb_endpoints:
+              - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 9901 } } }
+
+    - name: extauthz
+`
+)
+
 // derived are the Envoy configurations of the overlays: the samples of ../../envoy, which are tried there, with these lines changed.
 var derived = map[string]struct {
 	sample  string
 	changes []string // old, new, …
 }{
 	"sidecar/envoy.yaml": {"unix-socket.yaml", []string{
+		firstCluster, statsListener,
 		"address: { socket_address: { address: 127.0.0.1, port_value: 8080 } }", "address: { socket_address: { address: 0.0.0.0, port_value: 8080 } }",
 	}},
 	"standalone/envoy.yaml": {"http.yaml", []string{
+		firstCluster, statsListener,
 		"address: { socket_address: { address: 127.0.0.1, port_value: 8080 } }", "address: { socket_address: { address: 0.0.0.0, port_value: 8080 } }",
 		"type: STATIC # STRICT_DNS for a name; then every replica gets its share", "type: STRICT_DNS # every replica gets its share",
 		"address: 127.0.0.1, port_value: 9191", "address: extauthz-replicas.extauthz.svc.cluster.local, port_value: 9191",
