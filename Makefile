@@ -153,6 +153,7 @@ tools: # says by name what is missing
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing, Python 3.10 or later with venv (Debian: python3-venv)"; \
 	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || missing="$$missing, Node.js 20 or later"; \
 	command -v npm >/dev/null || missing="$$missing, npm"; \
+	command -v curl >/dev/null || missing="$$missing, curl"; \
 	test -z "$$missing" || { echo "missing: $${missing#, }"; exit 1; }
 	@mkdir -p .parts/bin
 

@@ -7,9 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"strings"
-	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
@@ -24,7 +21,6 @@ func Example() {
 	defer issuer.Close()
 	issuerURL := issuer.URL
 
-	// embedding:begin
 	authorizer, err := extauthz.New(extauthz.Config{
 		Issuer:    issuerURL, // Better Auth's base URL; Issuers lists other values of iss
 		Audiences: []string{"https://api.example.com"},
@@ -49,7 +45,6 @@ func Example() {
 	}
 	go server.Serve(listener)
 	defer server.GracefulStop()
-	// embedding:end
 
 	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -62,25 +57,4 @@ func Example() {
 	}
 	fmt.Println(answer.GetDeniedResponse().GetStatus().GetCode(), answer.GetDeniedResponse().GetBody())
 	// Output: Unauthorized {"detail":"Not authenticated: Missing Authorization header"}
-}
-
-// docs/embedding.md has the example's code as it is compiled and run here.
-func TestEmbeddingPage(t *testing.T) {
-	source, err := os.ReadFile("example_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, code, _ := strings.Cut(string(source), "// embedding:begin\n")
-	code, _, _ = strings.Cut(code, "\t// embedding:end")
-	var want strings.Builder
-	for line := range strings.Lines(code) {
-		want.WriteString(strings.TrimPrefix(line, "\t"))
-	}
-	page, err := os.ReadFile("../docs/embedding.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(page), "```go\n"+want.String()+"```\n") {
-		t.Errorf("docs/embedding.md does not show\n%s", want.String())
-	}
 }

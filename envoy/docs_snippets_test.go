@@ -1,0 +1,312 @@
+package envoy
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/jackc/pgx/v5"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"extauthz/envoy/parts"
+)
+
+// Every snippet of the pages is used for what it is: compiled, run, or read by the program that it is for.
+func TestDocsSnippets(t *testing.T) {
+	try := map[string]func(*testing.T, block){
+		"sh settings": trySettings, "sh module": tryModule, "yaml settings": trySettingsFile, "yaml route": tryRoute, "yaml manager": tryManager,
+		"yaml compose": tryCompose, "go program": tryProgram, "python backend": tryBackend, "ts jwt": tryJWTOptions, "ts file": tryFile,
+		"sql scratch": trySQL,
+	}
+	for _, page := range pages(t) {
+		for _, b := range blocksOf(t, page, readPage(t, page)) {
+			if do, known := try[b.language+" "+b.way]; known {
+				t.Run(b.name(), func(t *testing.T) { do(t, b) })
+			}
+		}
+	}
+}
+
+// trySettings has extauthz take the variables.
+func trySettings(t *testing.T, b block) {
+	command := exec.CommandContext(t.Context(), "bash", "-c", "set -a\n"+b.text+"set +a\nexec \"$BINARY\" serve --dry-run")
+	command.Env = []string{"BINARY=" + startStack(t).binary, "PATH=" + os.Getenv("PATH")}
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+// trySettingsFile has extauthz take the file.
+func trySettingsFile(t *testing.T, b block) {
+	file := filepath.Join(t.TempDir(), "extauthz.yaml")
+	if err := os.WriteFile(file, []byte(b.text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := exec.CommandContext(t.Context(), startStack(t).binary, "serve", "--dry-run", "--config", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+// tryRoute puts the routes before those of http.yaml, tryManager the fields into its connection manager; Envoy validates it.
+func tryRoute(t *testing.T, b block) {
+	validateManager(t, func(manager map[string]any) {
+		var routes []any
+		if err := yaml.Unmarshal([]byte(b.text), &routes); err != nil {
+			t.Fatal(err)
+		}
+		host := manager["route_config"].(map[string]any)["virtual_hosts"].([]any)[0].(map[string]any)
+		host["routes"] = append(routes, host["routes"].([]any)...)
+	})
+}
+
+func tryManager(t *testing.T, b block) {
+	validateManager(t, func(manager map[string]any) {
+		if err := yaml.Unmarshal([]byte(b.text), &manager); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func validateManager(t *testing.T, change func(manager map[string]any)) {
+	t.Helper()
+	content, err := os.ReadFile("http.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := yaml.Unmarshal(content, &config); err != nil {
+		t.Fatal(err)
+	}
+	listener := config["static_resources"].(map[string]any)["listeners"].([]any)[0].(map[string]any)
+	chain := listener["filter_chains"].([]any)[0].(map[string]any)
+	change(chain["filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any))
+	changed, err := yaml.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	validateEnvoy(t, string(changed))
+}
+
+// validateEnvoy has Envoy itself read a configuration.
+func validateEnvoy(t *testing.T, config string) {
+	t.Helper()
+	envoy, err := startStack(t).installer.Envoy(parts.EnvoyNewest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "envoy.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "-c", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+// composeSchema is the Compose specification's own JSON Schema.
+func composeSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	folder, err := startStack(t).installer.GoModule("compose-schema", "github.com/compose-spec/compose-go/v2", "v2.16.2",
+		"h1:pTp1DqQwJzFd85GzlWsSszKA1ABrV/ySqsClujIcWA8=", "schema")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join(folder, "compose-spec.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// tryCompose holds a Compose file against the specification's schema, and its variables against extauthz.
+func tryCompose(t *testing.T, b block) { validateCompose(t, b.text) }
+
+func validateCompose(t *testing.T, text string) map[string]any {
+	t.Helper()
+	var file map[string]any
+	if err := yaml.Unmarshal([]byte(text), &file); err != nil {
+		t.Fatal(err)
+	}
+	if err := composeSchema(t).Validate(file); err != nil {
+		t.Error(err)
+	}
+	return file
+}
+
+// tryModule makes a module beside a copy of this repository as the page says.
+func tryModule(t *testing.T, b block) { newEmbeddingModule(t, b.text) }
+
+func newEmbeddingModule(t *testing.T, commands string) string {
+	t.Helper()
+	root := startStack(t).installer.Root()
+	parent := t.TempDir()
+	folder := filepath.Join(parent, "app")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(root, filepath.Join(parent, "extauthz")); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blocksOf(t, "docs/embedding.md", readPage(t, "docs/embedding.md")) {
+		if b.language == "go" && b.way == "program" {
+			if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	command := exec.CommandContext(t.Context(), "bash", "-ec", "go mod init example.com/app\n"+commands)
+	command.Dir = folder
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	return folder
+}
+
+// tryProgram compiles the program in a module of its own, runs it and sends it a check.
+func tryProgram(t *testing.T, b block) {
+	commands := ""
+	for _, other := range blocksOf(t, b.page, readPage(t, b.page)) {
+		if other.language == "sh" && other.way == "module" {
+			commands = other.text
+		}
+	}
+	folder := newEmbeddingModule(t, commands)
+	port, err := parts.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	if !strings.Contains(b.text, `"127.0.0.1:9191"`) {
+		t.Fatal("the program listens elsewhere")
+	}
+	if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(strings.Replace(b.text, "127.0.0.1:9191", address, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", "app", ".")
+	build.Dir = folder
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	process, err := parts.Start("embedded", folder, nil, exec.Command(filepath.Join(folder, "app")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { process.Kill() })
+	if err := process.Await(t.Context(), parts.AcceptsTCP(address)); err != nil {
+		t.Fatal(err)
+	}
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	answer, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), &authv3.CheckRequest{})
+	if err != nil || answer.GetDeniedResponse().GetStatus().GetCode() != 401 {
+		t.Errorf("%v %v\n%s", answer, err, process.LogEnd())
+	}
+	if err := process.Stop(); err != nil {
+		t.Errorf("at SIGTERM: %v\n%s", err, process.LogEnd())
+	}
+}
+
+// backendHarness serves the page's dependency by FastAPI, and asks it as Envoy's headers would.
+const backendHarness = `
+import asyncio, json
+from fastapi import Depends, FastAPI
+app = FastAPI()
+@app.get("/")
+def me(user=Depends(current_user)):
+    return user
+async def ask(headers):
+    sent = []
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+    async def send(message):
+        sent.append(message)
+    await app({"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"",
+        "root_path": "", "scheme": "http", "headers": headers, "client": ("127.0.0.2", 1), "server": ("127.0.0.1", 8000)}, receive, send)
+    return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
+print(asyncio.run(ask([(b"x-user-id", b"u%2F1"), (b"x-user-name", b"Zo%C3%AB%20Day")])))
+print(asyncio.run(ask([])))
+`
+
+func tryBackend(t *testing.T, b block) {
+	python, err := startStack(t).installer.Backend()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := exec.CommandContext(t.Context(), python, "-c", b.text+backendHarness).CombinedOutput()
+	want := "(200, {'id': 'u/1', 'email': '', 'name': 'Zoë Day'})\n(401, {'detail': 'Not authenticated: Missing Authorization header'})\n"
+	if err != nil || string(output) != want {
+		t.Errorf("%v, want %q\n%s", err, want, output)
+	}
+}
+
+// tryJWTOptions has Better Auth issue a token with the page's options, and looks at it.
+func tryJWTOptions(t *testing.T, b block) {
+	home, err := startStack(t).installer.Issuer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const place = "  // baseURL, secret, database, … as you have them\n"
+	if strings.Count(b.text, place) != 1 {
+		t.Fatalf("no line %q", place)
+	}
+	program := "import { memoryAdapter } from 'better-auth/adapters/memory';\n" +
+		strings.Replace(b.text, place, `baseURL: "https://app.example.com", secret: "`+secret+`", telemetry: { enabled: false },
+  database: memoryAdapter({ user: [], session: [], account: [], verification: [], jwks: [] }), emailAndPassword: { enabled: true },
+`, 1) + `
+const { headers } = await auth.api.signUpEmail({ body: { name: "Zoë", email: "zoe@example.com", password: "correct horse battery" }, returnHeaders: true });
+const { token } = await auth.api.getToken({ headers: { authorization: "Bearer " + headers.get("set-auth-token") } });
+const [head, claims] = token.split(".").slice(0, 2).map((part) => JSON.parse(Buffer.from(part, "base64url")));
+console.log(head.alg, claims.iss, claims.aud, claims.exp - claims.iat);
+`
+	command := exec.CommandContext(t.Context(), "node", "--input-type=module", "-e", program)
+	command.Dir = home
+	output, err := command.CombinedOutput()
+	if want := "EdDSA https://app.example.com https://api.example.com 900\n"; err != nil || !strings.HasSuffix(string(output), want) {
+		t.Errorf("%v, want %q\n%s", err, want, output)
+	}
+}
+
+// tryFile holds the block against the file that it names, which another command compiles.
+func tryFile(t *testing.T, b block) {
+	name, _, _ := strings.Cut(b.why, ",")
+	content, err := os.ReadFile(filepath.Join("..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(content) != b.text {
+		t.Errorf("it is not what %s says", name)
+	}
+}
+
+// trySQL runs the statement on a table as Drizzle or Prisma make it.
+func trySQL(t *testing.T, b block) {
+	url, err := startStack(t).postgres.CreateDatabase(t.Context(), "docs_sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	connection, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close(t.Context())
+	var kind, expiry string
+	for _, statement := range []string{`create table "session" ("expiresAt" timestamp)`, `insert into "session" values ('2026-11-25 12:00:00')`, b.text} {
+		if _, err := connection.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = connection.QueryRow(t.Context(), `select pg_typeof("expiresAt")::text, ("expiresAt" at time zone 'UTC')::text from "session"`).Scan(&kind, &expiry)
+	if err != nil || kind != "timestamp with time zone" || expiry != "2026-11-25 12:00:00" {
+		t.Errorf("%s %s %v", kind, expiry, err)
+	}
+}
