@@ -117,11 +117,14 @@ func (f *findings) unfetched(get string, got *fetched) {
 		mend = "The issuer limits requests: in Better Auth, set rateLimit.customRules for \"/jwks\", " +
 			"or put a cache before it."
 	}
+	if got.loop == loopHint {
+		mend = "" // the issuer was not asked
+	}
 	cause := got.err
 	if failed, ok := cause.(*fetchError); ok {
 		cause = failed.cause
 		if failed.hint != "" {
-			mend = strings.ToUpper(failed.hint[:1]) + failed.hint[1:] + ". " + mend
+			mend = strings.TrimSpace(strings.ToUpper(failed.hint[:1]) + failed.hint[1:] + ". " + mend)
 		}
 	}
 	f.fail(get, cause.Error(), mend)

@@ -96,6 +96,7 @@ type fetched struct {
 	result     string        // for the metrics
 	err        error         // why there are no keys; a *fetchError
 	retryAfter time.Duration // how long the issuer wants to be left alone; 0 for no such wish
+	loop       string        // a hint that extauthz itself was asked, or may have been; empty for none
 }
 
 // fetchError is why a fetch failed, and what may help.
@@ -146,8 +147,7 @@ func (f *fetcher) try(ctx context.Context) fetched {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		err := fmt.Errorf("status %d", response.StatusCode)
-		return fetched{result: resultStatus, err: err, retryAfter: retryAfter(response.Header)}
+		return refused(response)
 	}
 	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	if err != nil {

@@ -21,6 +21,9 @@ var (
 // hint says what of the environment may be why a fetch failed; empty when it has no part in it. It gives names of
 // variables, and of files, but never a proxy's URL, which may hold a password.
 func (f *fetcher) hint(got *fetched) string {
+	if got.loop != "" {
+		return got.loop
+	}
 	if !f.isOwn {
 		return ""
 	}
