@@ -131,6 +131,13 @@ func (in *Installer) goProgram(name, module, version, pkg string, more func() (s
 	})
 }
 
+// Promtool returns the path of Prometheus' own tool, which tries alert rules. It is built without the service discoveries,
+// which that does not need.
+func (in *Installer) Promtool() (string, error) {
+	const module, version = "github.com/prometheus/prometheus", "v0.316.0"
+	return in.GoProgram("promtool", module, version, "cmd/promtool", "-tags", "remove_all_sd")
+}
+
 // kubernetesVersion is the release whose API server judges the objects of k8s/.
 const kubernetesVersion = "1.37.2"
 

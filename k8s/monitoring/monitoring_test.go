@@ -14,20 +14,14 @@ import (
 	"extauthz/envoy/parts"
 )
 
-const (
-	promtoolModule  = "github.com/prometheus/prometheus"
-	promtoolVersion = "v0.316.0"
-)
-
-// promtool installs it once, without the service discoveries that checking rules does not need.
+// promtool runs it.
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
 	installer, err := parts.NewInstaller(os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := installer.GoProgram("promtool", promtoolModule, promtoolVersion, "cmd/promtool",
-		"-tags", "remove_all_sd")
+	program, err := installer.Promtool()
 	if err != nil {
 		t.Fatal(err)
 	}
