@@ -2,6 +2,8 @@ package monitoring
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -184,4 +186,53 @@ func TestAlertsFire(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The queries that the runbook tells to run are PromQL over metrics that exist, and the scrape configuration that
+// docs/kubernetes.md gives for a Prometheus without the operator is one.
+func TestRunbookQueries(t *testing.T) {
+	runbook, err := os.ReadFile("../../docs/runbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := knownMetrics(t)
+	var recorded strings.Builder
+	recorded.WriteString("groups:\n  - name: runbook\n    rules:\n")
+	queries := regexp.MustCompile("`([^`]*\\b(?:rate|increase)\\([^`]*)`").FindAllStringSubmatch(string(runbook), -1)
+	if len(queries) == 0 {
+		t.Error("no query in the runbook")
+	}
+	for _, found := range queries {
+		checkExpression(t, "runbook", found[1], metrics)
+		encoded, err := json.Marshal(found[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&recorded, "      - { record: a, expr: %s }\n", encoded)
+	}
+	// And what else it speaks of.
+	named := regexp.MustCompile("`((?:extauthz|envoy|istio)_[a-z_]+)`")
+	for _, found := range named.FindAllStringSubmatch(string(runbook), -1) {
+		checkExpression(t, "runbook", "rate("+found[1]+")", metrics)
+	}
+	page, err := os.ReadFile("../../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(page), "rule_files:")
+	scraping, _, _ := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/kubernetes.md has no scrape configuration")
+	}
+	text, _ := readRules(t)
+	folder := t.TempDir()
+	for name, content := range map[string]string{
+		"runbook.yaml": recorded.String(), "prometheus.yaml": "rule_files:" + scraping, "alerts.yaml": string(text),
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	promtool(t, "check", "rules", filepath.Join(folder, "runbook.yaml"))
+	promtool(t, "check", "config", filepath.Join(folder, "prometheus.yaml"))
 }
