@@ -44,6 +44,7 @@ type page struct {
 	authorizer *extauthz.Authorizer
 	history    *history
 	shadow     bool
+	readiness  *readiness
 }
 
 // head is what every page begins with.
@@ -106,6 +107,7 @@ func (p *page) render(w http.ResponseWriter, name string, data titled) {
 type overview struct {
 	head
 	Shadow            bool
+	Ready             bool
 	Missing, From, To string
 	Peak              string
 	Bars              []bar
@@ -142,8 +144,9 @@ const timeForm = "2006-01-02 15:04:05"
 func (p *page) overview(w http.ResponseWriter, _ *http.Request) {
 	now := time.Now()
 	hour := p.history.window(now)
+	ready, missing := p.readiness.look()
 	o := &overview{
-		Shadow: p.shadow, Missing: strings.Join(p.authorizer.Missing(), ", "),
+		Shadow: p.shadow, Ready: ready, Missing: strings.Join(missing, ", "),
 		From: hour.from.at.UTC().Format(timeForm), To: now.UTC().Format(timeForm),
 	}
 	o.draw(hour.minutes)

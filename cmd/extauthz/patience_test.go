@@ -115,7 +115,7 @@ func TestAuditInAFIFO(t *testing.T) {
 // Who is slow to ask the admin listener, or to read what it says, is not waited for.
 func TestAdminListenerIsBounded(t *testing.T) {
 	_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "JWKS_URL": "http://127.0.0.1:" + closedPort(t)})
-	server := (&servers{log: slog.New(slog.DiscardHandler)}).newAdmin(t.Context())
+	server := (&servers{log: slog.New(slog.DiscardHandler)}).newAdmin(t.Context(), nil)
 	if server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 || server.ReadHeaderTimeout <= 0 {
 		t.Errorf("no bound: %+v", server)
 	}

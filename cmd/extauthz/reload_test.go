@@ -43,6 +43,7 @@ type program struct {
 	path   string
 	log    *output
 	checks authv3.AuthorizationClient
+	target string // where checks is connected to
 	admin  string
 }
 
@@ -71,7 +72,7 @@ func startUnready(t *testing.T, environment ...string) *program {
 		t.Fatal(err)
 	}
 	checks := "127.0.0.1:" + closedPort(t)
-	p := &program{Cmd: exec.Command(path, "serve"), path: path, log: &output{}, admin: "127.0.0.1:" + closedPort(t)}
+	p := &program{Cmd: exec.Command(path, "serve"), path: path, log: &output{}, target: checks, admin: "127.0.0.1:" + closedPort(t)}
 	p.Env = append([]string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + p.admin}, environment...)
 	p.Stderr = p.log
 	if err := p.Start(); err != nil {

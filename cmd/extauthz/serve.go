@@ -33,8 +33,8 @@ import (
 
 const serveHelp = `extauthz serve answers Envoy's external-authorization checks (envoy.service.auth.v3) until SIGTERM or SIGINT.
 
-It starts while its JWKS and database are down, is ready (/readyz, and gRPC health) once each
-that is configured has answered, and recovers by itself.
+It starts while its JWKS and database are down, is ready (/readyz, and gRPC health) once each that is configured has answered, or after
+EXTAUTHZ_READY once one has, and recovers by itself.
 
 While it runs it looks at the files of secrets and at the file of settings, and at SIGHUP at once. A change takes effect
 whole, or is refused whole and logged, and the earlier settings stay. These can change: BETTER_AUTH_SECRET_FILE,
@@ -124,7 +124,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: audit, traces: traces, hangups: hangup,
 		shadow: s.config.Shadow != extauthz.ShadowOff}
 	if s.adminPage {
-		servers.page = &page{authorizer, newHistory(registry), servers.shadow}
+		servers.page = &page{authorizer: authorizer, history: newHistory(registry), shadow: servers.shadow}
 	}
 	if s.tls.certificate != "" {
 		if servers.certificates, err = newCertificates(s.tls, log); err != nil {
@@ -211,7 +211,8 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	var (
 		grpcServer   = s.newGRPC(settings.maxConnectionAge)
 		healthServer = health.NewServer()
-		adminServer  = s.newAdmin(ctx)
+		ready        = &readiness{after: settings.ready, began: time.Now(), missing: s.authorizer.Missing, parts: len(s.authorizer.Parts()), health: healthServer}
+		adminServer  = s.newAdmin(ctx, ready)
 		failed       = make(chan error, len(s.checks)+len(s.admins))
 		addresses    []string
 		work         sync.WaitGroup
@@ -225,9 +226,10 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 
 	background, stopBackground := context.WithCancel(context.Background())
 	work.Go(func() { s.authorizer.Run(background) })
-	work.Go(func() { s.followReadiness(ctx, healthServer) })
+	work.Go(func() { s.follow(ctx, ready) })
 	work.Go(func() { s.followSettings(ctx, s.hangups) })
 	if s.page != nil {
+		s.page.readiness = ready
 		work.Go(func() { s.page.history.run(ctx) })
 	}
 	for _, listener := range s.checks {
@@ -268,32 +270,6 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	return err
 }
 
-// followReadiness turns gRPC health to serving once every part has answered. systemd counts the service as started
-// before: it starts while its parts are down, and what waits for it need not.
-func (s *servers) followReadiness(ctx context.Context, server *health.Server) {
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	said := ""
-	for {
-		missing := strings.Join(s.authorizer.Missing(), ", ")
-		if missing == "" {
-			setHealth(server, healthpb.HealthCheckResponse_SERVING)
-			s.notify("STATUS=ready")
-			s.log.Info("ready")
-			return
-		}
-		if missing != said {
-			said = missing
-			s.notify("STATUS=waiting for " + missing)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
 func setHealth(server *health.Server, status healthpb.HealthCheckResponse_ServingStatus) {
 	server.SetServingStatus("", status)
 	server.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
@@ -307,28 +283,28 @@ const (
 	adminHeaders = 64 << 10         // bytes of a request's headers
 )
 
-func (s *servers) newAdmin(ctx context.Context) *http.Server {
+func (s *servers) newAdmin(ctx context.Context, ready *readiness) *http.Server {
 	return &http.Server{
-		Handler: s.adminHandler(ctx), ReadHeaderTimeout: adminRead / 2, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
+		Handler: s.adminHandler(ctx, ready), ReadHeaderTimeout: adminRead / 2, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
 		MaxHeaderBytes: adminHeaders, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }
 
 // adminHandler serves what operators ask. Once ctx ends the server is not ready any more.
-func (s *servers) adminHandler(ctx context.Context) http.Handler {
+func (s *servers) adminHandler(ctx context.Context, ready *readiness) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		missing := s.authorizer.Missing()
+		isReady, missing := ready.look()
 		switch {
 		case ctx.Err() != nil:
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, "not ready: shutting down")
-		case len(missing) > 0:
+		case !isReady:
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, "not ready: waiting for", strings.Join(missing, ", "))
+			fmt.Fprintln(w, sentence(isReady, missing))
 		default:
-			fmt.Fprintln(w, "ready"+map[bool]string{true: ", in shadow mode: every request is allowed"}[s.shadow])
+			fmt.Fprintln(w, sentence(isReady, missing)+map[bool]string{true: ", in shadow mode: every request is allowed"}[s.shadow])
 		}
 		if r.URL.Query().Has("verbose") {
 			for _, part := range s.authorizer.Parts() {

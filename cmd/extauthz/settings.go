@@ -26,6 +26,7 @@ type settings struct {
 	hasFiles         bool          // there are files of secrets, which may change
 	maxConnectionAge time.Duration // 0 for no bound
 	shutdownDelay    time.Duration
+	ready            readyAfter
 
 	logFormat string
 	logLevel  slog.Level
@@ -162,6 +163,9 @@ var settingTable = []setting{
 	{"EXTAUTHZ_SHUTDOWN_DELAY", "shutdown-delay", "0s", "", duration,
 		"how long to go on answering after SIGTERM while already not ready, so that Envoy and Kubernetes look away first",
 		func(s *settings, v string) error { return readDuration(&s.shutdownDelay, v) }},
+	{"EXTAUTHZ_READY", "ready", defaultReadyWait.String(), "", readyShape,
+		"when it is ready: all, once the JWKS and the database have each answered; any, once one has; or a duration since the start after which one is enough. What needs the other is answered with 503 until then",
+		readReadyAfter},
 	{"EXTAUTHZ_ADMIN_LISTEN", "admin-listen", "127.0.0.1:9192", "", text,
 		"HTTP for /healthz, /readyz and /metrics, on host:port or systemd:name",
 		func(s *settings, v string) (err error) {
