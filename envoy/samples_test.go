@@ -34,7 +34,7 @@ func TestSamplesAreValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, sample := range append(samples, "demo/envoy.yaml") {
+	for _, sample := range append(samples, "demo/envoy.yaml", "compose/envoy.yaml") {
 		for _, version := range envoyVersions {
 			t.Run(version+"/"+sample, func(t *testing.T) {
 				envoy, err := installer.Envoy(version)

@@ -1,8 +1,9 @@
 import { headers } from "next/headers";
 import { serverClient } from "extauthz-api-client";
 
-export async function whoAsks(): Promise<string> {
+export async function whoAsks(): Promise<string | null> {
   const cookie = (await headers()).get("cookie");
   const api = serverClient({ baseURL: "https://app.example.com", cookie: () => cookie });
-  return (await api.get<{ id: string }>("/api/me")).id;
+  const me = await api.get<{ id: string }>("/api/me");
+  return me?.id ?? null;
 }
