@@ -62,7 +62,7 @@ func newClaims(t *testing.T) *claims {
 
 // programs are those that the pages may call; a name that is none of these is misspelt, or wants a line here.
 var programs = []string{"make", "go", "git", "extauthz", "kubectl", "helm", "istioctl", "egctl", "docker", "npm", "systemctl", "systemd-analyze", "systemd-creds",
-	"curl", "export", "openssl", "psql", "promtool", "sudo", "cp", "mv", "install", "echo", "cat", "cd", "sed", "for", "do", "done", "if", "fi", "while", "uvicorn", "python", "python3", "node", "envoy"}
+	"curl", "export", "openssl", "psql", "promtool", "grep", "sort", "wc", "head", "sudo", "cp", "mv", "install", "echo", "cat", "cd", "sed", "for", "do", "done", "if", "fi", "while", "uvicorn", "python", "python3", "node", "envoy"}
 
 var (
 	assignment  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)

@@ -15,7 +15,7 @@ import (
 func TestDocsSayHowEachBlockIsTried(t *testing.T) {
 	ways := map[string][]string{
 		"mermaid": {""}, "console": {"demo", "bare", "kept"}, "sh": {"demo", "bare", "settings", "module", "checked"}, "text": {"demo"},
-		"yaml": {"route", "manager", "settings", "compose"}, "go": {"program"}, "python": {"backend"}, "ts": {"jwt", "file"}, "sql": {"scratch"},
+		"yaml": {"route", "manager", "settings", "compose", "prometheus"}, "go": {"program"}, "python": {"backend"}, "ts": {"jwt", "file"}, "sql": {"scratch"},
 	}
 	for _, page := range pages(t) {
 		for _, b := range blocksOf(t, page, readPage(t, page)) {
