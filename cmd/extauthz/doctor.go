@@ -110,7 +110,7 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 		}
 	}
 	if given.envoy != "" {
-		found = append(found, diagnoseEnvoy(ctx, given.envoy)...)
+		found = append(found, diagnoseEnvoy(ctx, given.envoy, authPaths(s)...)...)
 	}
 	if given.url != "" {
 		found = append(found, diagnoseRequest(ctx, &given)...)

@@ -11,8 +11,9 @@ import (
 
 // diagnoseEnvoy judges Envoy's configuration, from a file or from its admin address: whether a request that nobody
 // checked, or whose identity headers are the client's own, can reach the backend. What it cannot judge it names.
-func diagnoseEnvoy(ctx context.Context, where string) []extauthz.Finding {
-	e := &envoyConfig{}
+// authPaths are Better Auth's own.
+func diagnoseEnvoy(ctx context.Context, where string, authPaths ...string) []extauthz.Finding {
+	e := &envoyConfig{authPaths: authPaths}
 	documents, err := readEnvoyConfig(ctx, where)
 	if err != nil {
 		e.fail("read "+discreetURL(where), err.Error(),
@@ -31,8 +32,9 @@ type envoyConfig struct {
 	resources envoyResources
 	managers  []*manager
 	// trusted are the clusters that get requests with our identity headers in them, and so believe these.
-	trusted map[string]bool
-	found   []extauthz.Finding
+	trusted   map[string]bool
+	authPaths []string // prefixes that are Better Auth's own
+	found     []extauthz.Finding
 }
 
 func (e *envoyConfig) ok(tried, found string) { e.add(extauthz.LevelOK, tried, found, "") }
@@ -65,9 +67,13 @@ func (e *envoyConfig) judge() {
 		e.warn("not read", "listeners by LDS, which dynamic_resources asks for",
 			"Give doctor Envoy's admin address, whose dump has what is in force.")
 	}
-	var checked, unchecked []string
+	var checked, unchecked, aside []string
 	for _, m := range e.managers {
 		if len(m.checks) == 0 {
+			if names, isAside := e.isAside(m); isAside {
+				aside = append(aside, names...)
+				continue
+			}
 			unchecked = append(unchecked, m.name())
 			continue
 		}
@@ -87,6 +93,10 @@ func (e *envoyConfig) judge() {
 		e.warn(present, "not in "+strings.Join(unchecked, ", "), "See that what passes there needs no check.")
 	default:
 		e.ok(present, "in "+strings.Join(checked, ", "))
+	}
+	if len(aside) > 0 {
+		e.ok("open routes", strings.Join(sortedSet(aside), ", ")+": in a listener without the check, each by one exact "+
+			"path to what is not behind the check either")
 	}
 	e.judgeRoutes()
 	e.judgeBypasses()

@@ -23,6 +23,7 @@ type level struct {
 type way struct {
 	name     string
 	exact    bool   // matched by one whole path
+	prefix   string // that matches, where one does
 	cluster  string // empty when a header or a plug-in chooses it
 	chosen   bool   // by a header of the request's
 	forwards bool   // rather than being answered by Envoy itself
@@ -42,7 +43,10 @@ func ways(table *routev3.RouteConfiguration) (all []way) {
 		for _, route := range routesOfHost(host) {
 			third := level{route.GetTypedPerFilterConfig(), route.GetRequestHeadersToAdd(), route.GetRequestHeadersToRemove()}
 			w := way{name: host.GetName() + " " + describeMatch(route), exact: route.GetMatch().GetPath() != "",
-				levels: []level{top, second, third}}
+				levels: []level{top, second, third}, prefix: route.GetMatch().GetPrefix()}
+			if whole := route.GetMatch().GetPathSeparatedPrefix(); whole != "" {
+				w.prefix = whole + "/"
+			}
 			switch action := route.GetAction().(type) {
 			case *routev3.Route_Redirect:
 				w.redirect = "redirect"
@@ -257,7 +261,7 @@ func (e *envoyConfig) judgeRoutes() {
 		e.fail("open routes", "no route is checked: each turns ext_authz off",
 			"Turn it off only where that is meant, by exact paths.")
 	}
-	var spoofed, open, spoofable, undone, answered, tunnels []string
+	var spoofed, open, spoofable, undone, answered, tunnels, auths, exact []string
 	for _, j := range all {
 		if j.tunnels {
 			tunnels = append(tunnels, j.name)
@@ -267,14 +271,19 @@ func (e *envoyConfig) judgeRoutes() {
 			answered = append(answered, j.name+" ("+j.redirect+")")
 		case !j.asked && j.forwards && !j.removesAll() && (e.believed(j.way) || asked == 0) && !j.exact:
 			spoofed = append(spoofed, j.name)
+		case !j.asked && j.forwards && asked > 0 && e.isAuths(j.way):
+			auths = append(auths, j.name)
 		case !j.asked && !j.exact && j.forwards:
 			open = append(open, j.name)
 		case !j.asked && j.forwards && !j.removesAll():
 			spoofable = append(spoofable, j.name)
 		case j.asked && len(changed) > 0, j.forwards && j.adds():
 			undone = append(undone, j.name)
+		case !j.asked && j.forwards:
+			exact = append(exact, j.name)
 		}
 	}
+	e.listOpen(auths, exact)
 	if len(tunnels) > 0 {
 		e.fail("tunnels", strings.Join(sortedSet(tunnels), ", ")+": checked once at most, and what is sent through it "+
 			"reaches the backend unchecked",
