@@ -187,6 +187,57 @@ func TestConnectionsAreBounded(t *testing.T) {
 	eventually(t, "sessions to be allowed again", func() bool { return checkToken(t, a, liveToken) == "" })
 }
 
+// A connection that was ended before the first check came is no fault of that check: it is answered over a new one.
+func TestConnectionEndedBeforeTheFirstCheck(t *testing.T) {
+	for _, statement := range []string{
+		`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'extauthz'`,
+		`do $$ begin execute format('alter database %I set idle_session_timeout = 50', current_database()); end $$`,
+	} {
+		dsn := sessionsDatabase(t)
+		if strings.HasPrefix(statement, "do") {
+			execute(t, dsn, statement)
+		}
+		a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, budget: 20 * time.Second})
+		if !strings.HasPrefix(statement, "do") {
+			execute(t, dsn, statement)
+		}
+		eventually(t, "the connection's end", func() bool { return len(backends(t, dsn)) == 0 })
+		expectReason(t, checkToken(t, a, liveToken), "")
+	}
+}
+
+// A host whose name gets no answer from the resolver does not keep another one from being asked, and where there is
+// one host its look-up is tried again soon.
+func TestNamesWithoutAnAnswer(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	_, port, _ := strings.Cut(hostOf(t, dsn), ":")
+	for _, hosts := range []string{"silent.example.com:" + port + ",db.example.com:" + port, "db.example.com:" + port} {
+		a, err := New(Config{Issuer: testIssuer, Audiences: []string{testAudience}, JWKSURL: serveKeys(t, testKeys()).URL, Now: fixedClock, budget: time.Minute,
+			DatabaseURL: through(t, dsn, hosts), DatabaseConnections: 1, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lookUps atomic.Int64
+		a.database.keeper.target.config.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+			if lookUps.Add(1) == 1 || host == "silent.example.com" {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return []string{"127.0.0.1"}, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { a.Run(ctx); close(ended) }()
+		began := time.Now()
+		eventually(t, "a session to be allowed", func() bool { return checkToken(t, a, liveToken) == "" })
+		if took := time.Since(began); took > openTimeout-nameTimeout {
+			t.Errorf("%s: the first answer after %s", hosts, took)
+		}
+		cancel()
+		<-ended
+	}
+}
+
 // A panic in what the database's work calls is counted, and the work begins anew.
 func TestPanicInDatabase(t *testing.T) {
 	dsn := sessionsDatabase(t)

@@ -21,6 +21,8 @@ import (
 const (
 	// connectTimeout bounds how long one address is waited for.
 	connectTimeout = 2 * time.Second
+	// nameTimeout bounds how long one name's look-up is waited for: of several hosts another may be known.
+	nameTimeout = 3 * time.Second
 	// openTimeout bounds how long it takes until a connection is good, whatever the number of addresses.
 	openTimeout = 15 * time.Second
 	// closeTimeout bounds how long a server is waited for that is to end a connection, or to cancel its query.
@@ -45,10 +47,12 @@ func (d *database) dial(ctx context.Context, to *target) (*connection, error) {
 	config := to.config.Copy()
 	if d.maxLag == 0 {
 		config.ValidateConnect = onlyPrimary(config.ValidateConnect)
+	} else {
+		config.ValidateConnect = d.onlyNear(config.ValidateConnect)
 	}
 	c := &connection{database: d, target: to, dials: newDials()}
 	config.DialFunc = c.dials.dial
-	origins := &origins{hosts: make(map[netip.Addr]string), lookUp: config.LookupFunc}
+	origins := newOrigins(config.LookupFunc)
 	config.LookupFunc = origins.look
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -230,11 +234,11 @@ func valueOf(text *string) string {
 func (c *connection) judge(err error) error {
 	pgErr, isServers := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case c.conn.IsClosed() || errors.Is(err, errStandby):
+	case c.conn.IsClosed() || errors.Is(err, errStandby) || tooFar(err) != nil: // another host may be asked
 	case errors.Is(err, errRowsMayHide):
 		c.database.query.CompareAndSwap(c.query, nil)
 	case !isServers:
-		return err // an answer that cannot be read, or one that is too old
+		return err // an answer that cannot be read
 	case pgErr.Code == "42P01" || pgErr.Code == "42703": // undefined table, undefined column: they are looked for anew
 		c.database.query.CompareAndSwap(c.query, nil)
 	case !isServersState(pgErr.Code):

@@ -194,8 +194,6 @@ func (d *database) readAnew() (isNew bool) {
 // resolveAnew has connections be replaced whose address is no longer one of their name's. A name that cannot be
 // resolved now has not moved.
 func (d *database) resolveAnew(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
 	to := d.keeper.current()
 	for _, host := range d.keeper.hosts() {
 		if addresses, err := to.resolve(ctx, host); err == nil && len(addresses) > 0 {

@@ -106,6 +106,9 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	case errors.Is(err, errStandby):
 		f.fail("connect", "a standby answers", "Point DATABASE_URL at the primary; or say by "+variableMaxLag+" how far behind a standby may be: a sign-out is seen there so much later.")
 		return f.list
+	case tooFar(err) != nil:
+		f.lag(tooFar(err), 0)
+		return f.list
 	case err != nil:
 		f.fail("connect", err.Error(), "See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
 		return f.list

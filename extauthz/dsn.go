@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,9 +206,15 @@ func (c *connectionString) pin(connection *pgx.ConnConfig) {
 	}
 }
 
+// socketFile is a Unix socket itself, by which asyncpg and pg8000 connect where libpq takes its folder and a port.
+var socketFile = regexp.MustCompile(`^(/[^,]*)/\.s\.PGSQL\.([0-9]+)$`)
+
 // checkHosts refuses hosts that no name or address can be: such text is a password that was not escaped, and an error
 // of the resolver would show it.
 func (c *connectionString) checkHosts() error {
+	if socket := socketFile.FindStringSubmatch(c.values["host"]); socket != nil {
+		c.values["host"], c.values["port"] = socket[1], socket[2]
+	}
 	hosts := strings.Split(c.values["host"], ",")
 	if len(c.hostaddr) > 0 {
 		switch {

@@ -33,7 +33,8 @@ var pgxKeywords = []string{
 var otherNames = map[string]string{
 	"database": "dbname", "username": "user", "ApplicationName": "application_name", "applicationName": "application_name", // JDBC
 	"currentSchema": "search_path", "schema_search_path": "search_path", // JDBC, Rails
-	"ssl-mode": "sslmode", "ssl-root-cert": "sslrootcert", "ssl-ca": "sslrootcert", "ssl-cert": "sslcert", "ssl-key": "sslkey", // sqlx
+	"unix_sock": "host",                                                                                                         // pg8000
+	"ssl-mode":  "sslmode", "ssl-root-cert": "sslrootcert", "ssl-ca": "sslrootcert", "ssl-cert": "sslcert", "ssl-key": "sslkey", // sqlx
 	"TimeZone": "timezone", "DateStyle": "datestyle", "IntervalStyle": "intervalstyle",
 }
 
@@ -41,7 +42,7 @@ var otherNames = map[string]string{
 var checkedBefore = []string{
 	"connect_timeout", "fallback_application_name", "gssencmode", "hostaddr", "oauth_client_secret", "requirepeer", "requiressl",
 	"scram_client_key", "scram_server_key", "schema", "ssl", "ssl_max_protocol_version", "ssl_min_protocol_version",
-	"sslaccept", "sslcrl", "sslcrldir", "sslidentity", "sslinline", "targetServerType",
+	"sslaccept", "sslcrl", "sslcrldir", "sslidentity", "sslinline", "targetServerType", "socketFactory", "cloudSqlInstance",
 }
 
 // runtimeParameters go to the server: drivers send them when the connection starts. PostgreSQL refuses a connection
@@ -232,6 +233,8 @@ func (c *connectionString) put(name, value string) error {
 		return fmt.Errorf("has %s, which cannot be read here; give the certificate as the PEM files sslcert, sslkey and sslrootcert", name)
 	case "scram_client_key", "scram_server_key":
 		return cannot("a SCRAM key in place of a password")
+	case "socketFactory", "cloudSqlInstance": // without it the way would lead elsewhere
+		return cannot("connecting through a JDBC socket factory")
 	case "oauth_client_secret":
 		return cannot("OAuth to the database")
 	}

@@ -53,6 +53,9 @@ func TestParseDatabaseURL(t *testing.T) {
 		{"postgresql://u:p@db/app?sslrootcert=system", "db", "verify-full", "", ""},
 		{"postgresql://u:p@db/app?ssl-mode=verify-full", "db", "verify-full", "", "ssl-mode"},
 		{"host=db requiressl=1", "db", "require", "", "requiressl"},
+		{"postgresql+asyncpg://u:p@/app?host=/cloudsql/project:region:db/.s.PGSQL.5432", "/cloudsql/project:region:db", "disable", "", ""},
+		{"postgresql+pg8000://u:p@/app?unix_sock=/cloudsql/project:region:db/.s.PGSQL.5432", "/cloudsql/project:region:db", "disable", "", "unix_sock"},
+		{"postgresql+psycopg2://u:p@/app?host=/cloudsql/project:region:db", "/cloudsql/project:region:db", "disable", "", ""},
 	} {
 		config, schema, err := parseDatabaseURL(row.dsn)
 		if err != nil {
@@ -330,4 +333,41 @@ func FuzzDatabaseURLRoundTrip(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A socket that is named itself has its port in its name; what would lead elsewhere when left out is an error.
+func TestSocketsByTheirFile(t *testing.T) {
+	config, _, err := parseDatabaseURL("postgresql+asyncpg://u:p@/app?host=/run/postgresql/.s.PGSQL.6432")
+	if err != nil || config.ConnConfig.Host != "/run/postgresql" || config.ConnConfig.Port != 6432 {
+		t.Errorf("%+v, %v", config, err)
+	}
+	for _, parameter := range []string{"socketFactory=com.google.cloud.sql.postgres.SocketFactory", "cloudSqlInstance=project:region:db"} {
+		if _, _, err := parseDatabaseURL("jdbc:postgresql:///app?" + parameter); err == nil || !strings.Contains(err.Error(), "socket factory") {
+			t.Errorf("%s: %v", parameter, err)
+		}
+	}
+}
+
+// A connection that is open stays only where another one would lead to the same server in the same way.
+func TestTargetsThatDiffer(t *testing.T) {
+	t.Setenv("HOME", "/nonexistent")
+	read := func(query string) *target {
+		to, err := readTarget("postgresql://u:p@a,b/app?sslmode=disable" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return to
+	}
+	seen := []string{"", "&target_session_attrs=primary", "&target_session_attrs=read-write", "&target_session_attrs=standby",
+		"&target_session_attrs=read-only", "&target_session_attrs=prefer-standby", "&search_path=auth", "&schema=auth"}
+	for i, one := range seen {
+		for j, other := range seen {
+			if is := read(one).isSame(read(other)); is != (i == j) {
+				t.Errorf("%q and %q: the same is %t", one, other, is)
+			}
+		}
+	}
+	if !read("").isSame(read("&target_session_attrs=any")) {
+		t.Error("any is what is done without it")
+	}
 }

@@ -64,6 +64,7 @@ type keeper struct {
 	moreAt  time.Time // not before it is an attempt made while there is one
 	began   time.Time // the last attempt
 	lostAt  time.Time // when the last connection was lost; zero when there was none yet
+	excused time.Time // when the last one was lost that had answered no check
 	work    sync.WaitGroup
 }
 
@@ -271,12 +272,18 @@ func (k *keeper) ended(h *held, err error) {
 	k.mu.Lock()
 	delete(k.held, h)
 	now := time.Now()
+	isLast := k.good() == 0
 	isUseful := err == nil || h.useful.Load()
-	if isUseful && k.good() == 0 {
-		k.lostAt, k.pause = now, 0
+	// One that was ended before the first check came, as an idle one or by a server's restart, is as good as any; where
+	// each one ends with its first query, checks are not kept waiting all the time.
+	if !isUseful && isLast && now.Sub(k.excused) >= fullGrace {
+		isUseful, k.excused = true, now
 	}
-	if !isUseful {
+	switch {
+	case !isUseful:
 		tell = k.failed(err, now)
+	case isLast:
+		k.lostAt, k.pause = now, 0
 	}
 	k.close(h.connection)
 	k.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -61,6 +62,46 @@ type lagError struct{ most time.Duration }
 
 func (e *lagError) Error() string {
 	return fmt.Sprintf("the standby is more than %s behind its primary, or the primary commits less often than that (%s)", e.most, variableMaxLag)
+}
+
+// tooFar is what of an error says that a standby is too far behind, or that its lag is not known; nil when nothing does.
+func tooFar(err error) error {
+	if lag, is := errors.AsType[*lagError](err); is {
+		return lag
+	}
+	if clock, is := errors.AsType[*clockError](err); is {
+		return clock
+	}
+	return nil
+}
+
+// onlyNear refuses connections to a standby that is too far behind, and lets next judge the others. Of several hosts in a
+// connection string the next one is tried then.
+func (d *database) onlyNear(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
+	return func(ctx context.Context, connection *pgconn.PgConn) error {
+		sent := d.near.now()
+		result := connection.ExecParams(ctx, lagQuery, nil, nil, nil, nil).Read()
+		if result.Err != nil {
+			return result.Err
+		}
+		if len(result.Rows) != 1 || len(result.Rows[0]) != 2 {
+			return errors.New("no answer to how far the server is behind")
+		}
+		if text := string(result.Rows[0][0]); text != "" { // null on a primary
+			replayed, err1 := strconv.ParseFloat(text, 64)
+			there, err2 := strconv.ParseFloat(string(result.Rows[0][1]), 64)
+			if err := errors.Join(err1, err2); err != nil {
+				return err
+			}
+			if err := d.near.judge(replayed, there, sent, d.near.now()); err != nil {
+				return err
+			}
+		}
+		if next != nil {
+			return next(ctx, connection)
+		}
+		return nil
+	}
 }
 
 // askNear asks for the lag first and for the sessions afterwards, in one round trip and one transaction. In one query

@@ -222,6 +222,38 @@ func TestLagIsBounded(t *testing.T) {
 	}
 }
 
+// Of two hosts the one that is too far behind gives way to the other, when a connection is made and while it is used.
+func TestStandbyThatIsBehindGivesWay(t *testing.T) {
+	r := startReplicated(t)
+	keys := serveKeys(t, testKeys()).URL
+	both := fmt.Sprintf("postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/app?sslmode=disable", r.standby.Port, r.primary.Port)
+	const most = 6 * time.Second // a busy machine must find the standby near at first
+	execute(t, r.owner, "create table beat ()")
+	standby := r.connect(t, r.standby)
+	eventually(t, "a commit on the standby", func() (is bool) {
+		if err := standby.QueryRow(t.Context(), "select to_regclass('beat') is not null").Scan(&is); err != nil {
+			t.Fatal(err)
+		}
+		return is
+	})
+	before := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: both, DatabaseMaxLag: most})
+	expectToken(t, before, liveToken, "")
+	if onlyConnection(t, before).conn.PgConn().ParameterStatus("in_hot_standby") != "on" {
+		t.Fatalf("the standby is not asked, which is %g s behind: the test shows nothing", before.database.lagSeconds())
+	}
+	execute(t, r.standby.URL("app"), "select pg_wal_replay_pause()")
+	execute(t, r.owner, `delete from "session"`)
+	time.Sleep(most)
+	for range 20 {
+		expectReason(t, checkToken(t, before, liveToken), ReasonUnknownSession)
+	}
+	after := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: both, DatabaseMaxLag: most})
+	expectToken(t, after, liveToken, ReasonUnknownSession)
+	if lag := after.database.lagSeconds(); lag != 0 {
+		t.Errorf("a primary's lag is %g s", lag)
+	}
+}
+
 // A standby that has replayed no commit since its start is endlessly behind.
 func TestLagOfAFreshStandby(t *testing.T) {
 	r := startReplicated(t)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ func (t *target) isSame(other *target) bool {
 	a, b := t.config, other.config
 	return t.schema == other.schema && a.Host == b.Host && a.Port == b.Port && a.Database == b.Database && a.User == b.User &&
 		a.SSLNegotiation == b.SSLNegotiation && a.SSLCertMode == b.SSLCertMode && a.ChannelBinding == b.ChannelBinding && a.RequireAuth == b.RequireAuth &&
+		reflect.ValueOf(a.ValidateConnect).Pointer() == reflect.ValueOf(b.ValidateConnect).Pointer() && // one function for each target_session_attrs
 		maps.Equal(a.RuntimeParams, b.RuntimeParams) && isSameTLS(a.TLSConfig, b.TLSConfig) &&
 		slices.EqualFunc(a.Fallbacks, b.Fallbacks, func(x, y *pgconn.FallbackConfig) bool {
 			return x.Host == y.Host && x.Port == y.Port && isSameTLS(x.TLSConfig, y.TLSConfig)
@@ -55,6 +57,8 @@ func isSameTLS(a, b *tls.Config) bool {
 // resolve returns the addresses that a host has now. There is nothing to resolve in an address or a Unix socket's
 // folder.
 func (t *target) resolve(ctx context.Context, host string) (map[netip.Addr]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	defer cancel()
 	found, err := t.config.LookupFunc(ctx, host)
 	if err != nil {
 		return nil, err
@@ -77,24 +81,39 @@ func readAddress(text string) (address netip.Addr, is bool) {
 	return address.Unmap().WithZone(""), err == nil
 }
 
-// origins remembers of which host each address is.
+// origins looks up the hosts of one attempt to connect, each once and not for long, and remembers of which host each
+// address is. pgx looks up all hosts before it connects to the first, and each again for the way without TLS.
 type origins struct {
-	mu     sync.Mutex
-	hosts  map[netip.Addr]string
 	lookUp pgconn.LookupFunc
+	found  map[string]lookedUp
+	hosts  map[netip.Addr]string
 }
 
-// look implements [pgconn.LookupFunc].
+// lookedUp is what a look-up came to.
+type lookedUp struct {
+	addresses []string
+	err       error
+}
+
+func newOrigins(lookUp pgconn.LookupFunc) *origins {
+	return &origins{lookUp: lookUp, found: make(map[string]lookedUp), hosts: make(map[netip.Addr]string)}
+}
+
+// look implements [pgconn.LookupFunc], for one goroutine.
 func (o *origins) look(ctx context.Context, host string) ([]string, error) {
-	found, err := o.lookUp(ctx, host)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, text := range found {
+	if found, known := o.found[host]; known {
+		return found.addresses, found.err
+	}
+	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	defer cancel()
+	addresses, err := o.lookUp(ctx, host)
+	o.found[host] = lookedUp{addresses, err}
+	for _, text := range addresses {
 		if address, is := readAddress(text); is {
 			o.hosts[address] = host
 		}
 	}
-	return found, err
+	return addresses, err
 }
 
 // dials makes one connection's network connections, a cancel request's among them, and can end them all.
