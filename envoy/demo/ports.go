@@ -28,12 +28,16 @@ func freePorts() (p ports, err error) {
 	return p, nil
 }
 
+func (p ports) all() []int {
+	return []int{p.envoy, p.checks, p.admin, p.envoyAdmin, p.issuer, p.backend}
+}
+
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // taken is an error that names every port on which something else listens.
 func (p ports) taken() error {
 	var taken []string
-	for _, port := range []int{p.envoy, p.checks, p.admin, p.envoyAdmin, p.issuer, p.backend} {
+	for _, port := range p.all() {
 		listener, err := net.Listen("tcp", loopback(port))
 		if err != nil {
 			taken = append(taken, loopback(port))
