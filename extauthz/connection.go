@@ -239,7 +239,7 @@ func (c *connection) judge(err error) error {
 		c.database.query.CompareAndSwap(c.query, nil)
 	case !isServers:
 		return err // an answer that cannot be read
-	case pgErr.Code == "42P01" || pgErr.Code == "42703": // undefined table, undefined column: they are looked for anew
+	case isQueryOutdated(pgErr.Code): // the tables are looked for anew
 		c.database.query.CompareAndSwap(c.query, nil)
 	case !isServersState(pgErr.Code):
 		return err
@@ -249,6 +249,10 @@ func (c *connection) judge(err error) error {
 	}
 	return &lostError{err}
 }
+
+// isQueryOutdated tells that an SQLSTATE is about the query's text, whatever is asked for: a table, a column or a type is
+// another than it was. A missing right is not: the tables are as they were.
+func isQueryOutdated(code string) bool { return strings.HasPrefix(code, "42") && code != "42501" }
 
 func isTimeout(err error) bool {
 	timeout, is := errors.AsType[interface {

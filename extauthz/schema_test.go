@@ -159,13 +159,25 @@ func TestSchemaThatDoesNotFit(t *testing.T) {
 	}
 }
 
-// A column that is renamed while we run is found anew, and no check fails by it.
+// What changes while we run is found anew, and no check fails by it: a column's name, and a type by which the query
+// fails whatever is asked.
 func TestSchemaChangesWhileRunning(t *testing.T) {
-	dsn := sessionsDatabase(t)
-	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
-	expectToken(t, a, liveToken, "")
-	execute(t, dsn, `alter table "session" rename column "expiresAt" to expires_at`)
-	expectReason(t, checkToken(t, a, liveToken), "") // asked again, on a connection that has looked anew
+	const user = "11111111-1111-1111-1111-111111111111"
+	for title, statements := range map[string][]string{
+		"column": {`alter table "session" rename column "expiresAt" to expires_at`},
+		"table":  {`alter table "session" rename to sessions`},
+		"type": {`alter table "session" drop constraint "session_userId_fkey"`, `delete from "session" where token <> '` + liveToken + `'`,
+			`update "session" set "userId" = '` + user + `'`, `update "user" set "id" = '` + user + `' where "id" = 'user-2'`,
+			`delete from "user" where "id" <> '` + user + `'`, `alter table "user" alter column "id" type uuid using "id"::uuid`},
+	} {
+		t.Run(title, func(t *testing.T) {
+			dsn := sessionsDatabase(t)
+			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
+			expectToken(t, a, liveToken, "")
+			execute(t, dsn, statements...)
+			expectReason(t, checkToken(t, a, liveToken), "") // asked again, on a connection that has looked anew
+		})
+	}
 }
 
 // The query finds tokens and users by their indexes, also for a large batch.
