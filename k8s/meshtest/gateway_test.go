@@ -264,9 +264,8 @@ func TestEnvoyGatewayAsksAnotherReplica(t *testing.T) {
 	}
 	objects := overlay(t, "envoy-gateway")
 	for _, o := range objects {
-		if o.kind() == "SecurityPolicy" {
-			// Envoy's own 503 is then of a replica, and not of a busy machine.
-			o.at("spec", "extAuth").(map[string]any)["timeout"] = "5s"
+		if extAuth, ok := o.at("spec", "extAuth").(map[string]any); ok && o.kind() == "SecurityPolicy" {
+			extAuth["timeout"] = "5s" // Envoy's own 503 is then of a replica, and not of a busy machine
 		}
 	}
 	url := s.runEnvoyGateway(t, s.translate(t, objects, authority.Certificate), authority.Certificate, checks...)
