@@ -19,7 +19,7 @@ func TestWebSocketIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snippet := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(page)
+	snippet := regexp.MustCompile("(?s)```yaml route\n(.*?)```").FindSubmatch(page)
 	if snippet == nil || !strings.Contains(string(snippet[1]), "max_stream_duration: 3600s") {
 		t.Fatalf("docs/websockets.md has no route with max_stream_duration: 3600s: %s", snippet)
 	}
