@@ -162,17 +162,20 @@ var operators = []struct{ name, module, version, sum, folder string }{
 	{"prometheus-operator-crds", "github.com/prometheus-operator/prometheus-operator", "v0.85.0", "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=", "example/prometheus-operator-crd"},
 }
 
+// moduleFolder is where a module that this one needs lies.
+func moduleFolder(t *testing.T, module string) string {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", module, err)
+	}
+	return strings.TrimSpace(string(output))
+}
+
 // definitions are the custom resources of Istio and Gateway API, from the modules that they ship in, and of the operators.
 func definitions(t *testing.T, s *stack) (objects []object) {
 	t.Helper()
-	folder := func(module string) string {
-		output, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
-		if err != nil {
-			t.Fatalf("%s: %v", module, err)
-		}
-		return strings.TrimSpace(string(output))
-	}
-	patterns := []string{folder("istio.io/istio") + "/manifests/charts/base/files/crd-all.gen.yaml", folder("sigs.k8s.io/gateway-api") + "/config/crd/standard/*.yaml"}
+	patterns := []string{moduleFolder(t, "istio.io/istio") + "/manifests/charts/base/files/crd-all.gen.yaml", moduleFolder(t, "sigs.k8s.io/gateway-api") + "/config/crd/standard/*.yaml"}
 	for _, o := range operators {
 		files, err := s.installer.GoModule(o.name, o.module, o.version, o.sum, o.folder)
 		if err != nil {
