@@ -205,3 +205,22 @@ func TestAbstractSocketWantsTLS(t *testing.T) {
 		t.Errorf("without TLS: %v", answer)
 	}
 }
+
+// Who starts the server without a word about addresses serves no other machine: checks come in plain text by default, and
+// whoever reaches them can try tokens.
+func TestDefaultListenersAreLoopback(t *testing.T) {
+	found := 0
+	for _, setting := range settingTable {
+		if !strings.HasSuffix(setting.variable, "LISTEN") {
+			continue
+		}
+		found++
+		host, _, err := net.SplitHostPort(setting.fallback)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			t.Errorf("%s is %q by default, which other machines reach", setting.variable, setting.fallback)
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d settings of listeners, want those of checks and of the admin interface", found)
+	}
+}

@@ -139,8 +139,8 @@ var settingTable = []setting{
 			s.config.Schema.UserColumns, err = extauthz.ParseColumns(v, "id", "email", "name")
 			return err
 		}},
-	{"EXTAUTHZ_LISTEN", "listen", ":9191", "", listOfTexts,
-		"where Envoy's checks come in: gRPC on host:port, unix:///path?mode=0660&user=…&group=…, unix://@name for an abstract socket, or systemd:name for a socket that systemd opened; or a comma-separated list of these",
+	{"EXTAUTHZ_LISTEN", "listen", "127.0.0.1:9191", "", listOfTexts,
+		"where Envoy's checks come in, by default from this machine alone: gRPC on host:port (:9191 for every address), unix:///path?mode=0660&user=…&group=…, unix://@name for an abstract socket, or systemd:name for a socket that systemd opened; or a comma-separated list of these",
 		readListen},
 	{"EXTAUTHZ_MAX_MESSAGE_MIB", "max-message-mib", strconv.Itoa(extauthz.DefaultMaxMessageBytes >> 20), "MaxMessageBytes", between(1, maxMessageMiB),
 		"most MiB of one check's message, the body that with_request_body sends along among them; a larger one is refused with 503",
