@@ -63,8 +63,8 @@ func discreetValue(value string) string {
 				continue
 			case len(parts) > 1 && strings.Contains(text, "@"):
 				return hidden // a list, or a password with a comma in it
-			case databaseURL.MatchString(text) && !strings.Contains(text, "@"):
-				return hidden // perhaps cut off at such a comma
+			case databaseURL.MatchString(text) && !strings.Contains(text, "@") && !strings.HasSuffix(text, "://"):
+				return hidden // perhaps cut off at such a comma; a scheme alone holds nothing
 			}
 			parts[i] = strings.Replace(part, text, discreetURL(text), 1)
 		}
