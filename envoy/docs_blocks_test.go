@@ -15,6 +15,7 @@ import (
 //	```console bare      the same with nothing set
 //	```sh demo, sh bare  commands that must succeed, run likewise
 //	```sh settings       variables that extauthz must take
+//	```sh start          commands that start extauthz, which must become ready
 //	```sh checked: WHY   cannot be run here; every program, flag, target and path in it must exist
 //	```console kept: WHY what a program printed that takes too long or is too large to be run by a test
 //

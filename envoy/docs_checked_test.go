@@ -173,7 +173,7 @@ func TestDocsCheckedCommands(t *testing.T) {
 				if output, err := parse.CombinedOutput(); err != nil {
 					t.Errorf("%s: %s", b.name(), output)
 				}
-				if b.way == "checked" {
+				if b.way == "checked" || b.way == "start" {
 					c.check(b.name(), b.text)
 				}
 			case b.language == "console" && b.way == "kept":

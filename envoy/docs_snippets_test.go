@@ -1,12 +1,14 @@
 package envoy
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/jackc/pgx/v5"
@@ -21,7 +23,7 @@ import (
 // Every snippet of the pages is used for what it is: compiled, run, or read by the program that it is for.
 func TestDocsSnippets(t *testing.T) {
 	try := map[string]func(*testing.T, block){
-		"sh settings": trySettings, "sh module": tryModule, "yaml settings": trySettingsFile, "yaml route": tryRoute, "yaml manager": tryManager,
+		"sh settings": trySettings, "sh start": tryStart, "sh module": tryModule, "yaml settings": trySettingsFile, "yaml route": tryRoute, "yaml manager": tryManager,
 		"yaml compose": tryCompose, "go program": tryProgram, "python backend": tryBackend, "ts jwt": tryJWTOptions, "ts file": tryFile,
 		"sql scratch": trySQL,
 	}
@@ -40,6 +42,53 @@ func trySettings(t *testing.T, b block) {
 	command.Env = []string{"BINARY=" + startStack(t).binary, "PATH=" + os.Getenv("PATH")}
 	if output, err := command.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+// tryStart runs the commands that build and start extauthz, with the addresses, the secret and the database of this stack in place of
+// the page's, and waits until it is ready.
+func tryStart(t *testing.T, b block) {
+	s := startStack(t)
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "secret"), []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(folder, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(s.binary, filepath.Join(folder, "bin", "extauthz")); err != nil {
+		t.Fatal(err)
+	}
+	script := b.text
+	for _, pair := range [][2]string{{"make build\n", "\n"}, {"https://app.example.com", s.issuerURL}, {"https://api.example.com", audience},
+		{"/run/secrets/better-auth-secret", filepath.Join(folder, "secret")},
+		{"postgresql+asyncpg://reader:…@db/app?ssl=require", strings.Replace(s.reader, "postgresql://", "postgresql+asyncpg://", 1)}} {
+		if !strings.Contains(script, pair[0]) {
+			t.Errorf("no %q", pair[0])
+		}
+		script = strings.Replace(script, pair[0], pair[1], 1)
+	}
+	var addresses [2]string
+	for i := range addresses {
+		port, err := parts.FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses[i] = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	// exec, so that the shell's end is the server's.
+	script = strings.Replace(script, "\nbin/extauthz serve", "\nexec bin/extauthz serve", 1)
+	command := exec.Command("bash", "-ec", script)
+	command.Dir = folder
+	process, err := parts.Start("started", folder, []string{"EXTAUTHZ_LISTEN=" + addresses[0], "EXTAUTHZ_ADMIN_LISTEN=" + addresses[1]}, command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { process.Stop() })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := process.Await(ctx, parts.AnswersHTTP("http://"+addresses[1]+"/readyz", 200)); err != nil {
+		t.Error(err)
 	}
 }
 
