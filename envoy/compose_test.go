@@ -3,7 +3,9 @@ package envoy
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,20 +136,21 @@ func TestComposeConfiguration(t *testing.T) {
 	t.Cleanup(func() { api.Stop() })
 	eventually(t, "the API's socket", func() bool { _, err := os.Stat(socket); return err == nil })
 
+	here := func(config string) string {
+		for _, pair := range [][2]string{
+			{"type: STRICT_DNS", "type: STATIC"}, {"address: extauthz,", "address: 127.0.0.1,"}, {"address: web,", "address: 127.0.0.1,"},
+			{"address: 0.0.0.0,", "address: 127.0.0.1,"}, {"/run/api/api.sock", socket},
+		} {
+			if !strings.Contains(config, pair[0]) {
+				t.Errorf("no %q in the configuration", pair[0])
+			}
+			config = strings.ReplaceAll(config, pair[0], pair[1])
+		}
+		return config
+	}
 	for _, version := range envoyVersions {
 		t.Run(version, func(t *testing.T) {
-			m := startMeshWith(t, version, "compose/envoy.yaml", func(config string) string {
-				for _, pair := range [][2]string{
-					{"type: STRICT_DNS", "type: STATIC"}, {"address: extauthz,", "address: 127.0.0.1,"}, {"address: web,", "address: 127.0.0.1,"},
-					{"address: 0.0.0.0,", "address: 127.0.0.1,"}, {"/run/api/api.sock", socket},
-				} {
-					if !strings.Contains(config, pair[0]) {
-						t.Errorf("no %q in the configuration", pair[0])
-					}
-					config = strings.ReplaceAll(config, pair[0], pair[1])
-				}
-				return config
-			})
+			m := startMeshWith(t, version, "compose/envoy.yaml", here)
 			p := m.signUp(t, "Zoë Day")
 			for _, row := range []struct {
 				what, path string
@@ -180,6 +183,31 @@ func TestComposeConfiguration(t *testing.T) {
 			}
 		})
 	}
+	t.Run("routes that are not checked", func(t *testing.T) {
+		page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for name := range r.Header {
+				fmt.Fprintln(w, name)
+			}
+		}))
+		t.Cleanup(page.Close)
+		_, port, err := net.SplitHostPort(page.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := startMeshWith(t, parts.EnvoyNewest, "compose/envoy.yaml", func(config string) string {
+			return here(strings.ReplaceAll(config, "port_value: 3000 ", "port_value: "+port+" "))
+		})
+		p := m.signUp(t, "Zoë Day")
+		if a := m.get(t, "/api/me", bearer(p.jwt)); a.status != http.StatusOK {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		for _, path := range []string{"/", "/sign-in", "/api/auth/anything"} {
+			a := m.get(t, path, map[string]string{"X-User-Id": "admin", "x.user.id": "admin", "X-AUTH-METHOD": "session", "x~auth~method": "jwks", "X-Other": "1"})
+			if a.status != http.StatusOK || !strings.Contains(a.body, "X-Other") || regexp.MustCompile(`(?i)x.(user|auth)`).MatchString(a.body) {
+				t.Errorf("%s: %d %s", path, a.status, a.body)
+			}
+		}
+	})
 	// The fact that the API rests on: it has opened no port.
 	if output, err := os.ReadFile(api.Log); err != nil || !strings.Contains(string(output), "Uvicorn running on unix socket "+socket) {
 		t.Errorf("%v\n%s", err, output)

@@ -23,10 +23,11 @@ import (
 // Every snippet of the pages is used for what it is: compiled, run, or read by the program that it is for.
 func TestDocsSnippets(t *testing.T) {
 	try := map[string]func(*testing.T, block){
-		"sh settings": trySettings, "sh start": tryStart, "sh module": tryModule, "yaml settings": trySettingsFile, "yaml route": tryRoute, "yaml manager": tryManager,
+		"sh settings": trySettings, "sh module": tryModule, "yaml settings": trySettingsFile, "yaml route": tryRoute, "yaml manager": tryManager,
 		"yaml compose": tryCompose, "go program": tryProgram, "python backend": tryBackend, "ts jwt": tryJWTOptions, "ts file": tryFile,
 		"sql scratch": trySQL,
 	}
+	try["sh start"] = tryStart
 	for _, page := range pages(t) {
 		for _, b := range blocksOf(t, page, readPage(t, page)) {
 			if do, known := try[b.language+" "+b.way]; known {
