@@ -147,8 +147,8 @@ func TestFirstConnectionBesideSilentOnes(t *testing.T) {
 	p := startProxy(t, "127.0.0.1:0", hostOf(t, dsn), func(number int64) bool { return number <= 2 })
 	a := runAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: through(t, dsn, p.listener.Addr().String()), DatabaseConnections: 3})
 	eventually(t, "a session to be allowed", func() bool { return checkToken(t, a, liveToken) == "" })
-	if accepted := p.accepted.Load(); accepted != 3 {
-		t.Errorf("%d connections were tried, want the silent two and the good one", accepted)
+	if accepted := p.accepted.Load(); accepted < 3 {
+		t.Errorf("%d connections were tried, want the silent two and a good one", accepted)
 	}
 }
 
