@@ -301,6 +301,15 @@ func checkDeployment(t *testing.T, objects []object, named map[string]bool, d *a
 			t.Errorf("%s: no ConfigMap %s", d.Name, volume.ConfigMap.Name)
 		}
 	}
+	// The application of a pod with native sidecars gets SIGTERM as soon as its own preStop ends, whatever theirs do, and is asked until the
+	// endpoint has gone everywhere.
+	if slices.ContainsFunc(pod.InitContainers, func(c corev1.Container) bool { return c.RestartPolicy != nil }) {
+		for _, container := range pod.Containers {
+			if container.Lifecycle == nil || container.Lifecycle.PreStop == nil {
+				t.Errorf("%s: %s stops at once, while its sidecars still send requests", d.Name, container.Name)
+			}
+		}
+	}
 	var stop int64
 	for _, container := range allContainers(d) {
 		settings := map[string]string{}
@@ -418,6 +427,17 @@ const (
     - name: extauthz
 `
 )
+
+// The sidecar's drain is the standalone Envoy's, which is tried on real Envoy.
+func TestDrainScripts(t *testing.T) {
+	standalone, err := os.ReadFile("../standalone/drain.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sidecar, err := os.ReadFile("../sidecar/drain.sh"); err != nil || string(sidecar) != string(standalone) {
+		t.Errorf("sidecar/drain.sh is not standalone/drain.sh (%v)", err)
+	}
+}
 
 // derived are the Envoy configurations of the overlays: the samples of ../../envoy, which are tried there, with these lines changed.
 var derived = map[string]struct {
