@@ -142,9 +142,15 @@ func (in *Installer) Promtool() (string, error) {
 const kubernetesVersion = "1.37.2"
 
 // KubeAPIServer returns the path of Kubernetes' API server.
-func (in *Installer) KubeAPIServer() (string, error) {
+func (in *Installer) KubeAPIServer() (string, error) { return in.kubernetes("kube-apiserver") }
+
+// KubeScheduler returns the path of Kubernetes' scheduler.
+func (in *Installer) KubeScheduler() (string, error) { return in.kubernetes("kube-scheduler") }
+
+// kubernetes returns the path of one of Kubernetes' programs.
+func (in *Installer) kubernetes(program string) (string, error) {
 	const module, version = "k8s.io/kubernetes", "v" + kubernetesVersion
-	return in.goProgram("kube-apiserver", module, version, "cmd/kube-apiserver", func() (string, error) {
+	return in.goProgram(program, module, version, "cmd/"+program, func() (string, error) {
 		output, err := exec.Command("go", "mod", "download", "-json", module+"@"+version).Output()
 		var got struct{ GoMod, Error string }
 		if parseErr := json.Unmarshal(output, &got); parseErr != nil || got.GoMod == "" {

@@ -140,6 +140,12 @@ func (c *cluster) path(t *testing.T, o object) (string, bool) {
 // apply is `kubectl apply --server-side --validate=strict`.
 func (c *cluster) apply(t *testing.T, o object) error {
 	t.Helper()
+	return c.applyTo(t, o, "")
+}
+
+// applyTo applies a subresource of it, as in "/status".
+func (c *cluster) applyTo(t *testing.T, o object, subresource string) error {
+	t.Helper()
 	path, known := c.path(t, o)
 	if !known {
 		return fmt.Errorf("the server knows no %s %s", o.apiVersion(), o.kind())
@@ -148,10 +154,21 @@ func (c *cluster) apply(t *testing.T, o object) error {
 	if err != nil {
 		return err
 	}
-	if status, body := c.call(t, http.MethodPatch, path+"/"+o.name()+"?fieldManager=test&force=true&fieldValidation=Strict", "application/apply-patch+yaml", text); status != 200 && status != 201 {
+	if status, body := c.call(t, http.MethodPatch, path+"/"+o.name()+subresource+"?fieldManager=test&force=true&fieldValidation=Strict", "application/apply-patch+yaml", text); status != 200 && status != 201 {
 		return fmt.Errorf("%s: %d %s", o, status, body)
 	}
 	return nil
+}
+
+// read is what the server has of an object.
+func (c *cluster) read(t *testing.T, o object) (now object) {
+	t.Helper()
+	path, _ := c.path(t, o)
+	status, body := c.call(t, http.MethodGet, path+"/"+o.name(), "", nil)
+	if err := json.Unmarshal([]byte(body), &now); status != 200 || err != nil {
+		t.Fatalf("%s: %d %s", o, status, body)
+	}
+	return now
 }
 
 // operators are the projects whose custom resources are fetched as the data that their modules hold.
@@ -225,7 +242,7 @@ func TestAPIServerTakesThem(t *testing.T) {
 	for _, folder := range slices.Concat(overlays, additions) {
 		objects := overlay(t, folder)
 		slices.SortStableFunc(objects, func(a, b object) int { // namespaces and accounts before what is in them
-			order := map[string]int{"Namespace": -2, "ServiceAccount": -1}
+			order := map[string]int{"Namespace": -2, "ServiceAccount": -1, "PriorityClass": -1}
 			return order[a.kind()] - order[b.kind()]
 		})
 		for _, o := range objects {

@@ -114,12 +114,13 @@ var bySidecar = slices.Concat(refused, istiosOwn, []traffic{
 // asking is what each overlay adds. Its namespaces have no label but the one that Kubernetes gives, and those that the
 // overlay's own objects bring.
 var asking = map[string][]traffic{
-	"base":              refused,
-	"istio/workload":    bySidecar,
-	"istio/namespace":   bySidecar,
-	"istio/gateway":     byGateway,
-	"istio/gateway-api": byGateway,
-	"full":              byGateway,
+	"base":                         refused,
+	"meshtest/testdata/production": refused,
+	"istio/workload":               bySidecar,
+	"istio/namespace":              bySidecar,
+	"istio/gateway":                byGateway,
+	"istio/gateway-api":            byGateway,
+	"full":                         byGateway,
 	"istio/mesh": slices.Concat(istiosOwn, []traffic{
 		{"a sidecar of any namespace", stranger, extauthzItself, 9191, false, true},
 		{"the ingress gateway", istioIngress, extauthzItself, 9191, false, true},

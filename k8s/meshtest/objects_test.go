@@ -17,6 +17,7 @@ import (
 	"istio.io/istio/pkg/config/schema/collections"
 	"istio.io/istio/pkg/util/protomarshal"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -27,7 +28,8 @@ import (
 )
 
 // overlays are all folders that a cluster can be given.
-var overlays = []string{"base", "istio/workload", "istio/namespace", "istio/gateway", "istio/gateway-api", "istio/mesh", "istio-ambient", "envoy-gateway", "sidecar", "standalone", "full"}
+var overlays = []string{"base", "istio/workload", "istio/namespace", "istio/gateway", "istio/gateway-api", "istio/mesh", "istio-ambient", "envoy-gateway", "sidecar", "standalone", "full",
+	"meshtest/testdata/production"}
 
 // additions are applied beside an overlay and hold no workload.
 var additions = []string{"istio/https-redirect"}
@@ -143,7 +145,7 @@ func TestSettingsAreKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{"GOMEMLIMIT": true, "GOGC": true} // Go's own
+	known := map[string]bool{"GOMEMLIMIT": true, "GOGC": true, "SSL_CERT_FILE": true} // Go's own
 	for line := range strings.Lines(string(output)) {
 		known[strings.Fields(line)[0]] = true
 	}
@@ -169,7 +171,7 @@ func TestSettingsAreKnown(t *testing.T) {
 					if !known[name] {
 						t.Errorf("%s: there is no setting %s", folder, name)
 					}
-					environment = append(environment, name+"="+strings.NewReplacer("/run/secrets/extauthz", secrets, "/run/tls", secrets).Replace(value))
+					environment = append(environment, name+"="+strings.NewReplacer("/run/secrets/extauthz", secrets, "/run/tls", secrets, "/var/log/extauthz", secrets).Replace(value))
 				}
 			}
 			if o.kind() == "Deployment" {
@@ -222,9 +224,7 @@ func TestObjectsFitTogether(t *testing.T) {
 					}
 					checkService(t, into[corev1.Service](t, o), deployments)
 				case "HorizontalPodAutoscaler":
-					if !named["Deployment/"+o.namespace()+"/"+o.text("spec", "scaleTargetRef", "name")] {
-						t.Errorf("%s scales nothing", o)
-					}
+					checkAutoscaler(t, into[autoscalingv2.HorizontalPodAutoscaler](t, o), deployments)
 				case "PodDisruptionBudget":
 					if !selects(into[struct {
 						Spec struct {
@@ -251,6 +251,34 @@ func selects(labels map[string]string, namespace string, deployments []*appsv1.D
 		}
 		return true
 	})
+}
+
+// checkAutoscaler wants each metric to be of a container that there is and that requests what is measured, and nobody else to set the replicas.
+func checkAutoscaler(t *testing.T, autoscaler *autoscalingv2.HorizontalPodAutoscaler, deployments []*appsv1.Deployment) {
+	t.Helper()
+	at := slices.IndexFunc(deployments, func(d *appsv1.Deployment) bool {
+		return d.Namespace == autoscaler.Namespace && d.Name == autoscaler.Spec.ScaleTargetRef.Name
+	})
+	if at < 0 {
+		t.Errorf("HorizontalPodAutoscaler %s scales nothing", autoscaler.Name)
+		return
+	}
+	if deployments[at].Spec.Replicas != nil {
+		t.Errorf("each apply of %s undoes what its HorizontalPodAutoscaler did", autoscaler.Name)
+	}
+	for _, metric := range autoscaler.Spec.Metrics {
+		if metric.ContainerResource == nil {
+			t.Errorf("HorizontalPodAutoscaler %s: %s counts containers that another injects", autoscaler.Name, metric.Type)
+			continue
+		}
+		if !slices.ContainsFunc(allContainers(deployments[at]), func(c corev1.Container) bool {
+			_, isRequested := c.Resources.Requests[metric.ContainerResource.Name]
+			return c.Name == metric.ContainerResource.Container && isRequested
+		}) {
+			t.Errorf("HorizontalPodAutoscaler %s: no container %s that requests %s", autoscaler.Name,
+				metric.ContainerResource.Container, metric.ContainerResource.Name)
+		}
+	}
 }
 
 func checkService(t *testing.T, service *corev1.Service, deployments []*appsv1.Deployment) {
@@ -294,10 +322,14 @@ func checkDeployment(t *testing.T, objects []object, named map[string]bool, d *a
 	if pod.ServiceAccountName != "" && !named["ServiceAccount/"+d.Namespace+"/"+pod.ServiceAccountName] {
 		t.Errorf("%s: no ServiceAccount %s", d.Name, pod.ServiceAccountName)
 	}
+	if class := pod.PriorityClassName; class != "" && !named["PriorityClass//"+class] {
+		t.Errorf("%s: no PriorityClass %s", d.Name, class)
+	}
 	volumes := map[string]bool{}
 	for _, volume := range pod.Volumes {
 		volumes[volume.Name] = true
-		if volume.ConfigMap != nil && !named["ConfigMap/"+d.Namespace+"/"+volume.ConfigMap.Name] {
+		isGiven := volume.Name == "private-ca" // the user's, by the command that ../private-ca names
+		if volume.ConfigMap != nil && !isGiven && !named["ConfigMap/"+d.Namespace+"/"+volume.ConfigMap.Name] {
 			t.Errorf("%s: no ConfigMap %s", d.Name, volume.ConfigMap.Name)
 		}
 	}
