@@ -10,7 +10,8 @@ ask() {
 ask POST /healthcheck/fail
 # Until the endpoint has gone everywhere, new connections still come.
 sleep 5
-# WebSockets and long downloads count as requests, too; the deployment's timeout bounds the wait.
-until ask GET '/stats?filter=^http\.http\.downstream_rq_active$' | grep -q 'downstream_rq_active: 0'; do
+# WebSockets and long downloads count as requests, too; the deployment's timeout bounds the wait. An Envoy that is gone
+# is not waited for.
+while active=$(ask GET '/stats?filter=^http\.http\.downstream_rq_active$') && [[ $active == *rq_active:\ [1-9]* ]]; do
   sleep 0.2
 done
