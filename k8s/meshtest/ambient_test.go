@@ -46,8 +46,9 @@ func wdsOf(t *testing.T, control *xds.FakeDiscoveryServer, policies int, waypoin
 	}
 }
 
-// allows decides as ztunnel does for a connection to the shop's pod by this SPIFFE id, "" without one: a DENY policy that matches refuses, then one
-// of the ALLOW policies must match, where there are any. Policies without principals and ports are none of ours, and fail the test.
+// allows decides as ztunnel does for a connection to the shop's pod by this SPIFFE id, "" without one: a DENY policy that
+// matches refuses, then one of the ALLOW policies must match, where there are any. A policy by anything but principals and
+// ports is none of ours, and fails the test.
 func (w wds) allows(t *testing.T, id string, port uint32) bool {
 	t.Helper()
 	var allow, matched bool
@@ -105,8 +106,8 @@ var strangers = []struct{ title, id string }{
 	{"another trust domain's", "spiffe://cluster.example/ns/shop/sa/waypoint"},
 }
 
-// ambientStates are the overlay as it is shipped, and with the waypoint or a part of the enrolment gone. In each the pods take connections from the
-// waypoint alone; where there is none, or nobody goes through it, nobody passes.
+// ambientStates are the overlay as it is shipped, and with the waypoint or a part of the enrolment gone. In each the pods
+// take connections from the waypoint alone; where there is none, or nobody goes through it, nobody passes.
 var ambientStates = []struct {
 	title    string
 	change   func([]object) []object
