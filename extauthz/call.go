@@ -79,7 +79,7 @@ func handleCheck(
 	defer c.release()
 	denial := a.receive(ctx, stream, c, false)
 	if denial == nil {
-		denial = c.read(a.shadow == ShadowHeaders)
+		denial = c.read(a.shadow.removesHeaders())
 	}
 	if denial != nil {
 		return a.refuse(ctx, denial), nil
@@ -161,10 +161,10 @@ func decodedSize(message []byte) int {
 func (a *Authorizer) refuse(ctx context.Context, denial *Denial) any {
 	r := request{unread: denial}
 	d := a.decide(ctx, &r)
-	if a.shadow == ShadowReport {
+	if a.shadow == ShadowReportAndTrustClientHeaders {
 		return a.shadowResponse(&r, &d)
 	}
-	// In the other shadow mode the client's own identity headers go, and which these are is not known here.
+	// In the other shadow modes the client's own identity headers go, and which these are is not known here.
 	return d.response(&r)
 }
 

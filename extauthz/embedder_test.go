@@ -72,7 +72,7 @@ func TestEachFieldsFaultNamesIt(t *testing.T) {
 		{"Schema", "with an unknown user field", func(c *Config) { c.Schema.UserColumns = map[string]string{"mail": "m"} }},
 		{"MaxMessageBytes", "negative", func(c *Config) { c.MaxMessageBytes = -1 }},
 		{"MaxMessageBytes", "more than gRPC frames", func(c *Config) { c.MaxMessageBytes = 1 << 33 }},
-		{"Shadow", "unknown", func(c *Config) { c.Shadow = 3 }},
+		{"Shadow", "unknown", func(c *Config) { c.Shadow = 4 }},
 		{"SessionCookie", "with its prefix", func(c *Config) { c.SessionCookie = "__Secure-better-auth.session_token" }},
 		{"SessionCookie", "with a semicolon", func(c *Config) { c.SessionCookie = "a;b" }},
 		{"SessionCookie", "with an equals sign", func(c *Config) { c.SessionCookie = "a=b" }},

@@ -449,7 +449,9 @@ func TestMessageThatNeverComes(t *testing.T) {
 
 // In shadow mode a message that cannot be read passes, unless the client's own headers would have to go with it.
 func TestShadowOfUnreadMessages(t *testing.T) {
-	for shadow, passes := range map[Shadow]bool{ShadowReport: true, ShadowHeaders: false} {
+	for shadow, passes := range map[Shadow]bool{
+		ShadowReport: false, ShadowHeaders: false, ShadowReportAndTrustClientHeaders: true,
+	} {
 		a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Shadow: shadow})
 		peer := newRawPeer(t, serveAuthorizer(t, a, ServerOptions()...))
 		stream := peer.open()
@@ -512,7 +514,7 @@ func TestManyFieldsTakeLinearTime(t *testing.T) {
 		},
 		"context extensions": nil,
 	} {
-		for _, shadow := range []Shadow{ShadowOff, ShadowHeaders} {
+		for _, shadow := range []Shadow{ShadowOff, ShadowReport, ShadowHeaders} {
 			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Shadow: shadow})
 			quickest := func(n int) time.Duration {
 				in := checkRequest(&authv3.AttributeContext_HttpRequest{})
@@ -525,11 +527,11 @@ func TestManyFieldsTakeLinearTime(t *testing.T) {
 				for range 4 {
 					c := &call{message: message, holding: holding{intake: a.intake, limit: 1 << 40}}
 					started := time.Now()
-					if denial := c.read(shadow == ShadowHeaders); denial != nil {
+					if denial := c.read(shadow != ShadowOff); denial != nil {
 						t.Fatal(denial)
 					}
 					d := a.decide(t.Context(), &c.request)
-					if shadow == ShadowHeaders {
+					if shadow != ShadowOff {
 						response := a.shadowResponse(&c.request, &d)
 						if title == "identity headers" && len(response.GetOkResponse().GetHeadersToRemove()) != n+len(identityHeaders) {
 							t.Fatalf("%d of %d headers are removed", len(response.GetOkResponse().GetHeadersToRemove()), n)

@@ -153,7 +153,7 @@ func TestKeptHeaderAllocatesNothing(t *testing.T) {
 // everything that is no letter or digit as one and the same.
 func TestOwnHeadersGoInEverySpelling(t *testing.T) {
 	good := signers()["ed"].issue(goodClaims(nil))
-	for _, shadow := range []Shadow{ShadowOff, ShadowHeaders} {
+	for _, shadow := range []Shadow{ShadowOff, ShadowReport, ShadowHeaders} {
 		a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Shadow: shadow})
 		client := dialAuthorizer(t, a)
 		// The separators that RFC 9110 allows in a name; Envoy shows names in lower case.

@@ -17,12 +17,19 @@ type Shadow uint8
 const (
 	// ShadowOff is the ordinary way: what is refused is refused.
 	ShadowOff Shadow = iota
-	// ShadowReport allows everything and changes no header.
+	// ShadowReport allows everything, and takes the client's own identity headers from every request: a backend that
+	// reads them sees nobody, and not whoever the client says it is.
 	ShadowReport
-	// ShadowHeaders allows everything, sets the identity headers of what would be allowed, and takes the client's own
-	// from every request, so that a backend can be moved to them before anything is refused.
+	// ShadowHeaders does so too, and sets the identity headers of what would be allowed, so that a backend can be moved
+	// to them before anything is refused.
 	ShadowHeaders
+	// ShadowReportAndTrustClientHeaders allows everything and changes no header: a backend that reads the identity
+	// headers believes whatever a client writes into them. It is for a proxy behind another one that sets them.
+	ShadowReportAndTrustClientHeaders
 )
+
+// removesHeaders tells whether the client's own identity headers are taken from what is allowed.
+func (s Shadow) removesHeaders() bool { return s == ShadowReport || s == ShadowHeaders }
 
 // shadowReminder is how often the log says that nothing is refused.
 const shadowReminder = 10 * time.Minute
@@ -37,18 +44,18 @@ func (a *Authorizer) shadowResponse(r *request, d *decision) *authv3.CheckRespon
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}},
 		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{}},
 	}
-	switch {
-	case d.denial == nil:
+	setsHeaders := false
+	if d.denial != nil {
+		response.DynamicMetadata.Fields[metadataReason] = structpb.NewStringValue(string(d.denial.Reason))
+	} else {
 		allowed := allowResponse(r, d.who())
 		response.DynamicMetadata = allowed.DynamicMetadata
-		if a.shadow == ShadowHeaders {
+		if setsHeaders = a.shadow == ShadowHeaders; setsHeaders {
 			response.HttpResponse = allowed.HttpResponse
 		}
-	case a.shadow == ShadowHeaders:
+	}
+	if a.shadow.removesHeaders() && !setsHeaders {
 		response.GetOkResponse().HeadersToRemove = headersToRemove(r, nil)
-		fallthrough
-	default:
-		response.DynamicMetadata.Fields[metadataReason] = structpb.NewStringValue(string(d.denial.Reason))
 	}
 	// The names lie in the request's message, which is gone before this is encoded.
 	removed := response.GetOkResponse().GetHeadersToRemove()
@@ -61,8 +68,12 @@ func (a *Authorizer) shadowResponse(r *request, d *decision) *authv3.CheckRespon
 
 // remindOfShadow keeps shadow mode from being left on unseen.
 func (a *Authorizer) remindOfShadow(ctx context.Context) {
+	message := "shadow mode: every request is allowed, whatever is decided; unset EXTAUTHZ_SHADOW to refuse again"
+	if a.shadow == ShadowReportAndTrustClientHeaders {
+		message += "; a client's own x-user-id reaches the backend, which EXTAUTHZ_SHADOW=report removes"
+	}
 	for {
-		a.log.Warn("shadow mode: every request is allowed, whatever is decided; unset EXTAUTHZ_SHADOW to refuse again")
+		a.log.Warn(message)
 		select {
 		case <-ctx.Done():
 			return

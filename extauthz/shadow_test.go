@@ -13,11 +13,13 @@ import (
 )
 
 // In shadow mode every row of the verdict table is allowed, over both ways, and told in the metadata as what it would
-// have been; headers change only where that was chosen, and then as they would in force.
+// have been. The client's own identity headers are removed, but in the mode whose name says that they are believed.
 func TestShadowAllowsEverything(t *testing.T) {
 	config := Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)}
 	inForce := startAuthorizer(t, config)
-	for name, mode := range map[string]Shadow{"report": ShadowReport, "headers": ShadowHeaders} {
+	for name, mode := range map[string]Shadow{
+		"report": ShadowReport, "headers": ShadowHeaders, "trusting": ShadowReportAndTrustClientHeaders,
+	} {
 		config := config
 		var log bytes.Buffer
 		registry := prometheus.NewRegistry()
@@ -26,7 +28,7 @@ func TestShadowAllowsEverything(t *testing.T) {
 		a := startAuthorizer(t, config)
 		client := dialAuthorizer(t, a)
 		for _, row := range verdictTable() {
-			headers := append(slices.Clone(row.headers), header{"x-user-id", "admin"})
+			headers := append(slices.Clone(row.headers), header{"x-user-id", "admin"}, header{"x_auth~method", "jwks"})
 			in := wire["headers"](row.method, headers)
 			want := decidedByCheck(t, inForce, in)
 			got, err := a.Check(t.Context(), in)
@@ -42,13 +44,15 @@ func TestShadowAllowsEverything(t *testing.T) {
 			}
 			ok := got.GetOkResponse()
 			switch {
-			case mode == ShadowReport && (len(ok.GetHeaders()) > 0 || len(ok.GetHeadersToRemove()) > 0):
-				t.Errorf("%s/%s: headers are changed: %v", row.reason, row.title, ok)
+			case mode == ShadowReportAndTrustClientHeaders:
+				if len(ok.GetHeaders()) > 0 || len(ok.GetHeadersToRemove()) > 0 {
+					t.Errorf("%s/%s: headers are changed: %v", row.reason, row.title, ok)
+				}
 			case mode == ShadowHeaders && row.reason == "":
 				if diff := cmp.Diff(want.GetOkResponse(), ok, protocmp.Transform()); diff != "" {
 					t.Errorf("%s: %s", row.title, diff)
 				}
-			case mode == ShadowHeaders && (len(ok.GetHeaders()) > 0 || !slices.Contains(ok.GetHeadersToRemove(), "x-user-id")):
+			case len(ok.GetHeaders()) > 0 || !removesSpoofed(ok.GetHeadersToRemove()):
 				t.Errorf("%s/%s: the client's own x-user-id would reach the backend: %v", row.reason, row.title, ok)
 			}
 			metadata := got.GetDynamicMetadata().GetFields()
@@ -71,4 +75,14 @@ func TestShadowAllowsEverything(t *testing.T) {
 	if !strings.Contains(log.String(), "would be denied, but shadow mode allows everything") {
 		t.Errorf("the log: %s", log.String())
 	}
+}
+
+// removesSpoofed tells whether what the test's client spoofs is removed, and what Envoy may have hidden.
+func removesSpoofed(removed []string) bool {
+	for _, name := range append(slices.Clone(identityHeaders), "x_auth~method") {
+		if !slices.Contains(removed, name) {
+			return false
+		}
+	}
+	return true
 }

@@ -49,8 +49,8 @@ func (c *Config) validate() error {
 	case c.MaxMessageBytes < 0 || c.MaxMessageBytes > maxMaxMessageBytes:
 		return fault("MaxMessageBytes", "is %d; give a number of bytes up to %d, or 0 for %d", c.MaxMessageBytes,
 			maxMaxMessageBytes, DefaultMaxMessageBytes)
-	case c.Shadow > ShadowHeaders:
-		return fault("Shadow", "is %d; give ShadowOff, ShadowReport or ShadowHeaders", c.Shadow)
+	case c.Shadow > ShadowReportAndTrustClientHeaders:
+		return fault("Shadow", "is %d; give ShadowOff, ShadowReport, ShadowHeaders or ShadowReportAndTrustClientHeaders", c.Shadow)
 	case math.IsNaN(c.AuditAllowRate) || c.AuditAllowRate > 1:
 		return fault("AuditAllowRate", "is %v; give a share up to 1, or a negative number for none", c.AuditAllowRate)
 	case strings.HasPrefix(c.SessionCookie, securePrefix):

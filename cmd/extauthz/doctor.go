@@ -175,8 +175,14 @@ func diagnoseSettings(s *settings, environment []string) (found []extauthz.Findi
 	if s.config.DatabaseURL == "" {
 		add(extauthz.LevelWarning, "sessions", "off: session tokens and cookies are refused", "Set DATABASE_URL, unless only JWTs are to pass.")
 	}
-	if s.config.Shadow != extauthz.ShadowOff {
-		add(extauthz.LevelWarning, "shadow", "on: every request is allowed", "Unset EXTAUTHZ_SHADOW at the end of the roll-out.")
+	const shadowFix = "Unset EXTAUTHZ_SHADOW at the end of the roll-out."
+	switch s.config.Shadow {
+	case extauthz.ShadowOff:
+	case extauthz.ShadowReportAndTrustClientHeaders:
+		add(extauthz.LevelFailure, "shadow", "on: every request is allowed, and a client's own x-user-id reaches the backend",
+			"Set EXTAUTHZ_SHADOW=report, which removes it. "+shadowFix)
+	default:
+		add(extauthz.LevelWarning, "shadow", "on: every request is allowed", shadowFix)
 	}
 	if s.config.FormerForHS256 || s.config.FormerForSessions {
 		add(extauthz.LevelWarning, "former secrets", "still verify", "Unset EXTAUTHZ_FORMER_SECRETS once extauthz_former_secret_uses_total stands still.")

@@ -48,6 +48,7 @@ func TestSchemaAgreesWithTheCommand(t *testing.T) {
 		{"listen: ['127.0.0.1:0']\nmax-connection-age: 1h30m\nshutdown-delay: 1.5s", true},
 		{"former-secrets: [hs256, sessions]", true},
 		{"shadow: report", true},
+		{"shadow: report-and-trust-client-headers", true},
 		{"reflection: true", true},
 		{"audit-allow-rate: 0.01", true},
 		{"database-connections: 100\nremembered-tokens: 0", true},

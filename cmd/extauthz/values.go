@@ -180,11 +180,16 @@ func readAuditRate(s *settings, value string) error {
 	return nil
 }
 
+// shadowTrusting is the value of EXTAUTHZ_SHADOW by which a client may say who it is.
+const shadowTrusting = "report-and-trust-client-headers"
+
 func readShadow(s *settings, value string) error {
-	modes := map[string]extauthz.Shadow{"off": extauthz.ShadowOff, "report": extauthz.ShadowReport, "headers": extauthz.ShadowHeaders}
+	modes := map[string]extauthz.Shadow{"off": extauthz.ShadowOff, "report": extauthz.ShadowReport,
+		"headers": extauthz.ShadowHeaders, shadowTrusting: extauthz.ShadowReportAndTrustClientHeaders}
 	mode, known := modes[value]
 	if !known {
-		return fmt.Errorf("is %q; write off, report or headers", value)
+		return fmt.Errorf("is %q; write off, report or headers, or, where clients' own identity headers may be believed, %s",
+			value, shadowTrusting)
 	}
 	s.config.Shadow = mode
 	return nil
