@@ -26,6 +26,9 @@ usage: extauthz doctor [flags]
   --envoy WHERE    look at Envoy's configuration: its file, or its admin address as http://127.0.0.1:9901
   --url URL        ask a protected URL through Envoy: it must refuse who has no credential
   --origin ORIGIN  with --url: send the CORS preflight that a browser at this origin would
+  --backend URL    ask the backend itself, past Envoy, with a spoofed x-user-id and X-Forwarded-For: it must refuse.
+                   http://HOST:PORT/PATH, https://… or unix:///PATH/OF/SOCKET?path=/PATH; run it as somebody who is not
+                   Envoy: from another host or pod, or as another user
   --json           print findings as a JSON array
 
 TOKEN and VALUE may be - to read them from standard input, where no other user of the machine sees them.
@@ -47,8 +50,8 @@ const doctorPatience = 30 * time.Second
 
 // doctorArguments are what doctor is asked to look at beside the settings.
 type doctorArguments struct {
-	token, cookie, envoy, url, origin string
-	json                              bool
+	token, cookie, envoy, url, origin, backend string
+	json                                       bool
 }
 
 func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -59,6 +62,7 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 		flags.StringVar(&given.envoy, "envoy", "", "")
 		flags.StringVar(&given.url, "url", "", "")
 		flags.StringVar(&given.origin, "origin", "", "")
+		flags.StringVar(&given.backend, "backend", "", "")
 		flags.BoolVar(&given.json, "json", false, "")
 	})
 	switch {
@@ -72,6 +76,10 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 		err = errors.New("only one of --token and --cookie can be read from standard input")
 	case err == nil && given.origin != "" && given.url == "":
 		err = errors.New("--origin wants --url, the address that a browser there would call")
+	}
+	var backend backendAddress
+	if err == nil && given.backend != "" {
+		backend, err = readBackend(given.backend)
 	}
 	var authorizer *extauthz.Authorizer
 	if err == nil {
@@ -114,6 +122,9 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 	}
 	if given.url != "" {
 		found = append(found, diagnoseRequest(ctx, &given)...)
+	}
+	if given.backend != "" {
+		found = append(found, diagnoseBackend(ctx, backend)...)
 	}
 	if given.json {
 		encoder := json.NewEncoder(stdout)

@@ -107,7 +107,7 @@ var settingTable = []setting{
 		"most memory for them, in MiB; 0 verifies every time",
 		func(s *settings, v string) error { return readBound(&s.config.RememberedBytes, v, 1<<20) }},
 	{"EXTAUTHZ_SHADOW", "shadow", "off", "", oneOf("off", "report", "headers", shadowTrusting),
-		"for a roll-out: report decides, logs and counts, allows everything, and removes the client's own identity headers; headers also sets those of what would be allowed; "+shadowTrusting+" changes no header, so that a backend that reads them believes whatever a client writes",
+		"for a roll-out: report decides, logs and counts, allows everything, and removes the client's own identity headers; headers also sets those of what would be allowed; " + shadowTrusting + " changes no header, so that a backend that reads them believes whatever a client writes",
 		readShadow},
 	{"EXTAUTHZ_SESSION_COOKIE", "session-cookie", extauthz.DefaultSessionCookie, "", text,
 		"the session cookie's name (Better Auth's cookiePrefix + .session_token), without __Secure-",

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"extauthz/extauthz"
+)
+
+// answering is a backend with these statuses: to a plain request, to one with an identity, and to one that says, too,
+// that it comes from Envoy's address.
+func answering(plain, identity, forwarded int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("X-Forwarded-For") == "127.0.0.2":
+			w.WriteHeader(forwarded)
+		case r.Header.Get("X-User-Id") != "":
+			w.WriteHeader(identity)
+		default:
+			w.WriteHeader(plain)
+		}
+	}
+}
+
+// A backend that lets anybody in is found, by whatever protocol and header; one that does not is none.
+func TestDoctorAsksTheBackend(t *testing.T) {
+	const header, forwarded = "GET with x-user-id", "GET with x-user-id and X-Forwarded-For"
+	plain := func(handler http.Handler) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			server := httptest.NewServer(handler)
+			t.Cleanup(server.Close)
+			return server.URL
+		}
+	}
+	encrypted := func(handler http.Handler, clients tls.ClientAuthType, scheme string) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			server := httptest.NewUnstartedServer(handler)
+			server.TLS = &tls.Config{ClientAuth: clients, ClientCAs: x509.NewCertPool()}
+			server.Config.ErrorLog = quiet
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			return scheme + strings.TrimPrefix(server.URL, "https")
+		}
+	}
+	raw := func(serve func(net.Conn)) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { listener.Close() })
+			go func() {
+				for {
+					connection, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					go serve(connection)
+				}
+			}()
+			return "http://" + listener.Addr().String()
+		}
+	}
+	onlyHTTP2 := func(t *testing.T) string {
+		server := httptest.NewUnstartedServer(answering(200, 200, 200))
+		server.Config.Protocols = new(http.Protocols)
+		server.Config.Protocols.SetUnencryptedHTTP2(true)
+		server.Config.ErrorLog = quiet
+		server.Start()
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	byExtauthz := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Www-Authenticate", `Bearer realm="api"`)
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(401)
+	}
+	believed := all(extauthz.LevelFailure)
+	believed["GET past Envoy"] = extauthz.LevelWarning // 401
+	for title, row := range map[string]struct {
+		start func(t *testing.T) string
+		want  map[string]extauthz.Level // of an attempt; all others are ok
+	}{
+		"open":                               {plain(answering(200, 200, 200)), all(extauthz.LevelFailure)},
+		"a path that is not there":           {plain(answering(404, 404, 404)), all(extauthz.LevelFailure)},
+		"an error":                           {plain(answering(500, 500, 500)), all(extauthz.LevelFailure)},
+		"a redirect":                         {plain(answering(307, 307, 307)), all(extauthz.LevelFailure)},
+		"a header is believed":               {plain(answering(401, 200, 200)), believed},
+		"a header is believed, and may not":  {plain(answering(401, 403, 403)), believed},
+		"an address in a header is believed": {plain(answering(403, 403, 200)), levels{forwarded: extauthz.LevelFailure}},
+		"the same, and then it says 401":     {plain(answering(403, 403, 401)), levels{forwarded: extauthz.LevelFailure}},
+		"403 to all":                         {plain(answering(403, 403, 403)), nil},
+		"401 to all":                         {plain(answering(401, 401, 401)), all(extauthz.LevelWarning)},
+		"extauthz stands there":              {plain(http.HandlerFunc(byExtauthz)), nil},
+		"HTTP/2 alone":                       {onlyHTTP2, all(extauthz.LevelFailure)},
+		"TLS, given as http": {
+			encrypted(answering(200, 200, 200), tls.NoClientCert, "http"), all(extauthz.LevelFailure)},
+		"TLS that only asks for a certificate": {
+			encrypted(answering(200, 200, 200), tls.VerifyClientCertIfGiven, "https"), all(extauthz.LevelFailure)},
+		"mTLS":                {encrypted(answering(200, 200, 200), tls.RequireAndVerifyClientCert, "https"), nil},
+		"mTLS, given as http": {encrypted(answering(200, 200, 200), tls.RequireAndVerifyClientCert, "http"), nil},
+		"no TLS, given as https": {func(t *testing.T) string {
+			return "https" + strings.TrimPrefix(plain(answering(200, 200, 200))(t), "http")
+		}, all(extauthz.LevelFailure)},
+		"connections are closed at once": {raw(func(c net.Conn) { c.Close() }), nil},
+		"connections are left waiting": {raw(func(c net.Conn) {
+			time.Sleep(time.Minute)
+			c.Close()
+		}), all(extauthz.LevelWarning)},
+		"another protocol": {raw(func(c net.Conn) {
+			fmt.Fprintln(c, "SSH-2.0-other")
+			io.Copy(io.Discard, c)
+		}), all(extauthz.LevelWarning)},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			address, err := readBackend(row.start(t) + "/api/me")
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := map[string]bool{}
+			for _, f := range diagnoseBackend(t.Context(), address) {
+				seen[f.Tried] = true
+				want, given := row.want[f.Tried]
+				if !given {
+					want = extauthz.LevelOK
+				}
+				if f.Level != want || (f.Level != extauthz.LevelOK) != (f.Mend != "") {
+					t.Errorf("%s: %s %q, fix %q; want %s", f.Tried, f.Level, f.Found, f.Mend, want)
+				}
+			}
+			saysNothing := title == "connections are left waiting" || title == "another protocol"
+			if !seen["GET past Envoy"] || seen[header] == saysNothing || seen[forwarded] == saysNothing {
+				t.Errorf("tried only %v", seen)
+			}
+		})
+	}
+}
+
+// A Unix socket is asked where it is, and not at a TCP port.
+func TestDoctorAsksAUnixSocket(t *testing.T) {
+	folder, err := os.MkdirTemp("", "doctor-") // t.TempDir's path may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	path := filepath.Join(folder, "shop.sock")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/me" {
+			w.WriteHeader(404)
+		}
+	})}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	address, err := readBackend("unix://" + path + "?path=/api/me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := fmt.Sprint(diagnoseBackend(t.Context(), address))
+	if !strings.Contains(found, "let in: 200 over HTTP/1.1") || strings.Contains(found, "404") {
+		t.Error(found)
+	}
+	server.Close() // which removes the socket
+	if found := fmt.Sprint(diagnoseBackend(t.Context(), address)); !strings.Contains(found, "nothing was asked") {
+		t.Error(found)
+	}
+}
+
+// quiet keeps refused handshakes out of the test's output.
+var quiet = log.New(io.Discard, "", 0)
+
+// levels are what is wanted of attempts.
+type levels map[string]extauthz.Level
+
+func all(level extauthz.Level) levels {
+	all := levels{}
+	for _, attempt := range attempts {
+		all[attempt.tried] = level
+	}
+	return all
+}
