@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"extauthz/envoy/parts"
 )
 
 // With with_request_body Envoy sends the body along with the check. It changes no verdict, and the backend gets it
@@ -26,10 +28,7 @@ func TestBodiesBesideTheCheck(t *testing.T) {
 		got = fmt.Sprintf("%s %d %x", r.Header.Get("x-user-name"), len(body), sha256.Sum256(body))
 	}))
 	defer backend.Close()
-	_, port, err := net.SplitHostPort(backend.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	port := backend.Listener.Addr().(*net.TCPAddr).Port
 	sample, err := os.ReadFile("http.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +45,7 @@ func TestBodiesBesideTheCheck(t *testing.T) {
 	} {
 		t.Run(row.title, func(t *testing.T) {
 			changed := strings.NewReplacer("clear_route_cache: false", "clear_route_cache: false\n                      with_request_body: { "+row.options+" }",
-				"per_connection_buffer_limit_bytes: 1048576", "per_connection_buffer_limit_bytes: 16777216", "port_value: 8000 ", "port_value: "+port+" ",
+				"per_connection_buffer_limit_bytes: 1048576", "per_connection_buffer_limit_bytes: 16777216", parts.BackendPipe, parts.BackendPort(port),
 				"timeout: 0.5s\n                      #", "timeout: 5s\n                      #").Replace(string(sample))
 			config := filepath.Join(t.TempDir(), "bodies.yaml")
 			if err := os.WriteFile(config, []byte(changed), 0o600); err != nil {

@@ -322,18 +322,22 @@ func (b *bypass) listeners(port, second int) string {
 // bootstrap is a whole configuration around listeners.
 func (m *mesh) bootstrap(listeners string, down int) string {
 	port := m.listen[strings.LastIndex(m.listen, ":")+1:]
-	cluster := func(name, port, more string) string {
-		return `    - { name: ` + name + `, type: STATIC, connect_timeout: 1s, ` + more + ` load_assignment: { cluster_name: ` + name + `, endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: ` + port + ` } } } }] }] } }
+	at := func(name, address, more string) string {
+		return `    - { name: ` + name + `, type: STATIC, connect_timeout: 1s, ` + more + ` load_assignment: { cluster_name: ` + name +
+			`, endpoints: [{ lb_endpoints: [{ endpoint: { address: ` + address + ` } }] }] } }
 `
 	}
+	cluster := func(name, port, more string) string {
+		return at(name, `{ socket_address: { address: 127.0.0.1, port_value: `+port+` } }`, more)
+	}
+	backend := `{ pipe: { path: ` + m.backend + ` } }`
 	const (
 		options  = `typed_extension_protocol_options: { envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: `
 		http2    = options + `{ http2_protocol_options: {} } } }, outlier_detection: {},`
-		source   = `upstream_bind_config: { source_address: { address: 127.0.0.2, port_value: 0 } },`
-		mutating = source + options + `{ http_protocol_options: {} }, http_filters: [{ name: mutate, typed_config: { ` + mutateType + `, ` + mutations + ` } }, { name: codec, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec } }] } },`
+		mutating = options + `{ http_protocol_options: {} }, http_filters: [{ name: mutate, typed_config: { ` + mutateType + `, ` + mutations + ` } }, { name: codec, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec } }] } },`
 	)
 	return "static_resources:\n  listeners:\n" + listeners + "  clusters:\n" + cluster("extauthz", port, http2) + cluster("down", itoa(down), http2) +
-		cluster("backend", itoa(m.backendPort), source) + cluster("alias", itoa(m.backendPort), source) + cluster("mutating", itoa(m.backendPort), mutating) +
+		at("backend", backend, "") + at("alias", backend, "") + at("mutating", backend, mutating) +
 		"    - { name: group, connect_timeout: 1s, lb_policy: CLUSTER_PROVIDED, cluster_type: { name: envoy.clusters.aggregate, typed_config: " +
 		`{ "@type": type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig, clusters: [alias] } } }` + "\n"
 }

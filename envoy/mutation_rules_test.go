@@ -72,8 +72,8 @@ func TestMutationRulesOfTheSamples(t *testing.T) {
 				config := filepath.Join(folder, "envoy.yaml")
 				changed := strings.NewReplacer(
 					"port_value: 8080 ", "port_value: "+itoa(ports[0])+" ", "port_value: 9901 ", "port_value: "+itoa(ports[1])+" ",
-					"port_value: 9191 ", "port_value: "+itoa(listener.Addr().(*net.TCPAddr).Port)+" ", "port_value: 8000 ",
-					"port_value: "+itoa(s.backendPort)+" ",
+					"port_value: 9191 ", "port_value: "+itoa(listener.Addr().(*net.TCPAddr).Port)+" ",
+					parts.BackendSocket, s.backend,
 					"headers_with_underscores_action: REJECT_REQUEST", "headers_with_underscores_action: ALLOW", rule, row.rules,
 					"grpc_health_check: { service_name: envoy.service.auth.v3.Authorization }", "tcp_health_check: {}",
 				).Replace(string(sample))

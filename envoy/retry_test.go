@@ -126,7 +126,7 @@ func startBefore(t *testing.T, handler http.Handler, version string, change func
 	}
 	config := filepath.Join(t.TempDir(), "envoy.yaml")
 	changed := strings.NewReplacer("port_value: 8080 ", "port_value: "+itoa(ports[0])+" ", "port_value: 9901 ", "port_value: "+itoa(ports[1])+" ",
-		"port_value: 8000 ", "port_value: "+itoa(backend.Addr().(*net.TCPAddr).Port)+" ").Replace(withEndpoints(t, change(string(sample)), addresses...))
+		parts.BackendPipe, parts.BackendPort(backend.Addr().(*net.TCPAddr).Port)).Replace(withEndpoints(t, change(string(sample)), addresses...))
 	if err := os.WriteFile(config, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -393,16 +393,6 @@ func testDown(t *testing.T, m *mesh) {
 	eventually(t, "Envoy to find extauthz again", func() bool { return m.getOnce(t, "/api/me", bearer(person.jwt)).status == 200 })
 }
 
-// The backend serves Envoy and nobody else.
-func TestBackendIsClosed(t *testing.T) {
-	s := startStack(t)
-	person := s.signUp(t, "Ana")
-	a := send(t, "GET", "http://127.0.0.1:"+itoa(s.backendPort)+"/api/me", map[string]string{"x-user-id": person.id}, "")
-	if a.status != 403 {
-		t.Errorf("%d %s, want 403", a.status, a.body)
-	}
-}
-
 // What public-routes.yaml has besides.
 func TestPublicRoutes(t *testing.T) {
 	for _, version := range envoyVersions {

@@ -35,16 +35,16 @@ const (
 // stack is what all tests of this package share: PostgreSQL, Better Auth, the backend, and the binary
 // that is tested. Envoy and extauthz are started by each test.
 type stack struct {
-	installer   *parts.Installer
-	folder      string
-	database    string // its owner's connection string
-	reader      string // extauthz's, whose role may read and nothing else
-	issuerURL   string
-	issuerPort  int
-	backendPort int
-	binary      string
-	running     []*parts.Process
-	postgres    *parts.Postgres
+	installer  *parts.Installer
+	folder     string
+	database   string // its owner's connection string
+	reader     string // extauthz's, whose role may read and nothing else
+	issuerURL  string
+	issuerPort int
+	backend    string // the Unix socket that Envoy alone should reach
+	binary     string
+	running    []*parts.Process
+	postgres   *parts.Postgres
 }
 
 var shared struct {
@@ -91,7 +91,7 @@ func newStack() (s *stack, err error) {
 	if s.binary, err = s.installer.BuildExtauthz(s.folder); err != nil {
 		return s, err
 	}
-	var ports [3]int
+	var ports [2]int
 	for i := range ports {
 		if ports[i], err = parts.FreePort(); err != nil {
 			return s, err
@@ -103,7 +103,7 @@ func newStack() (s *stack, err error) {
 	if s.database, err = s.postgres.CreateDatabase(ctx, "app"); err != nil {
 		return s, err
 	}
-	s.issuerPort, s.issuerURL, s.backendPort = ports[1], fmt.Sprintf("http://127.0.0.1:%d", ports[1]), ports[2]
+	s.issuerPort, s.issuerURL = ports[1], fmt.Sprintf("http://127.0.0.1:%d", ports[1])
 	issuer, err := s.installer.StartIssuer(ctx, s.folder, parts.IssuerSettings{
 		Port: s.issuerPort, URL: s.issuerURL, Audience: audience, Secret: secret, DatabaseURL: s.database, TrustedOrigins: frontEnd,
 	})
@@ -114,7 +114,8 @@ func newStack() (s *stack, err error) {
 	if s.reader, err = s.installer.ReaderURL(ctx, s.database); err != nil {
 		return s, err
 	}
-	backend, err := s.installer.StartBackend(ctx, s.folder, s.backendPort)
+	s.backend = filepath.Join(s.folder, "backend", "backend.sock")
+	backend, err := s.installer.StartBackend(ctx, s.folder, s.backend)
 	if err != nil {
 		return s, err
 	}
@@ -148,6 +149,9 @@ type mesh struct {
 
 	envoyAdmin string
 	folder     string
+
+	encrypted   *parts.Process // the backend of mtls.yaml, which has a port
+	backendPort int
 
 	collector *collector // of tracing.yaml
 
@@ -209,7 +213,7 @@ func startMeshWith(t *testing.T, version, sample string, change func(config stri
 	m.listen = fmt.Sprintf("127.0.0.1:%d", ports[1])
 	m.envoyAdmin = fmt.Sprintf("127.0.0.1:%d", ports[2])
 	socket := filepath.Join(folder, "extauthz.sock")
-	certificates := filepath.Join(folder, "tls")
+	certificates, backendCertificates := filepath.Join(folder, "tls"), filepath.Join(folder, "backend-tls")
 	switch sample {
 	case "unix-socket.yaml":
 		m.listen = "unix://" + socket
@@ -222,6 +226,7 @@ func startMeshWith(t *testing.T, version, sample string, change func(config stri
 		writeCertificate(t, certificates, "127.0.0.1", "envoy.example.com", "extauthz.example.com")
 		settings = append([]string{"EXTAUTHZ_TLS_CERT_FILE=" + certificates + "/tls.crt", "EXTAUTHZ_TLS_KEY_FILE=" + certificates + "/tls.key",
 			"EXTAUTHZ_TLS_CLIENT_CA_FILE=" + certificates + "/ca.crt", "EXTAUTHZ_TLS_CLIENT_NAMES=envoy.example.com"}, settings...)
+		m.startEncryptedBackend(t, backendCertificates)
 	}
 	t.Cleanup(func() { m.checkLogs(t) })
 	m.settings = append([]string{
@@ -242,18 +247,19 @@ func startMeshWith(t *testing.T, version, sample string, change func(config stri
 		"port_value: 4317 ", collector,
 		"port_value: 8080 ", fmt.Sprintf("port_value: %d ", ports[0]),
 		"port_value: 9191 ", fmt.Sprintf("port_value: %d ", ports[1]),
-		"port_value: 8000 ", fmt.Sprintf("port_value: %d ", m.backendPort),
+		"port_value: 8000 ", fmt.Sprintf("port_value: %d ", m.backendPort), parts.BackendSocket, m.backend,
 		"port_value: 3000 ", fmt.Sprintf("port_value: %d ", m.issuerPort),
 		"port_value: 9901 ", fmt.Sprintf("port_value: %d ", ports[2]),
 		"/run/extauthz/extauthz.sock", socket, "./tls/", folder+"/",
 	).Replace(change(string(content)))
 	if sample == "mtls.yaml" {
-		for _, name := range []string{"certificate.yaml", "authority.yaml"} {
+		for _, name := range []string{"certificate.yaml", "authority.yaml", "backend-certificate.yaml", "backend-authority.yaml"} {
 			secret, err := os.ReadFile("tls/" + name)
 			if err != nil {
 				t.Fatal(err)
 			}
 			secret = bytes.ReplaceAll(secret, []byte("/etc/envoy/tls"), []byte(certificates))
+			secret = bytes.ReplaceAll(secret, []byte("/etc/envoy/backend-tls"), []byte(backendCertificates))
 			if err := os.WriteFile(filepath.Join(folder, name), secret, 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -28,7 +28,7 @@ usage: extauthz doctor [flags]
   --origin ORIGIN  with --url: send the CORS preflight that a browser at this origin would
   --backend URL    ask the backend itself, past Envoy, with a spoofed x-user-id and X-Forwarded-For: it must refuse.
                    http://HOST:PORT/PATH, https://… or unix:///PATH/OF/SOCKET?path=/PATH; run it as somebody who is not
-                   Envoy: from another host or pod, or as another user
+                   Envoy: from another host or pod, or as another user. Alone it tries the backend and nothing else
   --json           print findings as a JSON array
 
 TOKEN and VALUE may be - to read them from standard input, where no other user of the machine sees them.
@@ -81,6 +81,11 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 	if err == nil && given.backend != "" {
 		backend, err = readBackend(given.backend)
 	}
+	if err == nil && given.onlyBackend() {
+		ctx, cancel := context.WithTimeout(ctx, doctorPatience)
+		defer cancel()
+		return report(stdout, stderr, given.json, diagnoseBackend(ctx, backend))
+	}
 	var authorizer *extauthz.Authorizer
 	if err == nil {
 		s.config.Logger = slog.New(slog.DiscardHandler) // the findings tell it all
@@ -126,7 +131,17 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 	if given.backend != "" {
 		found = append(found, diagnoseBackend(ctx, backend)...)
 	}
-	if given.json {
+	return report(stdout, stderr, given.json, found)
+}
+
+// onlyBackend tells whether nothing else is asked for: then somebody asks who has none of the server's settings.
+func (a *doctorArguments) onlyBackend() bool {
+	return a.backend != "" && a.token == "" && a.cookie == "" && a.envoy == "" && a.url == ""
+}
+
+// report prints what was found, and returns the exit status.
+func report(stdout, stderr io.Writer, asJSON bool, found []extauthz.Finding) int {
+	if asJSON {
 		encoder := json.NewEncoder(stdout)
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", "  ")

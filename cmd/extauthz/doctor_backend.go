@@ -96,23 +96,23 @@ func readBackend(text string) (backendAddress, error) {
 		"https://HOST:PORT/PATH or unix:///PATH/OF/SOCKET?path=/PATH")
 }
 
-// protocol is a way in which a server may be spoken to. A backend that is closed is so for all of them.
-type protocol struct {
+// wire is a way in which a server may be spoken to. A backend that is closed is so for all of them.
+type wire struct {
 	name   string
 	scheme string
 	set    func(*http.Protocols)
 }
 
 // protocolsOf begins with the one that the URL names.
-func protocolsOf(address backendAddress) []protocol {
-	plain := []protocol{
+func protocolsOf(address backendAddress) []wire {
+	plain := []wire{
 		{"HTTP/1.1", "http", func(p *http.Protocols) { p.SetHTTP1(true) }},
 		{"HTTP/2 without TLS", "http", func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }},
 	}
 	// Without a client certificate, and whatever the server's own says: nothing that is secret is sent.
-	encrypted := protocol{"TLS", "https", func(p *http.Protocols) { p.SetHTTP1(true); p.SetHTTP2(true) }}
+	encrypted := wire{"TLS", "https", func(p *http.Protocols) { p.SetHTTP1(true); p.SetHTTP2(true) }}
 	if address.url.Scheme == "https" {
-		return append([]protocol{encrypted}, plain...)
+		return append([]wire{encrypted}, plain...)
 	}
 	return append(plain, encrypted)
 }
@@ -176,7 +176,7 @@ func askBackend(ctx context.Context, address backendAddress, header http.Header)
 	return first
 }
 
-func askBy(ctx context.Context, address backendAddress, p protocol, header http.Header) (a backendAnswer) {
+func askBy(ctx context.Context, address backendAddress, p wire, header http.Header) (a backendAnswer) {
 	ctx, cancel := context.WithTimeout(ctx, backendPatience)
 	defer cancel()
 	a.protocol = p.name

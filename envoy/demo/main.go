@@ -169,8 +169,8 @@ func (d *demo) start(ctx context.Context) (err error) {
 		}
 		return err
 	})
-	step("FastAPI backend, for Envoy's address only", func() error {
-		return d.keep(d.installer.StartBackend(ctx, d.folder, d.ports.backend))
+	step("FastAPI backend, at a Unix socket", func() error {
+		return d.keep(d.installer.StartBackend(ctx, d.folder, d.backendSocket()))
 	})
 	step("extauthz", func() error {
 		_, err := d.startExtauthz(ctx)
@@ -229,6 +229,10 @@ func (d *demo) settings() []string {
 	}
 	return settings
 }
+
+// backendSocket is where the backend listens. Its folder is made for this user alone; a process of another user's does not
+// get in, and one of this user's does.
+func (d *demo) backendSocket() string { return filepath.Join(d.folder, "backend", "backend.sock") }
 
 func (d *demo) stop() {
 	for i := len(d.running) - 1; i >= 0; i-- {

@@ -14,13 +14,13 @@ import (
 )
 
 // ports are those of 127.0.0.1 that the demo listens on.
-type ports struct{ envoy, checks, admin, envoyAdmin, issuer, backend, other, otherAdmin int }
+type ports struct{ envoy, checks, admin, envoyAdmin, issuer, other, otherAdmin int }
 
 // usualPorts are what envoy.yaml beside this file has, and extauthz's own defaults.
-var usualPorts = ports{envoy: 8080, checks: 9191, admin: 9192, envoyAdmin: 9901, issuer: 3000, backend: 8000, other: 8081, otherAdmin: 9902}
+var usualPorts = ports{envoy: 8080, checks: 9191, admin: 9192, envoyAdmin: 9901, issuer: 3000, other: 8081, otherAdmin: 9902}
 
 func freePorts() (p ports, err error) {
-	for _, port := range []*int{&p.envoy, &p.checks, &p.admin, &p.envoyAdmin, &p.issuer, &p.backend, &p.other, &p.otherAdmin} {
+	for _, port := range []*int{&p.envoy, &p.checks, &p.admin, &p.envoyAdmin, &p.issuer, &p.other, &p.otherAdmin} {
 		if *port, err = parts.FreePort(); err != nil {
 			return p, err
 		}
@@ -29,7 +29,7 @@ func freePorts() (p ports, err error) {
 }
 
 func (p ports) all() []int {
-	return []int{p.envoy, p.checks, p.admin, p.envoyAdmin, p.issuer, p.backend}
+	return []int{p.envoy, p.checks, p.admin, p.envoyAdmin, p.issuer}
 }
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
@@ -55,7 +55,7 @@ func (p ports) taken() error {
 func (p ports) in(config string) string {
 	var pairs []string
 	for _, pair := range [][2]int{{usualPorts.envoy, p.envoy}, {usualPorts.checks, p.checks}, {usualPorts.envoyAdmin, p.envoyAdmin},
-		{usualPorts.issuer, p.issuer}, {usualPorts.backend, p.backend}} {
+		{usualPorts.issuer, p.issuer}} {
 		pairs = append(pairs, fmt.Sprintf("port_value: %d ", pair[0]), fmt.Sprintf("port_value: %d ", pair[1]))
 	}
 	return strings.NewReplacer(pairs...).Replace(config)

@@ -60,6 +60,7 @@ func (d *demo) envoyConfig() (string, error) {
 		return "", err
 	}
 	file := filepath.Join(d.folder, "envoy.yaml")
+	content = []byte(strings.ReplaceAll(string(content), parts.BackendSocket, d.backendSocket()))
 	if !d.tls {
 		return file, os.WriteFile(file, []byte(d.ports.in(string(content))), 0o600)
 	}

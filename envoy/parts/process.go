@@ -131,12 +131,28 @@ func (p *Process) exit() error {
 
 // AnswersHTTP is a readiness test: a GET of the URL gives this status.
 func AnswersHTTP(url string, status int) func(context.Context) error {
+	return answers(http.DefaultClient, url, status)
+}
+
+// AnswersUnix is AnswersHTTP of a path at a Unix socket.
+func AnswersUnix(socket, path string, status int) func(context.Context) error {
+	return answers(&http.Client{Transport: UnixTransport(socket)}, "http://localhost"+path, status)
+}
+
+// UnixTransport sends every request to a Unix socket.
+func UnixTransport(socket string) *http.Transport {
+	return &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+}
+
+func answers(client *http.Client, url string, status int) func(context.Context) error {
 	return func(ctx context.Context) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
-		response, err := http.DefaultClient.Do(request)
+		response, err := client.Do(request)
 		if err != nil {
 			return err
 		}

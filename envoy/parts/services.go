@@ -3,6 +3,7 @@ package parts
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -57,25 +58,40 @@ func (s *IssuerSettings) start(ctx context.Context, name, folder string, command
 	return process, process.Await(ctx, AnswersHTTP(fmt.Sprintf("http://127.0.0.1:%d/api/auth/ok", s.Port), 200))
 }
 
-// EnvoyAddress is the address from which Envoy connects to the backend, and the only one that the
-// backend serves. The sample configurations bind to it.
-const EnvoyAddress = "127.0.0.2"
+// BackendSocket is where the sample configurations have the backend.
+const BackendSocket = "/run/backend/backend.sock"
 
-// StartBackend runs the FastAPI backend on 127.0.0.1.
-func (in *Installer) StartBackend(ctx context.Context, folder string, port int) (*Process, error) {
+// BackendPipe is how they write it.
+const BackendPipe = "{ pipe: { path: " + BackendSocket + " } }"
+
+// BackendPort is a port of this machine in its place, for a backend of a test's own.
+func BackendPort(port int) string {
+	return fmt.Sprintf("{ socket_address: { address: 127.0.0.1, port_value: %d } }", port)
+}
+
+// StartBackend runs the FastAPI backend at a Unix socket, in a folder that it makes for this user alone: uvicorn lets
+// everybody write to the socket itself.
+func (in *Installer) StartBackend(ctx context.Context, folder, socket string) (*Process, error) {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
+		return nil, err
+	}
+	process, err := in.StartPython(folder, "backend", filepath.Join(in.root, "envoy", "demo", "backend"), "--uds", socket)
+	if err != nil {
+		return nil, err
+	}
+	return process, process.Await(ctx, AnswersUnix(socket, "/health", 200))
+}
+
+// StartPython runs main:app of a folder of Python by uvicorn, as in the command line that begins so, in the backend's
+// environment.
+func (in *Installer) StartPython(folder, name, source string, arguments ...string) (*Process, error) {
 	python, err := in.Backend()
 	if err != nil {
 		return nil, err
 	}
-	command := exec.Command(python, "-m", "uvicorn", "main:app", "--host", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--no-proxy-headers", "--log-level", "warning")
-	command.Dir = filepath.Join(in.root, "envoy", "demo", "backend")
-	process, err := Start("backend", folder, []string{"ENVOY_ADDRESS=" + EnvoyAddress, "PYTHONDONTWRITEBYTECODE=1"}, command)
-	if err != nil {
-		return nil, err
-	}
-	// From here it must refuse.
-	return process, process.Await(ctx, AnswersHTTP(fmt.Sprintf("http://127.0.0.1:%d/health", port), 403))
+	command := exec.Command(python, append([]string{"-m", "uvicorn", "main:app", "--log-level", "warning"}, arguments...)...)
+	command.Dir = source
+	return Start(name, folder, []string{"PYTHONDONTWRITEBYTECODE=1"}, command)
 }
 
 // StartEnvoy runs Envoy with one worker and waits until its listener takes connections.

@@ -123,7 +123,7 @@ func (r *rig) startEnvoy(servers []*server) (url string, stop func(), err error)
 	}
 	changed := strings.NewReplacer(
 		fmt.Sprintf(endpoint, "9191"), strings.Join(endpoints, "\n              "),
-		"port_value: 8080 ", fmt.Sprintf("port_value: %d ", ports[0]), "port_value: 8000 ", fmt.Sprintf("port_value: %d ", ports[1]), "port_value: 9901 ", fmt.Sprintf("port_value: %d ", ports[2]),
+		"port_value: 8080 ", fmt.Sprintf("port_value: %d ", ports[0]), parts.BackendPipe, parts.BackendPort(ports[1]), "port_value: 9901 ", fmt.Sprintf("port_value: %d ", ports[2]),
 	).Replace(string(content))
 	config := filepath.Join(r.folder, "envoy.yaml")
 	if err := os.WriteFile(config, []byte(changed), 0o600); err != nil {

@@ -1,10 +1,13 @@
 """A FastAPI backend that holds no key: who calls is what Envoy's headers say.
 
-That is safe because nobody but Envoy can reach it: a connection from any other address than
-ENVOY_ADDRESS is refused before a route is looked at.
+That is safe because nobody but Envoy can reach it: it is served at a Unix socket, in a folder that only Envoy enters,
+
+    uvicorn main:app --uds /run/backend/backend.sock
+
+and it refuses whatever comes by TCP, should somebody forget --uds. No header of a request changes that: neither
+X-Forwarded-For nor any other names the socket.
 """
 
-import os
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -12,29 +15,28 @@ from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-ENVOY_ADDRESS = os.environ["ENVOY_ADDRESS"]
-
 app = FastAPI()
 
 
-class OnlyEnvoy:
-    """Refuses every peer but Envoy, whatever it asks for."""
+class OnlyUnixSocket:
+    """Refuses what came by TCP. ASGI's "server" is [path, None] for a Unix socket and [host, port] otherwise."""
 
     def __init__(self, app):
         self.app = app
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] in ("http", "websocket") and (scope.get("client") or ("",))[0] != ENVOY_ADDRESS:
+        path, port = scope.get("server") or ("", 0)
+        if scope["type"] in ("http", "websocket") and (port is not None or not path.startswith("/")):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            response = JSONResponse({"detail": "This port is for Envoy only"}, status_code=403)
+            response = JSONResponse({"detail": "This backend is for Envoy only"}, status_code=403)
             await response(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
 
-app.add_middleware(OnlyEnvoy)
+app.add_middleware(OnlyUnixSocket)
 
 
 class User(BaseModel):
