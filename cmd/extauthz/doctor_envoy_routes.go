@@ -185,15 +185,6 @@ func (e *envoyConfig) askTheSame(one, other authzFilter) bool {
 		func(address string) bool { return slices.Contains(reached, address) })
 }
 
-// removesAll tells whether all headers that extauthz sets are taken from the client's request on this way.
-func (w way) removesAll() bool {
-	return !slices.ContainsFunc(setHeaders, func(name string) bool {
-		return !slices.ContainsFunc(w.levels, func(l level) bool {
-			return slices.ContainsFunc(l.remove, func(removed string) bool { return strings.EqualFold(removed, name) })
-		})
-	})
-}
-
 // adds tells whether the routes themselves set an identity header.
 func (w way) adds() bool {
 	return slices.ContainsFunc(w.levels, func(l level) bool {
@@ -228,6 +219,7 @@ func (e *envoyConfig) judgeRoutes() {
 	e.trusted = map[string]bool{}
 	type judged struct {
 		way
+		m     *manager
 		check authzFilter
 		asked bool
 	}
@@ -237,7 +229,7 @@ func (e *envoyConfig) judgeRoutes() {
 		for _, check := range m.checks {
 			for _, table := range m.routes {
 				for _, w := range ways(table) {
-					j := judged{w, check, e.asksOn(w, m, check)}
+					j := judged{w, m, check, e.asksOn(w, m, check)}
 					all = append(all, j)
 					if w.forwards {
 						forwarded++
@@ -269,13 +261,13 @@ func (e *envoyConfig) judgeRoutes() {
 		switch changed := j.changes(); {
 		case !j.forwards && j.asked && j.redirect != "":
 			answered = append(answered, j.name+" ("+j.redirect+")")
-		case !j.asked && j.forwards && !j.removesAll() && (e.believed(j.way) || asked == 0) && !j.exact:
+		case !j.asked && j.forwards && !j.removesAll(j.m) && (e.believed(j.way) || asked == 0) && !j.exact:
 			spoofed = append(spoofed, j.name)
 		case !j.asked && j.forwards && asked > 0 && e.isAuths(j.way):
 			auths = append(auths, j.name)
 		case !j.asked && !j.exact && j.forwards:
 			open = append(open, j.name)
-		case !j.asked && j.forwards && !j.removesAll():
+		case !j.asked && j.forwards && !j.removesAll(j.m):
 			spoofable = append(spoofable, j.name)
 		case j.asked && len(changed) > 0, j.forwards && j.adds():
 			undone = append(undone, j.name)
@@ -293,8 +285,7 @@ func (e *envoyConfig) judgeRoutes() {
 	if len(spoofed) > 0 {
 		e.fail("open routes", strings.Join(sortedSet(spoofed), ", ")+": not checked, and the client's own identity "+
 			"headers reach a backend that believes them",
-			"Turn the check on there; or match one exact path and remove the six x-user-… and x-auth-… headers "+
-				"(request_headers_to_remove).")
+			"Turn the check on there; or match one exact path and remove them: "+removeFix)
 	}
 	if len(open) > 0 {
 		e.warn("open routes",
@@ -303,7 +294,7 @@ func (e *envoyConfig) judgeRoutes() {
 	if len(spoofable) > 0 {
 		e.warn("open routes", strings.Join(sortedSet(spoofable), ", ")+": the client's own identity headers reach the "+
 			"backend",
-			"Remove the six x-user-… and x-auth-… headers there (request_headers_to_remove).")
+			"Remove them there: "+removeFix)
 	}
 	if len(answered) > 0 {
 		e.warn("answered routes", strings.Join(sortedSet(answered), ", ")+": checked, so a client without a credential "+
@@ -368,7 +359,7 @@ func (e *envoyConfig) judgeBypasses() {
 		}
 		for _, table := range m.routes {
 			for _, w := range ways(table) {
-				if w.forwards && e.believed(w) && (!w.removesAll() || w.adds()) {
+				if w.forwards && e.believed(w) && (!w.removesAll(m) || w.adds()) {
 					e.fail("bypass",
 						fmt.Sprintf("%s reaches cluster %s without the check, by %s, and with the client's own "+
 							"identity headers", m.name(), w.cluster, w.name),

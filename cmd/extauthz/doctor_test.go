@@ -47,7 +47,9 @@ func TestDoctorReadsEnvoyConfig(t *testing.T) {
 		{"http.yaml", "- match: { prefix: / }", "- match: { prefix: / }\n                          request_headers_to_remove: [x-user-id]", "failure header rules"},
 		{"http.yaml", "- match: { prefix: / }", "- match: { prefix: / }\n                          request_headers_to_add: [{ header: { key: X-User-Id, value: admin } }]", "failure header rules"},
 		{"public-routes.yaml", "match: { path: /health }", "match: { prefix: /health }", "warning open routes"},
-		{"public-routes.yaml", "request_headers_to_remove: *identity", "", "warning open routes"},
+		{"public-routes.yaml", `regex: "x[^a-z0-9](user|auth)[^a-z0-9].*" } }`, `regex: "x-(user|auth)-.*" } }`,
+			"warning open routes"},
+		{"public-routes.yaml", `envoy.filters.http.header_mutation:`, `another.filter.by.that.config:`, "warning open routes"},
 	} {
 		content, err := os.ReadFile("../../envoy/" + row.sample)
 		if err != nil {

@@ -486,11 +486,10 @@ var derived = map[string]struct {
 		"type: STATIC # STRICT_DNS for a name; then every replica gets its share", "type: STRICT_DNS # every replica gets its share",
 		"address: 127.0.0.1, port_value: 9191", "address: extauthz-replicas.extauthz.svc.cluster.local, port_value: 9191",
 		"    - name: backend\n      type: STATIC\n", "    - name: backend\n      type: STRICT_DNS\n",
-		"      # The backend believes the identity headers, so it must take connections from Envoy alone. Here it\n" +
-			"      # serves one address only, and this is Envoy's; in a cluster a NetworkPolicy or mTLS does the same.\n" +
-			"      upstream_bind_config: { source_address: { address: 127.0.0.2, port_value: 0 } }\n",
-		"      # The backend believes the identity headers, so it must take connections from Envoy alone: the NetworkPolicy shop.\n",
-		"address: 127.0.0.1, port_value: 8000", "address: shop.shop.svc.cluster.local, port_value: 8000",
+		"so it must take connections from Envoy alone: its Unix socket is in a\n" +
+			"      # folder that nobody else enters. For a backend on another host see mtls.yaml, and docs/backend.md for both.\n",
+		"so it must take connections from Envoy alone: the NetworkPolicy shop.\n",
+		parts.BackendPipe, "{ socket_address: { address: shop.shop.svc.cluster.local, port_value: 8000 } }",
 	}},
 }
 
