@@ -21,24 +21,12 @@ import (
 // nobody is a user and a group of this machine that own nothing.
 const nobody = 65534
 
-// fencedBlock is the block of a page of Markdown that holds this text, without what its place in a list indents it by.
+// fencedBlock is the block of a page that holds this text.
 func fencedBlock(t *testing.T, page, holds string) string {
 	t.Helper()
-	content, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	indent, block, isIn := "", "", false
-	for line := range strings.Lines(string(content)) {
-		fence := strings.HasPrefix(strings.TrimSpace(line), "```")
-		switch {
-		case fence && isIn && strings.Contains(block, holds):
-			return block
-		case fence:
-			isIn, block = !isIn, ""
-			indent = line[:len(line)-len(strings.TrimLeft(line, " "))]
-		case isIn:
-			block += strings.TrimPrefix(line, indent)
+	for _, b := range blocksOf(t, page, readPage(t, page)) {
+		if strings.Contains(b.text, holds) {
+			return b.text
 		}
 	}
 	t.Fatalf("%s has no block with %q", page, holds)
@@ -73,13 +61,13 @@ func writeBackendCertificates(t *testing.T, folder string) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	shell(t, folder, fencedBlock(t, "../docs/backend.md", "openssl req"))
+	shell(t, folder, fencedBlock(t, "docs/backend.md", "openssl req"))
 }
 
 // writeApp puts the program of the page for newcomers into a folder, which believes every header.
 func writeApp(t *testing.T, folder string) {
 	t.Helper()
-	program := fencedBlock(t, "../docs/better-auth.md", "app = FastAPI()")
+	program := fencedBlock(t, "docs/better-auth.md", "app = FastAPI()")
 	if err := os.WriteFile(filepath.Join(folder, "main.py"), []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +82,7 @@ func (m *mesh) startEncryptedBackend(t *testing.T, certificates string) {
 	if m.backendPort, err = parts.FreePort(); err != nil {
 		t.Fatal(err)
 	}
-	m.encrypted = m.startApp(t, certificates, uvicornArguments(t, "../docs/backend.md", "--ssl-cert-reqs",
+	m.encrypted = m.startApp(t, certificates, uvicornArguments(t, "docs/backend.md", "--ssl-cert-reqs",
 		"0.0.0.0", "127.0.0.1", "8000", itoa(m.backendPort))...)
 	m.awaitTCP(t, m.backendPort)
 }
@@ -220,8 +208,8 @@ func TestBackendAtAUnixSocket(t *testing.T) {
 			}
 			writeApp(t, folder)
 			words := []string{"/run/backend", folder + "/run", "-o backend", "-o " + itoa(os.Getuid()), "-g envoy", "-g " + itoa(os.Getgid())}
-			shell(t, folder, strings.NewReplacer(words...).Replace(fencedBlock(t, "../docs/backend.md", "install -d")))
-			m.startApp(t, folder, uvicornArguments(t, "../docs/backend.md", "--uds", words...)...)
+			shell(t, folder, strings.NewReplacer(words...).Replace(fencedBlock(t, "docs/backend.md", "install -d")))
+			m.startApp(t, folder, uvicornArguments(t, "docs/backend.md", "--uds", words...)...)
 			socket := folder + "/run/backend.sock"
 			eventually(t, "the backend", func() bool { return parts.AnswersUnix(socket, "/health", 200)(t.Context()) == nil })
 			return socket
@@ -320,7 +308,7 @@ func TestBackendByMutualTLS(t *testing.T) {
 	// And Envoy speaks to no other backend in its place, for that one would learn who calls.
 	m.encrypted.Stop()
 	writeApp(t, other)
-	impostor := m.startApp(t, other, uvicornArguments(t, "../docs/backend.md", "--ssl-cert-reqs",
+	impostor := m.startApp(t, other, uvicornArguments(t, "docs/backend.md", "--ssl-cert-reqs",
 		"0.0.0.0", "127.0.0.1", "8000", itoa(m.backendPort), "--ssl-ca-certs ca.crt", "--ssl-ca-certs "+own+"/ca.crt")...)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

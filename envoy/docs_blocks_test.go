@@ -18,6 +18,7 @@ import (
 //	```sh start          commands that start extauthz, which must become ready
 //	```sh checked: WHY   cannot be run here; every program, flag, target and path in it must exist
 //	```console kept: WHY what a program printed that takes too long or is too large to be run by a test
+//	```yaml part: FILE   stands so in the file
 //
 // and for other languages what docs_snippets_test.go knows; Prometheus' own configuration is tried by k8s/monitoring. A block that says nothing fails the test.
 type block struct {

@@ -83,6 +83,9 @@ func (c *claims) check(where, text string) {
 				if name, _, isAssignment := strings.Cut(words[0], "="); isAssignment {
 					c.variable(where, name)
 				}
+				if words[0] == "sudo" && len(words) > 2 && words[1] == "-u" { // and a user
+					words = words[2:]
+				}
 				words = words[1:]
 			}
 			if len(words) > 0 {

@@ -143,9 +143,9 @@ func (p *docsPlace) copySamples(patterns ...string) error {
 	return nil
 }
 
-// backendHere is apart from here: 8000 also stands in the audience of tokens, which is a name and no port.
+// backendHere puts the stack's backend where the samples have theirs.
 func (p *docsPlace) backendHere(config string) string {
-	return strings.ReplaceAll(config, "port_value: 8000 ", fmt.Sprintf("port_value: %d ", p.backendPort))
+	return strings.ReplaceAll(config, parts.BackendSocket, p.backend)
 }
 
 // environment is what commands find. Those of the demo are its settings and the credentials of a user who has just signed in.

@@ -25,6 +25,7 @@ func TestDocsSnippets(t *testing.T) {
 	try := map[string]func(*testing.T, block){
 		"sh settings": trySettings, "sh module": tryModule, "yaml settings": trySettingsFile, "yaml route": tryRoute, "yaml manager": tryManager,
 		"yaml compose": tryCompose, "go program": tryProgram, "python backend": tryBackend, "ts jwt": tryJWTOptions, "ts file": tryFile,
+		"yaml part":   tryPart,
 		"sql scratch": trySQL,
 	}
 	try["sh start"] = tryStart
@@ -335,6 +336,17 @@ func tryFile(t *testing.T, b block) {
 	}
 	if string(content) != b.text {
 		t.Errorf("it is not what %s says", name)
+	}
+}
+
+// tryPart wants the block to stand in the file that it names, which other tests use.
+func tryPart(t *testing.T, b block) {
+	content, err := os.ReadFile(filepath.Join("..", b.why))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(content), b.text) {
+		t.Errorf("it does not stand so in %s", b.why)
 	}
 }
 

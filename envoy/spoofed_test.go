@@ -13,14 +13,14 @@ import (
 	"extauthz/envoy/parts"
 )
 
-// separators are what may stand in a header's name and is no letter or digit (RFC 9110 §5.6.2). Some server takes each
+// nameSeparators are what may stand in a header's name and is no letter or digit (RFC 9110 §5.6.2). Some server takes each
 // of them for a hyphen. The underscore is apart: Envoy refuses a request with it.
-const separators = "-!#$%&'*+.^`|~"
+const nameSeparators = "-!#$%&'*+.^`|~"
 
-// spoofedNames are ours in every spelling: by each pair of separators, and in other cases.
+// spoofedNames are ours in every spelling: by each pair of nameSeparators, and in other cases.
 func spoofedNames() (names []string) {
-	for _, first := range separators {
-		for _, second := range separators {
+	for _, first := range nameSeparators {
+		for _, second := range nameSeparators {
 			for _, name := range []string{"x%cuser%cid", "X%cAuth%cMethod", "x%cUSER%c", "x%cauth%cx"} {
 				names = append(names, fmt.Sprintf(name, first, second))
 			}

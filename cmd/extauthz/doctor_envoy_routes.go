@@ -258,6 +258,9 @@ func (e *envoyConfig) judgeRoutes() {
 		if j.tunnels {
 			tunnels = append(tunnels, j.name)
 		}
+		if j.forwards && j.adds() {
+			undone = append(undone, j.name)
+		}
 		switch changed := j.changes(); {
 		case !j.forwards && j.asked && j.redirect != "":
 			answered = append(answered, j.name+" ("+j.redirect+")")
@@ -269,7 +272,7 @@ func (e *envoyConfig) judgeRoutes() {
 			open = append(open, j.name)
 		case !j.asked && j.forwards && !j.removesAll(j.m):
 			spoofable = append(spoofable, j.name)
-		case j.asked && len(changed) > 0, j.forwards && j.adds():
+		case j.asked && len(changed) > 0:
 			undone = append(undone, j.name)
 		case !j.asked && j.forwards:
 			exact = append(exact, j.name)

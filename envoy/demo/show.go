@@ -84,13 +84,13 @@ func (d *demo) show(ctx context.Context) error {
 
 // showClosed prints how the way past Envoy is closed: by the mode of the folder that the backend's socket is in.
 func (d *demo) showClosed() bool {
-	const title = "past Envoy, at the backend's own socket"
+	const title = "past Envoy, at the backend's socket"
 	info, err := os.Stat(filepath.Dir(d.backendSocket()))
 	if err != nil || info.Mode().Perm() != 0o700 {
-		fmt.Printf("✗ %-39s %v %v\n  should be: a folder with mode 0700\n", title, info, err)
+		fmt.Printf("✗ %-38s %v %v\n  should be: a folder with mode 0700\n", title, info, err)
 		return false
 	}
-	fmt.Printf("✓ %-39s no TCP port, and its folder is %v: for the user who runs Envoy\n", title, info.Mode())
+	fmt.Printf("✓ %-38s no TCP port, and its folder is %v: for the user who runs Envoy\n", title, info.Mode())
 	return true
 }
 
@@ -109,7 +109,7 @@ func (t *try) run(ctx context.Context) bool {
 	if strings.HasPrefix(shown, "[[") && isRight {
 		shown = t.body // of the backend's headers, the one in question
 	}
-	fmt.Printf("%s %-39s %d  %s\n", mark, t.title, answer.status, shown)
+	fmt.Printf("%s %-38s %d  %s\n", mark, t.title, answer.status, shown)
 	if !isRight {
 		fmt.Printf("  should be: %d with %s\n", t.status, t.body)
 	}
