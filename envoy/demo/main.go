@@ -29,6 +29,7 @@ func main() {
 	flag.BoolVar(&o.web, "web", false, "Better Auth in its Next.js front end, with pages to use in a browser")
 	flag.BoolVar(&o.tls, "tls", false, "https, by an authority made on the spot")
 	flag.BoolVar(&o.test, "test", false, "try the front end in a real browser, and exit")
+	flag.StringVar(&o.only, "only", "", "of the browser's tests, those whose names match this")
 	flag.BoolVar(&o.freePorts, "free-ports", false, "on whatever ports are free, for tests")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -39,7 +40,10 @@ func main() {
 	}
 }
 
-type options struct{ check, web, tls, test, freePorts bool }
+type options struct {
+	check, web, tls, test, freePorts bool
+	only                             string
+}
 
 func run(ctx context.Context, o options) error {
 	installer, err := parts.NewInstaller(os.Stdout)
@@ -69,6 +73,11 @@ func run(ctx context.Context, o options) error {
 		d.publicURL, d.cookie = fmt.Sprintf("https://localhost:%d", at.envoy), "__Secure-better-auth.session_token"
 	}
 	defer d.stop()
+	if o.web {
+		if err := d.serveControl(ctx); err != nil {
+			return err
+		}
+	}
 	if err := d.start(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // the user's own wish
@@ -101,7 +110,9 @@ type demo struct {
 	reader    string // extauthz's, whose role may read and nothing else
 	secret    string
 	postgres  *parts.Postgres
-	running   []*parts.Process // in the order of their start, without PostgreSQL
+
+	controlURL string // of control.go, with the front end only
+	runningProcesses
 }
 
 // start brings the parts up one after another, with a line for each.
@@ -155,14 +166,10 @@ func (d *demo) start(ctx context.Context) (err error) {
 		title = "Next.js with Better Auth, its tables created"
 	}
 	step(title, func() (err error) {
-		settings := parts.IssuerSettings{
-			Port: d.ports.issuer, URL: d.issuerURL(), Audience: audience, Secret: d.secret, DatabaseURL: d.database,
-			TrustedOrigins: d.publicURL + "," + fmt.Sprintf("http://127.0.0.1:%d", d.ports.envoy),
-		}
 		if d.web {
-			err = d.keep(d.installer.StartWeb(ctx, d.folder, settings, d.webSettings()...))
+			err = d.startWeb(ctx)
 		} else {
-			err = d.keep(d.installer.StartIssuer(ctx, d.folder, settings))
+			err = d.keep(d.installer.StartIssuer(ctx, d.folder, d.issuerSettings()))
 		}
 		if err == nil {
 			d.reader, err = d.installer.ReaderURL(ctx, d.database)
@@ -193,9 +200,23 @@ func (d *demo) start(ctx context.Context) (err error) {
 // keep has a process that was started ended with the rest.
 func (d *demo) keep(process *parts.Process, err error) error {
 	if process != nil {
+		d.runningMu.Lock()
+		defer d.runningMu.Unlock()
 		d.running = append(d.running, process)
 	}
 	return err
+}
+
+func (d *demo) issuerSettings() parts.IssuerSettings {
+	return parts.IssuerSettings{
+		Port: d.ports.issuer, URL: d.issuerURL(), Audience: audience, Secret: d.secret, DatabaseURL: d.database,
+		TrustedOrigins: d.publicURL + "," + fmt.Sprintf("http://127.0.0.1:%d", d.ports.envoy),
+	}
+}
+
+// startWeb runs the front end, and returns when it answers.
+func (d *demo) startWeb(ctx context.Context) error {
+	return d.keep(d.installer.StartWeb(ctx, d.folder, d.issuerSettings(), d.webSettings()...))
 }
 
 // startExtauthz runs it, and returns when it is ready.
@@ -235,6 +256,9 @@ func (d *demo) settings() []string {
 func (d *demo) backendSocket() string { return filepath.Join(d.folder, "backend", "backend.sock") }
 
 func (d *demo) stop() {
+	if process := d.process("extauthz"); process != nil {
+		_ = process.Signal(syscall.SIGCONT) // or it could not end
+	}
 	for i := len(d.running) - 1; i >= 0; i-- {
 		d.running[i].Stop()
 	}

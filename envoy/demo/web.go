@@ -4,17 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"extauthz/envoy/parts"
 )
@@ -27,7 +23,10 @@ func (d *demo) authorityFile() string { return filepath.Join(d.folder, "ca.crt")
 
 // webSettings are what the front end needs to be told beside what Better Auth does.
 func (d *demo) webSettings() []string {
-	settings := []string{"API_URL=" + d.publicURL, "AUTH_RATE_LIMIT=off"} // everybody comes from one address here
+	settings := []string{"API_URL=" + d.publicURL, "SIGN_UP_LIMIT=off"} // everybody comes from one address here
+	if d.controlURL != "" {
+		settings = append(settings, "DEMO_CONTROL="+d.controlURL)
+	}
 	if d.test {
 		settings = append(settings, "API_ORIGINS="+d.otherOrigin())
 	}
@@ -84,20 +83,13 @@ func (d *demo) envoyConfig() (string, error) {
 	return file, os.WriteFile(file, []byte(d.ports.in(changed)), 0o600)
 }
 
-// testInBrowser runs the browser's tests against what is up. They can stop and start extauthz, and end a session, by an address of their own.
+// testInBrowser runs the browser's tests against what is up. What else they do, they ask at the control address.
 func (d *demo) testInBrowser(ctx context.Context) error {
 	other, err := d.startOtherOrigin(ctx)
 	if err != nil {
 		return err
 	}
 	defer other.Stop()
-	control, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	server := &http.Server{Handler: d.control(ctx)}
-	go server.Serve(control)
-	defer server.Close()
 	folder, err := d.installer.Web()
 	if err != nil {
 		return err
@@ -106,9 +98,13 @@ func (d *demo) testInBrowser(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, "node", append([]string{"--test", "--test-concurrency=1", "--test-reporter=spec"}, tests...)...)
+	arguments := []string{"--test", "--test-concurrency=1", "--test-reporter=spec"}
+	if d.only != "" {
+		arguments = append(arguments, "--test-name-pattern="+d.only)
+	}
+	command := exec.CommandContext(ctx, "node", append(arguments, tests...)...)
 	command.Dir = folder
-	command.Env = append(os.Environ(), "SITE="+d.publicURL, "OTHER_ORIGIN="+d.otherOrigin(), "CONTROL=http://"+control.Addr().String(),
+	command.Env = append(os.Environ(), "SITE="+d.publicURL, "OTHER_ORIGIN="+d.otherOrigin(), "CONTROL="+d.controlURL,
 		"FRESH="+filepath.Join(d.installer.Root(), ".parts", "fresh"), "ARTEFACTS="+filepath.Join(d.installer.Root(), ".parts", "web-artefacts"))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	if err := command.Run(); err != nil {
@@ -129,53 +125,10 @@ func (d *demo) startOtherOrigin(ctx context.Context) (*parts.Process, error) {
 	}
 	at := d.ports
 	at.envoy, at.envoyAdmin = at.other, at.otherAdmin
-	changed := at.in(strings.ReplaceAll(string(content), "http://localhost:3000", d.publicURL))
+	changed := at.in(strings.NewReplacer("http://localhost:3000", d.publicURL, parts.BackendSocket, d.backendSocket()).Replace(string(content)))
 	file := filepath.Join(folder, "envoy.yaml")
 	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 		return nil, err
 	}
 	return d.installer.StartEnvoy(ctx, folder, parts.EnvoyNewest, file, loopback(d.ports.other))
-}
-
-// control is what the browser's tests can do beside clicking.
-func (d *demo) control(ctx context.Context) http.Handler {
-	mux := http.NewServeMux()
-	handle := func(pattern string, do func(*http.Request) error) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := do(r); err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-			}
-		})
-	}
-	handle("POST /extauthz/stop", func(*http.Request) error {
-		for _, process := range d.running {
-			if process.Name == "extauthz" {
-				process.Stop()
-			}
-		}
-		return nil
-	})
-	handle("POST /extauthz/start", func(*http.Request) error {
-		process, err := d.startExtauthz(ctx)
-		if err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		defer cancel()
-		return process.Await(ctx, parts.AnswersHTTP(d.publicURL+"/api/me", 401)) // until Envoy has noticed
-	})
-	handle("POST /sessions/expire", func(r *http.Request) error {
-		var who struct{ Email string }
-		if err := json.NewDecoder(r.Body).Decode(&who); err != nil {
-			return err
-		}
-		connection, err := pgx.Connect(r.Context(), d.database)
-		if err != nil {
-			return err
-		}
-		defer connection.Close(r.Context())
-		_, err = connection.Exec(r.Context(), `update "session" set "expiresAt" = now() - interval '1 minute' where "userId" in (select "id" from "user" where "email" = $1)`, who.Email)
-		return err
-	})
-	return mux
 }

@@ -33,7 +33,7 @@ func (in *Installer) StartIssuer(ctx context.Context, folder string, s IssuerSet
 	if s.IsLimited {
 		env = append(env, "NODE_ENV=production")
 	}
-	return s.start(ctx, "issuer", folder, command, env...)
+	return s.start(ctx, "issuer", "/api/auth/ok", folder, command, env...)
 }
 
 // StartWeb runs the Next.js front end with Better Auth in it on 127.0.0.1; it brings its tables up itself.
@@ -44,18 +44,18 @@ func (in *Installer) StartWeb(ctx context.Context, folder string, s IssuerSettin
 	}
 	command := exec.Command("node", "node_modules/next/dist/bin/next", "start", "--hostname", "127.0.0.1", "--port", strconv.Itoa(s.Port))
 	command.Dir = program
-	return s.start(ctx, "web", folder, command, append(env, "NEXT_TELEMETRY_DISABLED=1", "NODE_ENV=production")...)
+	return s.start(ctx, "web", "/sign-in", folder, command, append(env, "NEXT_TELEMETRY_DISABLED=1", "NODE_ENV=production")...)
 }
 
-// start runs a program with Better Auth in it, with what either is told, and waits until it answers.
-func (s *IssuerSettings) start(ctx context.Context, name, folder string, command *exec.Cmd, env ...string) (*Process, error) {
+// start runs a program with Better Auth in it, with what either is told, and waits until it answers at the path ready.
+func (s *IssuerSettings) start(ctx context.Context, name, ready, folder string, command *exec.Cmd, env ...string) (*Process, error) {
 	process, err := Start(name, folder, append([]string{
 		"BETTER_AUTH_URL=" + s.URL, "BETTER_AUTH_SECRET=" + s.Secret, "API_AUDIENCE=" + s.Audience, "DATABASE_URL=" + s.DatabaseURL, "BETTER_AUTH_TELEMETRY=0",
 	}, env...), command)
 	if err != nil {
 		return nil, err
 	}
-	return process, process.Await(ctx, AnswersHTTP(fmt.Sprintf("http://127.0.0.1:%d/api/auth/ok", s.Port), 200))
+	return process, process.Await(ctx, AnswersHTTP(fmt.Sprintf("http://127.0.0.1:%d%s", s.Port, ready), 200))
 }
 
 // BackendSocket is where the sample configurations have the backend.

@@ -8,6 +8,7 @@ and it refuses whatever comes by TCP, should somebody forget --uds. No header of
 X-Forwarded-For nor any other names the socket.
 """
 
+from itertools import count
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -73,6 +74,15 @@ def me(user: Annotated[User, Depends(current_user)]) -> User:
 def add_note(user: Annotated[User, Depends(current_user)]) -> dict[str, str]:
     """Something that changes state, for the cross-site rule."""
     return {"owner": user.id}
+
+
+payments = count(1)
+
+
+@app.post("/api/payments", status_code=201)
+def pay(user: Annotated[User, Depends(current_user)]) -> dict[str, str | int]:
+    """Something that must not be done twice: each call has a serial of its own."""
+    return {"payer": user.id, "serial": next(payments)}
 
 
 @app.get("/api/headers")

@@ -1,60 +1,66 @@
 "use client";
 
 import { useState } from "react";
-import { authClient } from "@/lib/auth-client";
-import { type Outcome, crossSitePost, expiredToken } from "./actions";
-
-async function freshToken(): Promise<string> {
-  const { data } = await authClient.token();
-  return data?.token ?? "";
-}
+import { api } from "@/lib/api";
+import { type Outcome, refusal, staysOneself, type Verdict } from "@/lib/verdicts";
+import { crossSitePost, expiredToken } from "./actions";
 
 async function call(headers: Record<string, string>, path = "/api/me"): Promise<Outcome> {
-  const response = await fetch(path, { headers, credentials: "omit" });
+  const response = await fetch(path, { headers, credentials: "omit", signal: AbortSignal.timeout(10_000) });
   return { status: response.status, body: await response.text() };
 }
 
-const attacks = [
-  {
-    id: "forged",
-    label: "Forge a token",
-    explain: "The token says what it said before, but its signature is made up. It does not fit the issuer’s key, so nobody passes: 401.",
-    run: async () => {
-      const token = await freshToken();
-      return call({ authorization: `Bearer ${token.slice(0, token.lastIndexOf(".") + 1)}${"A".repeat(86)}` });
-    },
-  },
+interface Attack {
+  id: string;
+  label: string;
+  explain: string;
+  run: () => Promise<Outcome>;
+  verdict: (outcome: Outcome) => Verdict;
+}
+
+const attacksOf = (user: { id: string; name: string }): Attack[] => [
   {
     id: "spoofed",
     label: "Say that you are admin",
-    explain: "The request is yours and brings x-user-id: admin of its own. Envoy replaces it by who you are before the backend sees it.",
+    explain: "The request brought x-user-id: admin of its own. extauthz has Envoy replace it by who you are before the backend sees it.",
+    run: async () => call({ authorization: `Bearer ${await api.token()}`, "x-user-id": "admin" }, "/api/headers"),
+    verdict: staysOneself(user.id, user.name),
+  },
+  {
+    id: "forged",
+    label: "Forge a token",
+    explain: "The token says what yours said, but its signature is made up. It does not fit the issuer’s key.",
     run: async () => {
-      const outcome = await call({ authorization: `Bearer ${await freshToken()}`, "x-user-id": "admin" }, "/api/headers");
-      const seen = outcome.status === 200 ? (JSON.parse(outcome.body) as [string, string][]).filter(([name]) => name === "x-user-id") : [];
-      return { status: outcome.status, body: seen.length > 0 ? JSON.stringify(seen) : outcome.body };
+      const token = await api.token();
+      return call({ authorization: `Bearer ${token.slice(0, token.lastIndexOf(".") + 1)}${"A".repeat(86)}` });
     },
+    verdict: refusal(401),
   },
   {
     id: "expired",
     label: "Use an expired token",
-    explain: "The signature is right, and the token ended an hour ago: 401, and the client knows to fetch another.",
+    explain: "The signature is right, and the token ended an hour ago. The client knows by this answer to fetch another.",
     run: async () => call({ authorization: `Bearer ${await expiredToken()}` }),
+    verdict: refusal(401),
   },
   {
     id: "cross-site",
     label: "Post from another site",
-    explain: "A POST with your cookie that another site had your browser send. Cookies are sent unasked, so the site that asks must be the same: 403.",
+    explain: "A POST with your cookie that another site had your browser send. Cookies are sent unasked, so the site that asks must be the API’s own.",
     run: crossSitePost,
+    verdict: refusal(403),
   },
 ];
 
-/** Buttons that try what must not work, and show what came. */
-export function Attacks() {
+/** Buttons that try what must not work. The verdict is made from the answer that came. */
+export function Attacks({ user }: { user: { id: string; name: string } }) {
   const [shown, setShown] = useState<{ id: string; outcome?: Outcome }>();
+  const attacks = attacksOf(user);
   const attack = attacks.find(({ id }) => id === shown?.id);
+  const verdict = attack !== undefined && shown?.outcome !== undefined ? attack.verdict(shown.outcome) : undefined;
   return (
-    <section aria-labelledby="attacks">
-      <h2 id="attacks">Try what must not work</h2>
+    <section aria-labelledby="attacks" className="card">
+      <h2 id="attacks">Attack it</h2>
       <p className="buttons">
         {attacks.map(({ id, label, run }) => (
           <button
@@ -65,7 +71,7 @@ export function Attacks() {
               setShown({ id });
               run().then(
                 (outcome) => setShown({ id, outcome }),
-                () => setShown({ id, outcome: { status: 0, body: "No answer came" } }),
+                () => setShown({ id, outcome: { status: 0, body: "" } }),
               );
             }}
           >
@@ -73,13 +79,14 @@ export function Attacks() {
           </button>
         ))}
       </p>
-      <div aria-live="polite" id="outcome" data-of={shown?.outcome === undefined ? undefined : shown.id}>
-        {shown === undefined && <p className="hint">Nothing tried yet.</p>}
+      <div aria-live="polite" id="outcome" data-of={verdict === undefined ? undefined : shown?.id} data-verdict={verdict?.is}>
+        {shown === undefined && <p className="hint">Each button sends a real request, and shows what came.</p>}
         {shown !== undefined && shown.outcome === undefined && <p>Trying…</p>}
-        {shown?.outcome !== undefined && attack !== undefined && (
+        {shown?.outcome !== undefined && verdict !== undefined && attack !== undefined && (
           <>
+            <p className={`verdict ${verdict.is}`}>{verdict.text}</p>
             <p>
-              <strong>{shown.outcome.status}</strong> <code>{shown.outcome.body}</code>
+              <strong>{shown.outcome.status}</strong> <code>{excerpt(attack.id, shown.outcome)}</code>
             </p>
             <p>{attack.explain}</p>
           </>
@@ -87,4 +94,10 @@ export function Attacks() {
       </div>
     </section>
   );
+}
+
+/** The part of an answer that matters: of the list of all headers the one that was spoofed. */
+function excerpt(id: string, { status, body }: Outcome): string {
+  if (id !== "spoofed" || status !== 200) return body;
+  return JSON.stringify((JSON.parse(body) as [string, string][]).filter(([name]) => name === "x-user-id"));
 }

@@ -18,6 +18,9 @@ export default async function Layout({ children }: { children: React.ReactNode }
           <Link href="/">What the backend saw</Link>
         </header>
         <main id="content" tabIndex={-1}>
+          <noscript>
+            <p className="outage">These pages need JavaScript, which is off in this browser: it signs people in, and makes the browser’s own calls.</p>
+          </noscript>
           {children}
         </main>
       </body>

@@ -10,8 +10,10 @@ export interface Env {
   apiURL: string;
   /** Other origins at which pages call the API. */
   apiOrigins: string[];
-  /** Better Auth's own limit of sign-ins for an address. Off in the demo, where everybody is one address. */
-  rateLimit: boolean;
+  /** Better Auth's own limit of sign-ups for an address. Off in the demo, where everybody is one address. */
+  signUpLimit: boolean;
+  /** Where the demo stops extauthz for a while; undefined elsewhere. */
+  demoControl: string | undefined;
 }
 
 let checked: Env | undefined;
@@ -36,7 +38,8 @@ export function env(): Env {
     databaseURL: text("DATABASE_URL"),
     apiURL: url("API_URL"),
     apiOrigins: (process.env.API_ORIGINS ?? "").split(",").filter((origin) => origin !== ""),
-    rateLimit: process.env.AUTH_RATE_LIMIT !== "off",
+    signUpLimit: process.env.SIGN_UP_LIMIT !== "off",
+    demoControl: process.env.DEMO_CONTROL || undefined,
   };
   if (found.secret !== "" && found.secret.length < 32) faults.push("BETTER_AUTH_SECRET is shorter than 32 characters");
   if (faults.length > 0) throw new Error(`environment: ${faults.join("; ")}`);

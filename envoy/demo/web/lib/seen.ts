@@ -3,28 +3,18 @@ export type Header = [name: string, value: string];
 
 /** What the backend saw of who calls. */
 export interface Seen {
+  /** The identity headers, decoded. */
   headers: Header[];
-  method: string;
-  issuedAt?: Date;
-  expiresAt?: Date;
   /** How long Envoy waited for the check, in milliseconds, by its own account. */
-  checkMilliseconds?: number;
+  checkMilliseconds: number | undefined;
 }
 
 const checkTime = "x-check-ms"; // which the demo's Envoy adds
 
 export function seenOf(all: Header[]): Seen {
-  const value = (name: string) => all.find(([n]) => n === name)?.[1];
-  const date = (name: string) => {
-    const seconds = value(name);
-    return seconds === undefined ? undefined : new Date(Number(seconds) * 1000);
-  };
-  const milliseconds = Number(value(checkTime));
+  const milliseconds = Number(all.find(([name]) => name === checkTime)?.[1] ?? Number.NaN);
   return {
     headers: all.filter(([name]) => name.startsWith("x-user-") || name.startsWith("x-auth-")).map(([name, text]) => [name, decoded(text)]),
-    method: value("x-auth-method") ?? "none",
-    issuedAt: date("x-auth-issued-at"),
-    expiresAt: date("x-auth-expires-at"),
     checkMilliseconds: Number.isFinite(milliseconds) ? milliseconds : undefined,
   };
 }
@@ -36,4 +26,19 @@ function decoded(value: string): string {
   } catch {
     return value;
   }
+}
+
+const units: [Intl.RelativeTimeFormatUnit, seconds: number][] = [
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+  ["second", 1],
+];
+const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+/** A time in words, as seen from now: "in 15 minutes". Both in milliseconds since 1970. */
+export function inWords(time: number, now: number): string {
+  const seconds = Math.round((time - now) / 1000);
+  const [unit, size] = units.find(([, length]) => Math.abs(seconds) >= length * 0.95) ?? ["second", 1];
+  return words.format(Math.round(seconds / size), unit);
 }

@@ -1,0 +1,45 @@
+/** What came of a request; status 0 where no answer came. */
+export interface Outcome {
+  status: number;
+  body: string;
+}
+
+/** What an answer shows about an attack: that it failed, that it did not, or nothing. */
+export interface Verdict {
+  is: "held" | "broken" | "open";
+  text: string;
+}
+
+/** The verdict on an attack that must be refused, from the answer that came. */
+export function refusal(status: number): (outcome: Outcome) => Verdict {
+  return (outcome) => {
+    if (outcome.status === status) return { is: "held", text: "Refused, as it should be." };
+    return undecided(outcome) ?? { is: "broken", text: `Answered with ${outcome.status}, where ${status} is right.` };
+  };
+}
+
+/** The verdict on a request that brings x-user-id of its own: it is right when the backend got the caller's. */
+export function staysOneself(userId: string, name: string): (outcome: Outcome) => Verdict {
+  return (outcome) => {
+    if (outcome.status !== 200) return undecided(outcome) ?? { is: "broken", text: `Answered with ${outcome.status}, where 200 is right.` };
+    const ids = idsOf(outcome.body);
+    if (ids?.length === 1 && ids[0] === userId) return { is: "held", text: `You stayed ${name}, not admin.` };
+    return { is: "broken", text: ids === undefined ? "The backend’s answer cannot be read." : `The backend took you for ${ids.join(", ") || "nobody"}.` };
+  };
+}
+
+/** An outage decides nothing: nobody passed, and nobody was refused. */
+function undecided({ status }: Outcome): Verdict | undefined {
+  if (status === 0) return { is: "open", text: "No answer came, so this shows nothing." };
+  if (status >= 500) return { is: "open", text: "The check is away: nobody passes meanwhile, and this shows nothing more." };
+  return undefined;
+}
+
+/** The x-user-id headers of the backend's list of all that it got. */
+function idsOf(body: string): string[] | undefined {
+  try {
+    return (JSON.parse(body) as [string, string][]).filter(([name]) => name.replace(/[^a-z]/gi, "-").toLowerCase() === "x-user-id").map(([, value]) => decodeURIComponent(value));
+  } catch {
+    return undefined;
+  }
+}
