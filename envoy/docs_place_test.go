@@ -30,7 +30,6 @@ type docsPlace struct {
 	folder   string // with bin/extauthz in it, and the working folder of commands
 	ports    map[int]int
 	settings []string // the environment that the demo tells its user to use
-	running  []*parts.Process
 }
 
 var documentedPort = regexp.MustCompile(`\b(8080|8081|3000|919[1-4]|990[12]|3999|5999)\b`)

@@ -98,6 +98,7 @@ var istiosOwn = []traffic{
 	{"istiod", extauthzItself, istiod, 15012, false, true},
 	{"Prometheus, merged metrics", prometheus, extauthzItself, 15020, false, true},
 	{"Prometheus, the sidecar's metrics", prometheus, extauthzItself, 15090, false, true},
+	{"Istio's addon Prometheus", istioSystem, extauthzItself, 9192, false, true},
 	{"a stranger for the sidecar's metrics", stranger, extauthzItself, 15090, false, false},
 }
 
@@ -128,6 +129,7 @@ var asking = map[string][]traffic{
 	"istio-ambient": slices.Concat(refused, []traffic{
 		{"the waypoint, by ztunnel", waypointOfShop, extauthzItself, 15008, false, true},
 		{"Prometheus in the mesh", prometheus, extauthzItself, 15008, false, true},
+		{"Istio's addon Prometheus", istioSystem, extauthzItself, 9192, false, true},
 		{"a stranger by ztunnel", stranger, extauthzItself, 15008, false, false},
 		{"the kubelet's probe of readiness", probeOfAmbient, extauthzItself, 9191, false, true},
 		{"the kubelet's probe of liveness", probeOfAmbient, extauthzItself, 9192, false, true},
