@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
@@ -157,18 +156,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	const most = 3
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: limitedRole(t, dsn, -1), DatabaseConnections: most, budget: 50 * time.Millisecond})
-	connection, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer connection.Close(t.Context())
-	transaction, err := connection.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := transaction.Exec(t.Context(), `lock table "session"`); err != nil {
-		t.Fatal(err)
-	}
+	transaction := lockSessions(t, dsn)
 	stop := load(t, a, 32)
 	highest := 0
 	for range 100 {

@@ -1,7 +1,6 @@
 package extauthz
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -131,22 +130,7 @@ func TestKeptHeaderAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := new(call)
-	check := func() {
-		c.message = append(c.message[:0], message...)
-		if !scanRequest(c.message, &c.request) {
-			t.Fatal("left to the ordinary codec")
-		}
-		d := a.decide(context.Background(), &c.request)
-		if answer := d.response(&c.request); d.denial != nil || len(answer.encoded) == 0 {
-			t.Fatal(d.denial)
-		}
-		c.release()
-	}
-	check() // it is remembered from here
-	if allocations := testing.AllocsPerRun(100, check); allocations != 0 {
-		t.Errorf("%v allocations", allocations)
-	}
+	allocatesNothing(t, a, message)
 }
 
 // A client's own identity headers never reach the backend, whatever stands between the words: some servers read

@@ -155,15 +155,14 @@ func onlyConnection(t *testing.T, a *Authorizer) (only *held) {
 	return only
 }
 
-// A table that stays locked is an outage within the budget, and leaves no query behind at the server.
-func TestSlowDatabaseIsAnOutage(t *testing.T) {
-	dsn := sessionsDatabase(t)
-	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, budget: timeBudget})
+// lockSessions locks the table of sessions until the transaction ends, or the test.
+func lockSessions(t *testing.T, dsn string) pgx.Tx {
+	t.Helper()
 	connection, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer connection.Close(t.Context())
+	t.Cleanup(func() { connection.Close(context.Background()) })
 	transaction, err := connection.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -171,13 +170,21 @@ func TestSlowDatabaseIsAnOutage(t *testing.T) {
 	if _, err := transaction.Exec(t.Context(), `lock table "session"`); err != nil {
 		t.Fatal(err)
 	}
+	return transaction
+}
+
+// A table that stays locked is an outage within the budget, and leaves no query behind at the server.
+func TestSlowDatabaseIsAnOutage(t *testing.T) {
+	dsn := sessionsDatabase(t)
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, budget: timeBudget})
+	transaction := lockSessions(t, dsn)
 	reason := checkToken(t, a, liveToken)
 	if reason != ReasonTimeBudgetSpent && reason != ReasonDatabaseUnavailable {
 		t.Errorf("reason %q, want an outage", reason)
 	}
 	eventually(t, "the waiting query to be cancelled at the server", func() bool {
 		var waiting int
-		err := connection.QueryRow(t.Context(), `select count(*) from pg_stat_activity where datname = current_database() and application_name = 'extauthz' and wait_event_type = 'Lock'`).Scan(&waiting)
+		err := transaction.QueryRow(t.Context(), `select count(*) from pg_stat_activity where datname = current_database() and application_name = 'extauthz' and wait_event_type = 'Lock'`).Scan(&waiting)
 		return err == nil && waiting == 0
 	})
 	if err := transaction.Rollback(t.Context()); err != nil {

@@ -146,7 +146,7 @@ func TestNothingShowsASecret(t *testing.T) {
 				for name, value := range row.environment {
 					t.Setenv(name, value)
 				}
-				var out output
+				var out safeBuffer
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				ended := make(chan int)

@@ -22,8 +22,8 @@ import (
 
 const liveSession = "a-live-sessions-token-of-32-chars"
 
-// newSessions is a PostgreSQL with one live session.
-func newSessions(t *testing.T) (url string) {
+// newPostgres starts a server that ends with the test.
+func newPostgres(t *testing.T) *parts.Postgres {
 	t.Helper()
 	installer, err := parts.NewInstaller(t.Output())
 	if err != nil {
@@ -43,6 +43,14 @@ func newSessions(t *testing.T) (url string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Stop() })
+	return server
+}
+
+// newSessions is a PostgreSQL with one live session.
+func newSessions(t *testing.T) (url string) {
+	t.Helper()
+	server := newPostgres(t)
+	var err error
 	if url, err = server.CreateDatabase(t.Context(), "app"); err != nil {
 		t.Fatal(err)
 	}

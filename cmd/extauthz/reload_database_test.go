@@ -1,36 +1,16 @@
 package main
 
 import (
-	"os"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"extauthz/envoy/parts"
 )
 
 // When the file of settings names another file of the database's, sessions are those of the other database from then
 // on, without a restart; so it is when what stands in the file changes.
 func TestReloadMovesTheDatabase(t *testing.T) {
-	installer, err := parts.NewInstaller(t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := parts.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := os.MkdirTemp("", "extauthz-") // PostgreSQL's own user must be able to enter it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(path) })
-	server, err := installer.StartPostgres(t.Context(), path, port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Stop() })
+	server := newPostgres(t)
 	var urls []string
 	tokens := []string{"first-databases-token-of-32-chars", "second-databases-token-of-32-char", "third-databases-token-of-32-chars"}
 	for i, token := range tokens {

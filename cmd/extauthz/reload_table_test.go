@@ -19,7 +19,7 @@ import (
 type rig struct {
 	*reloader
 	folder folder
-	log    *output
+	log    *safeBuffer
 	swaps  []extauthz.Secrets // what was put in force, one after the other
 }
 
@@ -33,7 +33,7 @@ func newRig(t *testing.T, environment map[string]string, files map[string]string
 // newRigAt begins with the files of a folder.
 func newRigAt(t *testing.T, path string, environment map[string]string) *rig {
 	t.Helper()
-	g := &rig{folder: folder{t, path}, log: &output{}}
+	g := &rig{folder: folder{t, path}, log: &safeBuffer{}}
 	read := func() (*settings, error) {
 		s, _, err := loadSettings("serve", nil, func(name string) string {
 			return strings.ReplaceAll(environment[name], "DIR", g.folder.path)
@@ -67,8 +67,8 @@ func (g *rig) write(files map[string]string) {
 func (g *rig) told() string {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
-	defer g.log.text.Reset()
-	return g.log.text.String()
+	defer g.log.buffer.Reset()
+	return g.log.buffer.String()
 }
 
 // Every change is whole, or refused whole and told once; secrets of the settings in force are followed all the while.

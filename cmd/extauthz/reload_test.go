@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,31 +15,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// output is what a process wrote so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-// String implements [fmt.Stringer].
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // program is the command as a process of its own.
 type program struct {
 	*exec.Cmd
 	path   string
-	log    *output
+	log    *safeBuffer
 	checks authv3.AuthorizationClient
 	target string // where checks is connected to
 	admin  string
@@ -72,7 +50,7 @@ func startUnready(t *testing.T, environment ...string) *program {
 		t.Fatal(err)
 	}
 	checks := "127.0.0.1:" + closedPort(t)
-	p := &program{Cmd: exec.Command(path, "serve"), path: path, log: &output{}, target: checks, admin: "127.0.0.1:" + closedPort(t)}
+	p := &program{Cmd: exec.Command(path, "serve"), path: path, log: &safeBuffer{}, target: checks, admin: "127.0.0.1:" + closedPort(t)}
 	p.Env = append([]string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + p.admin}, environment...)
 	p.Stderr = p.log
 	if err := p.Start(); err != nil {
@@ -282,7 +260,7 @@ func TestReloadKnowsWhatMeansTheSame(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			log := new(output)
+			log := new(safeBuffer)
 			r := newReloader(s, read, new(slog.LevelVar), slog.New(slog.NewTextHandler(log, nil)))
 			write(row.second)
 			if came := r.look(t.Context()); came != row.want {

@@ -12,13 +12,18 @@ import (
 	"extauthz/extauthz"
 )
 
-func readAudiences(s *settings, value string) error {
-	for audience := range strings.SplitSeq(value, ",") {
-		if audience = strings.TrimSpace(audience); audience != "" {
-			s.config.Audiences = append(s.config.Audiences, audience)
+// entries are those of a comma-separated list, without the spaces around them and without empty ones.
+func entries(value string) (list []string) {
+	for entry := range strings.SplitSeq(value, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			list = append(list, entry)
 		}
 	}
-	if len(s.config.Audiences) == 0 {
+	return list
+}
+
+func readAudiences(s *settings, value string) error {
+	if s.config.Audiences = entries(value); len(s.config.Audiences) == 0 {
 		return fmt.Errorf("is %q, which names no audience; write the API's URL as it stands in the tokens' aud", value)
 	}
 	return nil
@@ -243,24 +248,14 @@ func readCookieName(s *settings, value string) error {
 }
 
 func readTrustedOrigins(s *settings, value string) error {
-	for origin := range strings.SplitSeq(value, ",") {
-		if origin = strings.TrimSpace(origin); origin != "" {
-			s.config.TrustedOrigins = append(s.config.TrustedOrigins, origin)
-		}
-	}
-	if len(s.config.TrustedOrigins) == 0 {
+	if s.config.TrustedOrigins = entries(value); len(s.config.TrustedOrigins) == 0 {
 		return fmt.Errorf("is %q, which names no origin; write one like https://app.example.com, or leave it out", value)
 	}
 	return nil
 }
 
 func readKeepHeaders(s *settings, value string) error {
-	for name := range strings.SplitSeq(value, ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			s.config.KeepHeaders = append(s.config.KeepHeaders, name)
-		}
-	}
-	if len(s.config.KeepHeaders) == 0 {
+	if s.config.KeepHeaders = entries(value); len(s.config.KeepHeaders) == 0 {
 		return fmt.Errorf("is %q, which names no header; write names as in x-auth-tenant, or leave it out", value)
 	}
 	return nil
