@@ -148,15 +148,16 @@ interface AuthFetchPlugin {
     id: string;
     name: string;
     hooks: {
-        onRequest(context: {
-            method?: string;
-        }): void;
+        onRequest(context: AuthFetched): void;
         onResponse(context: {
-            request: {
-                method?: string;
-            };
+            request: AuthFetched;
         }): void;
     };
+}
+/** A request of Better Auth's client. */
+interface AuthFetched {
+    method?: string | undefined;
+    url?: string | URL | undefined;
 }
 /**
  * A client for the browser. The JWT is kept in memory until a minute before its end, and is sent to the base URL's origin alone. A call that is

@@ -87,6 +87,7 @@ function abortedBy(signal) {
 // src/url.ts
 function resolve(path2, baseURL) {
   const base = new URL(baseURL);
+  if (!/^https?:$/.test(base.protocol)) throw new TypeError(`the base URL is "${baseURL}"; write one like https://app.example.com`);
   const root = base.pathname.endsWith("/") ? base.pathname : `${base.pathname}/`;
   let url;
   try {
@@ -111,6 +112,7 @@ function escaped(value) {
 }
 
 // src/request.ts
+var longest = 2 ** 31 - 1;
 var Deadline = class {
   constructor(milliseconds, callers) {
     this.callers = callers;
@@ -118,7 +120,7 @@ var Deadline = class {
     this.timer = setTimeout(() => {
       this.timedOut = true;
       this.controller.abort(new DOMException("No answer came in time", "TimeoutError"));
-    }, Math.min(milliseconds, 2 ** 31 - 1));
+    }, Math.min(milliseconds, longest));
     if (callers?.aborted) this.stop();
     else callers?.addEventListener("abort", this.stop, { once: true });
   }
@@ -159,6 +161,12 @@ var Deadline = class {
   thrown(error) {
     return thrown(error, this.callers, this.timedOut);
   }
+  /** What a call threw. What neither fetch nor the deadline threw came before anything was sent, and says nothing about the server. */
+  failed(error) {
+    const found = this.thrown(error);
+    if (found === error || found.code !== "unreachable") return found;
+    return new ApiError(0, `The call could not be made: ${error instanceof Error ? error.message : String(error)}`, "not_sent", { cause: error });
+  }
 };
 async function send(transport, path2, init, authorize, deadline) {
   const url = resolve(path2, transport.baseURL);
@@ -175,7 +183,7 @@ async function send(transport, path2, init, authorize, deadline) {
     }
     const again = attempt < transport.retries && !(request.body instanceof ReadableStream) && mayRepeat(request.method ?? "GET", answer);
     const wait = again ? pause(answer?.response, transport.random()) : Infinity;
-    if (wait >= deadline.left) {
+    if (!again || !(wait < deadline.left)) {
       if (failed !== void 0) throw failed;
       return answer;
     }
@@ -184,6 +192,7 @@ async function send(transport, path2, init, authorize, deadline) {
 }
 function requestOf(init, authorization, signal) {
   const { body, ...rest } = init;
+  if (body !== void 0 && ["GET", "HEAD"].includes((init.method ?? "GET").toUpperCase())) throw new TypeError("a GET or HEAD has no body");
   let headers;
   try {
     headers = new Headers(init.headers);
@@ -199,6 +208,7 @@ function requestOf(init, authorization, signal) {
       if (!headers.has("content-type")) headers.set("content-type", "application/json");
     } else {
       request.body = body;
+      if (body instanceof ReadableStream) Object.assign(request, { duplex: "half" });
     }
   }
   return request;
@@ -262,7 +272,7 @@ function clientOf(call, timeout) {
       return answer.response;
     } catch (error) {
       deadline.finish();
-      throw deadline.thrown(error);
+      throw deadline.failed(error);
     }
   }
   async function request(path2, init = {}) {
@@ -275,8 +285,9 @@ function clientOf(call, timeout) {
       if (!answer.response.ok) throw failureOf(answer);
       status = answer.response.status;
       value = await read(answer, deadline);
+      answer.check?.();
     } catch (error) {
-      throw deadline.thrown(error);
+      throw deadline.failed(error);
     } finally {
       deadline.finish();
     }
@@ -309,7 +320,7 @@ function sleep(milliseconds, signal) {
     const timer = setTimeout(() => {
       signal?.removeEventListener("abort", stop);
       resolve2();
-    }, milliseconds);
+    }, Math.min(milliseconds, longest));
     signal?.addEventListener("abort", stop, { once: true });
   });
 }
@@ -360,7 +371,7 @@ var Tokens = class {
   }
   /** Drops this token, unless it was replaced already. */
   drop(token) {
-    if (this.held?.token === token) this.held = void 0;
+    if (this.held?.token === token) this.held.until = -Infinity;
   }
   /** The token. However many wait for one, one request fetches it. */
   get() {
@@ -399,9 +410,9 @@ var Tokens = class {
   }
   async load(url) {
     const transport = this.transport();
+    const { pathname, search, origin } = new URL(url, globalThis.location?.origin ?? transport.baseURL);
     const deadline = new Deadline(tokenTimeout, void 0);
     try {
-      const { pathname, search, origin } = new URL(url, globalThis.location?.origin ?? transport.baseURL);
       const init = { credentials: "include", cache: "no-store" };
       const answer = await send({ ...transport, baseURL: origin }, pathname + search, init, () => void 0, deadline);
       if (!answer.response.ok) return { ok: false, error: failureOf(answer) };
@@ -464,8 +475,10 @@ function browserClient(options = {}) {
       [used, answer] = await attempt();
     }
     if (answer.response.status === 401) tokens.drop(used);
-    if (isRead(init.method)) tokens.check(generation);
-    return answer;
+    if (!isRead(init.method)) return answer;
+    const check = () => tokens.check(generation);
+    check();
+    return { ...answer, check };
   }
   const forget = () => {
     tokens.forget();
@@ -478,7 +491,7 @@ function browserClient(options = {}) {
       try {
         return await deadline.of(tokens.get());
       } catch (error) {
-        throw deadline.thrown(error);
+        throw deadline.failed(error);
       } finally {
         deadline.finish();
       }
@@ -495,11 +508,11 @@ function browserClient(options = {}) {
           id: "extauthz-api-client",
           name: "forgets the API's token when the session may have changed",
           hooks: {
-            onRequest: ({ method }) => {
-              if (!isRead(method)) tokens.forget();
+            onRequest: (request) => {
+              if (mayChangeSession(request)) tokens.forget();
             },
             onResponse: ({ request }) => {
-              if (!isRead(request.method)) forget();
+              if (mayChangeSession(request)) forget();
             }
           }
         }
@@ -509,6 +522,10 @@ function browserClient(options = {}) {
 }
 function isRead(method) {
   return ["GET", "HEAD"].includes((method ?? "GET").toUpperCase());
+}
+function mayChangeSession({ method, url }) {
+  const path2 = String(url ?? "").replace(/[?#].*$/s, "");
+  return !isRead(method) || /\/(verify|verify-email|callback)(\/|$)|-callback(\/|$)/.test(path2);
 }
 function baseURLOf(given) {
   if (given === void 0 && globalThis.location === void 0) throw new ApiError(0, "browserClient is called on a server; call serverClient there", "no_browser");

@@ -40,7 +40,13 @@ export interface BrowserClient extends ApiClient {
 export interface AuthFetchPlugin {
   id: string;
   name: string;
-  hooks: { onRequest(context: { method?: string }): void; onResponse(context: { request: { method?: string } }): void };
+  hooks: { onRequest(context: AuthFetched): void; onResponse(context: { request: AuthFetched }): void };
+}
+
+/** A request of Better Auth's client. */
+export interface AuthFetched {
+  method?: string | undefined;
+  url?: string | URL | undefined;
 }
 
 /** The name under which tabs tell each other. */
@@ -83,8 +89,10 @@ export function browserClient(options: BrowserClientOptions = {}): BrowserClient
       [used, answer] = await attempt();
     }
     if (answer.response.status === 401) tokens.drop(used);
-    if (isRead(init.method)) tokens.check(generation); // what an earlier user could see is not for the next
-    return answer;
+    if (!isRead(init.method)) return answer;
+    const check = () => tokens.check(generation); // what an earlier user could see is not for the next
+    check();
+    return { ...answer, check };
   }
 
   const forget = () => {
@@ -98,7 +106,7 @@ export function browserClient(options: BrowserClientOptions = {}): BrowserClient
       try {
         return await deadline.of(tokens.get());
       } catch (error) {
-        throw deadline.thrown(error);
+        throw deadline.failed(error);
       } finally {
         deadline.finish();
       }
@@ -115,11 +123,11 @@ export function browserClient(options: BrowserClientOptions = {}): BrowserClient
           id: "extauthz-api-client",
           name: "forgets the API's token when the session may have changed",
           hooks: {
-            onRequest: ({ method }) => {
-              if (!isRead(method)) tokens.forget();
+            onRequest: (request) => {
+              if (mayChangeSession(request)) tokens.forget();
             },
             onResponse: ({ request }) => {
-              if (!isRead(request.method)) forget();
+              if (mayChangeSession(request)) forget();
             },
           },
         },
@@ -130,6 +138,12 @@ export function browserClient(options: BrowserClientOptions = {}): BrowserClient
 
 function isRead(method: string | undefined): boolean {
   return ["GET", "HEAD"].includes((method ?? "GET").toUpperCase());
+}
+
+/** Tells whether a request to Better Auth may begin or end a session. Links in e-mails and the ways back from providers do so by GET. */
+function mayChangeSession({ method, url }: AuthFetched): boolean {
+  const path = String(url ?? "").replace(/[?#].*$/s, "");
+  return !isRead(method) || /\/(verify|verify-email|callback)(\/|$)|-callback(\/|$)/.test(path);
 }
 
 /** The API's base URL. On a server there is no page, and so no client for one. */

@@ -51,6 +51,9 @@ export interface Transport {
   timeout: number;
 }
 
+/** What a timer holds, in milliseconds; one of more would end at once. */
+const longest = 2 ** 31 - 1;
+
 /** One call's end: the caller's signal, and its own time-out. */
 export class Deadline {
   private readonly controller = new AbortController();
@@ -67,7 +70,7 @@ export class Deadline {
     this.timer = setTimeout(() => {
       this.timedOut = true;
       this.controller.abort(new DOMException("No answer came in time", "TimeoutError"));
-    }, Math.min(milliseconds, 2 ** 31 - 1));
+    }, Math.min(milliseconds, longest));
     if (callers?.aborted) this.stop();
     else callers?.addEventListener("abort", this.stop, { once: true });
   }
@@ -107,12 +110,21 @@ export class Deadline {
   thrown(error: unknown): ApiError {
     return thrown(error, this.callers, this.timedOut);
   }
+
+  /** What a call threw. What neither fetch nor the deadline threw came before anything was sent, and says nothing about the server. */
+  failed(error: unknown): ApiError {
+    const found = this.thrown(error);
+    if (found === error || found.code !== "unreachable") return found;
+    return new ApiError(0, `The call could not be made: ${error instanceof Error ? error.message : String(error)}`, "not_sent", { cause: error });
+  }
 }
 
 /** An answer, and its body where that was read to decide what to do. */
 export interface Answer {
   response: Response;
   text?: string;
+  /** Throws where the answer is not any more for who is there; asked again once the body is read. */
+  check?: () => void;
 }
 
 /**
@@ -134,7 +146,7 @@ export async function send(transport: Transport, path: string, init: ApiRequest,
     }
     const again = attempt < transport.retries && !(request.body instanceof ReadableStream) && mayRepeat(request.method ?? "GET", answer);
     const wait = again ? pause(answer?.response, transport.random()) : Infinity;
-    if (wait >= deadline.left) {
+    if (!again || !(wait < deadline.left)) {
       if (failed !== undefined) throw failed;
       return answer as Answer;
     }
@@ -144,6 +156,7 @@ export async function send(transport: Transport, path: string, init: ApiRequest,
 
 function requestOf(init: ApiRequest, authorization: string | undefined, signal: AbortSignal): RequestInit {
   const { body, ...rest } = init;
+  if (body !== undefined && ["GET", "HEAD"].includes((init.method ?? "GET").toUpperCase())) throw new TypeError("a GET or HEAD has no body");
   let headers: Headers;
   try {
     headers = new Headers(init.headers);
@@ -159,6 +172,7 @@ function requestOf(init: ApiRequest, authorization: string | undefined, signal: 
       if (!headers.has("content-type")) headers.set("content-type", "application/json");
     } else {
       request.body = body as BodyInit;
+      if (body instanceof ReadableStream) Object.assign(request, { duplex: "half" }); // which fetch asks for
     }
   }
   return request;
@@ -242,7 +256,7 @@ export function clientOf(call: Call, timeout: number): ApiClient {
       return answer.response;
     } catch (error) {
       deadline.finish();
-      throw deadline.thrown(error);
+      throw deadline.failed(error);
     }
   }
 
@@ -256,8 +270,9 @@ export function clientOf(call: Call, timeout: number): ApiClient {
       if (!answer.response.ok) throw failureOf(answer);
       status = answer.response.status;
       value = await read(answer, deadline);
+      answer.check?.();
     } catch (error) {
-      throw deadline.thrown(error);
+      throw deadline.failed(error);
     } finally {
       deadline.finish();
     }
@@ -293,7 +308,7 @@ export function sleep(milliseconds: number, signal?: AbortSignal | null): Promis
     const timer = setTimeout(() => {
       signal?.removeEventListener("abort", stop);
       resolve();
-    }, milliseconds);
+    }, Math.min(milliseconds, longest));
     signal?.addEventListener("abort", stop, { once: true });
   });
 }

@@ -60,7 +60,7 @@ export class Tokens {
 
   /** Drops this token, unless it was replaced already. */
   drop(token: string): void {
-    if (this.held?.token === token) this.held = undefined;
+    if (this.held?.token === token) this.held.until = -Infinity; // and whose it was is still known
   }
 
   /** The token. However many wait for one, one request fetches it. */
@@ -105,9 +105,9 @@ export class Tokens {
 
   private async load(url: string): Promise<{ ok: true; value: unknown } | { ok: false; error: ApiError }> {
     const transport = this.transport();
+    const { pathname, search, origin } = new URL(url, globalThis.location?.origin ?? transport.baseURL);
     const deadline = new Deadline(tokenTimeout, undefined);
     try {
-      const { pathname, search, origin } = new URL(url, globalThis.location?.origin ?? transport.baseURL);
       const init = { credentials: "include", cache: "no-store" } as const;
       const answer = await send({ ...transport, baseURL: origin }, pathname + search, init, () => undefined, deadline);
       if (!answer.response.ok) return { ok: false, error: failureOf(answer) };

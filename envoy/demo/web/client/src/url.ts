@@ -6,6 +6,7 @@ import { ApiError } from "./errors";
  */
 export function resolve(path: string, baseURL: string): URL {
   const base = new URL(baseURL);
+  if (!/^https?:$/.test(base.protocol)) throw new TypeError(`the base URL is "${baseURL}"; write one like https://app.example.com`);
   const root = base.pathname.endsWith("/") ? base.pathname : `${base.pathname}/`;
   let url: URL | undefined;
   try {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { browserClient } from "extauthz-api-client";
-import { bearer, fails, jwt, me, minute, outage, refused, setUp } from "./setup.js";
+import { bearer, fails, jwt, me, minute, origin, outage, refused, setUp } from "./setup.js";
 
 const alice = { id: "session-a", userId: "alice" };
 const bob = { id: "session-b", userId: "bob" };
@@ -159,4 +159,58 @@ test("a client of a module on a server can be made, and says what to call there"
   api.identify(alice);
   api.forget();
   await fails(api.get("/api/me"), "no_browser");
+});
+
+test("nor is an answer whose body ends after the session did", async () => {
+  const { closed, open } = gate();
+  const slow = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    await closed;
+    controller.enqueue(new TextEncoder().encode('{"id":"alice"}'));
+    controller.close();
+  };
+  const { options } = site(() => new Response(new ReadableStream({ pull: slow })));
+  const api = browserClient(options);
+  api.identify(alice);
+  const read = fails(api.get("/api/me"), "session_changed");
+  await new Promise((resolve) => setTimeout(resolve)); // its headers are there
+  api.identify(bob);
+  open();
+  await read;
+});
+
+test("a page that says who it is while a call of another user's is renewed gets nothing of that user's", async () => {
+  const { closed, open } = gate();
+  const { state, options } = site(async (request) => {
+    if (request.url.endsWith("/refused")) return refused();
+    await closed;
+    return me();
+  });
+  const api = browserClient(options);
+  await api.token();
+  const late = fails(api.get("/api/late"), "session_changed");
+  await fails(api.get("/api/refused"), "invalid_token"); // Alice's token is dropped
+  api.identify(bob);
+  open();
+  await late;
+  assert.equal(state.calls.length, 3);
+});
+
+test("a GET of Better Auth's that begins a session forgets the token, too", async () => {
+  for (const [url, tokens] of [
+    [`${origin}/api/auth/magic-link/verify?token=x`, 2],
+    [new URL(`${origin}/api/auth/verify-email?token=x`), 2],
+    ["/api/auth/callback/github?code=x", 2],
+    [`${origin}/api/auth/get-session?next=/callback/verify`, 1],
+    [`${origin}/api/auth/token`, 1],
+    [undefined, 1],
+  ] as const) {
+    const { state, options } = site();
+    const api = browserClient(options);
+    const [plugin] = api.authPlugin.fetchPlugins;
+    await api.token();
+    plugin?.hooks.onRequest({ method: "GET", url });
+    plugin?.hooks.onResponse({ request: { method: "GET", url } });
+    await api.token();
+    assert.equal(state.tokens, tokens, String(url));
+  }
 });

@@ -160,6 +160,50 @@ for (const [where, client] of Object.entries(clients)) {
   });
 }
 
+for (const [where, client] of Object.entries(clients)) {
+  test(`${where}: a call that cannot be made is the caller's fault and no outage`, async () => {
+    const { state, options } = setUp(me);
+    const loop: { self?: unknown } = {};
+    loop.self = loop;
+    for (const made of [
+      client(options).post("/api/notes", { big: 1n }),
+      client(options).post("/api/notes", loop),
+      client(options).get("/api/me", { body: {} }),
+      client({ ...options, baseURL: "api.example.com" }).get("/api/me"),
+      client({ ...options, baseURL: "localhost:8080" }).get("/api/me"),
+    ]) {
+      const error = await fails(made, "not_sent");
+      assert.deepEqual([error.isOutage, error.isSignedOut, error.status], [false, false, 0]);
+    }
+    assert.equal(state.calls.length, 0);
+  });
+
+  test(`${where}: a stream needs nothing said of it`, async () => {
+    const { state, options } = setUp(() => new Response(null, { status: 204 }));
+    await client(options).post("/api/notes", new Blob(["text"]).stream());
+    assert.equal(await state.calls[0]?.text(), "text");
+  });
+
+  test(`${where}: a timeout of any number never has a POST repeated, or a long Retry-After cut short`, async () => {
+    const answer = () => Response.json({ detail: "The bank is closed" }, { status: 503 });
+    for (const timeout of [0, -1, Number.NaN, Infinity]) {
+      const { state, options } = setUp(answer);
+      await assert.rejects(client(options, { timeout }).post("/api/payments", {}), ApiError);
+      assert.ok(state.calls.length <= 1, `${timeout}: ${state.calls.length} calls`);
+    }
+    const { sleep: _, ...real } = setUp(me).options;
+    let calls = 0;
+    const fetch = async (input: URL | RequestInfo, init?: RequestInit) => {
+      if (new URL(String(input)).pathname === "/api/auth/token") return real.fetch(input, init);
+      calls++;
+      return Response.json({}, { status: 503, headers: { "retry-after": "4000000" } }); // 46 days: more than a timer holds
+    };
+    const signal = AbortSignal.timeout(50);
+    await fails(client({ ...real, fetch } as never, { timeout: Infinity }).get("/api/me", { signal }), "timeout");
+    assert.equal(calls, 1);
+  });
+}
+
 test("headers merge, whatever their form, and none takes Authorization away", async () => {
   const { state, options } = setUp(me);
   const api = browserClient(options);

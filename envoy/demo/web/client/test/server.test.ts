@@ -47,3 +47,10 @@ test("nothing is cached unless the call says so", async () => {
     ["force-cache", undefined],
   ]);
 });
+
+test("a cookie that cannot be read is no outage, and its error is the cause", async () => {
+  const outside = new Error("`headers` was called outside a request scope");
+  const cookie = async () => Promise.reject(outside);
+  const error = await fails(serverClient({ ...setUp(me).options, cookie }).get("/api/me"), "not_sent");
+  assert.deepEqual([error.isOutage, error.isSignedOut, error.cause], [false, false, outside]);
+});
