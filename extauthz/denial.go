@@ -88,22 +88,32 @@ var facts = []Fact{
 		"The request has more than 1,000 header fields.",
 		"Send fewer; Envoy's own bound is `max_headers_count`, 100 by default."},
 	{ReasonOversizedMessage, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
-		"Envoy's message for the check, the request's body with it, is larger than `EXTAUTHZ_MAX_MESSAGE_MIB`, 8 MiB by default.",
-		"Leave `with_request_body` out of the filter: no body is looked at. Or lower its `max_request_bytes`, or raise the bound."},
+		"Envoy's message for the check, the request's body with it, is larger than `EXTAUTHZ_MAX_MESSAGE_MIB`, " +
+			"8 MiB by default.",
+		"Leave `with_request_body` out of the filter: no body is looked at. " +
+			"Or lower its `max_request_bytes`, or raise the bound."},
 	{ReasonUndecodableMessage, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
 		"The message for the check cannot be decoded, is cut off, or takes longer than 10 s to come in.",
-		"See that an Envoy sends it, in the v3 API, and that nothing in between changes it; the error says what is wrong."},
+		"See that an Envoy sends it, in the v3 API, and that nothing in between changes it; " +
+			"the error says what is wrong."},
 	{ReasonMissingCredential, http.StatusUnauthorized, detailMissing, StepCredential,
 		"No Authorization header with the scheme Bearer, and no session cookie.",
-		"Send `Authorization: Bearer …` or the session cookie. With Envoy's `allowed_headers`, list `authorization` and `cookie`."},
+		"Send `Authorization: Bearer …` or the session cookie. " +
+			"With Envoy's `allowed_headers`, list `authorization` and `cookie`."},
 	{ReasonAPIKeysNotConfigured, http.StatusUnauthorized, detailMissing, StepCredential,
-		"An API key in `x-api-key`, and no Bearer token and no session cookie. API keys are not checked by this server.",
-		"Send a JWT or a session token. A route for API keys must not be checked here: let its backend verify them by Better Auth's `/api/auth/api-key/verify`."},
+		"An API key in `x-api-key`, and no Bearer token and no session cookie. " +
+			"API keys are not checked by this server.",
+		"Send a JWT or a session token. A route for API keys must not be checked here: " +
+			"let its backend verify them by Better Auth's `/api/auth/api-key/verify`."},
 	{ReasonCookieCacheAlone, http.StatusUnauthorized, detailMissing, StepCredential,
-		"Better Auth's cookie cache (`session_data`) without the session cookie (`session_token`). The cache is no credential: it outlives a sign-out.",
-		"Send the session cookie too; browsers send both. With `cookiePrefix` its name is another: set `EXTAUTHZ_SESSION_COOKIE`. A Better Auth without a database is not supported by its cookies: send its JWTs."},
+		"Better Auth's cookie cache (`session_data`) without the session cookie (`session_token`). " +
+			"The cache is no credential: it outlives a sign-out.",
+		"Send the session cookie too; browsers send both. " +
+			"With `cookiePrefix` its name is another: set `EXTAUTHZ_SESSION_COOKIE`. " +
+			"A Better Auth without a database is not supported by its cookies: send its JWTs."},
 	{ReasonUnsupportedScheme, http.StatusUnauthorized, detailMissing, StepCredential,
-		"An Authorization header with another scheme than Bearer, such as Basic or DPoP, or with a token and no scheme, and no session cookie.",
+		"An Authorization header with another scheme than Bearer, such as Basic or DPoP, " +
+			"or with a token and no scheme, and no session cookie.",
 		"Write `Bearer` and a space before the token. Other schemes are not supported."},
 	{ReasonRepeatedAuthorization, http.StatusUnauthorized, detailInvalid, StepCredential,
 		"More than one Authorization header, or one that holds a comma.",
@@ -119,12 +129,15 @@ var facts = []Fact{
 		"Send the cookie unchanged. A raw session token belongs into `Authorization: Bearer …`."},
 	{ReasonEncryptedToken, http.StatusUnauthorized, detailInvalid, StepShape,
 		"An encrypted JWT (JWE, five parts), such as Better Auth's cookie cache with the strategy `jwe`.",
-		"Send a signed JWT of Better Auth's jwt plugin or the session token, and not the value of the cookie `session_data`."},
+		"Send a signed JWT of Better Auth's jwt plugin or the session token, " +
+			"and not the value of the cookie `session_data`."},
 	{ReasonMalformedToken, http.StatusUnauthorized, detailInvalid, StepShape,
-		"A JWT whose base64url or header is not strictly well-formed: padding, stray bits, a repeated name, a `crit` header.",
+		"A JWT whose base64url or header is not strictly well-formed: padding, stray bits, a repeated name, " +
+			"a `crit` header.",
 		"Issue the token with a JOSE library and pass it on unchanged."},
 	{ReasonUnsupportedType, http.StatusUnauthorized, detailInvalid, StepShape,
-		"Another kind of JWT than a user's own, by its `typ` or a claim: a cookie cache, an ID token (`at_hash`), a logout token (`events`).",
+		"Another kind of JWT than a user's own, by its `typ` or a claim: a cookie cache, an ID token (`at_hash`), " +
+			"a logout token (`events`).",
 		"Send a token of Better Auth's jwt plugin (`/api/auth/token`): its `typ` is absent or `JWT`."},
 	{ReasonUnsupportedAlgorithm, http.StatusUnauthorized, detailInvalid, StepShape,
 		"The header's `alg` is not one of EdDSA, ES256, ES512, PS256, RS256 and HS256.",
@@ -134,9 +147,11 @@ var facts = []Fact{
 		"Issue the token with the `kid` of its key; Better Auth does."},
 	{ReasonUnknownKey, http.StatusUnauthorized, detailInvalid, StepKey,
 		"No key of the JWKS has this `kid`, after a fetch that began when the check had arrived.",
-		"Check that `BETTER_AUTH_URL` (or `JWKS_URL`) is the issuer of this token, and that its key was not withdrawn."},
+		"Check that `BETTER_AUTH_URL` (or `JWKS_URL`) is the issuer of this token, " +
+			"and that its key was not withdrawn."},
 	{ReasonUnusableKey, http.StatusUnauthorized, detailInvalid, StepKey,
-		"The JWKS lists the key, but it may not verify tokens: RSA under 2048 bits, symmetric, private, `use` other than `sig`, an `alg` that does not fit it, or a member of a wrong type or that stands twice.",
+		"The JWKS lists the key, but it may not verify tokens: RSA under 2048 bits, symmetric, private, " +
+			"`use` other than `sig`, an `alg` that does not fit it, or a member of a wrong type or that stands twice.",
 		"Create a fresh signing key in Better Auth."},
 	{ReasonKeyAlgorithmMismatch, http.StatusUnauthorized, detailInvalid, StepKey,
 		"The header's `alg` is not the key's own.",
@@ -149,9 +164,11 @@ var facts = []Fact{
 		"Send the token as Better Auth's `set-auth-token` header gives it (`value.signature`), or the session cookie."},
 	{ReasonBadSignature, http.StatusUnauthorized, detailInvalid, StepSignature,
 		"The signature does not fit the credential and its key.",
-		"If this is no forgery: the secret here and in Better Auth must be the same, and the token must arrive unchanged."},
+		"If this is no forgery: the secret here and in Better Auth must be the same, " +
+			"and the token must arrive unchanged."},
 	{ReasonMalformedClaims, http.StatusUnauthorized, detailInvalid, StepClaims,
-		"Signed, but the claims are not a JSON object in which each name stands once and has its type, with a numeric `exp`.",
+		"Signed, but the claims are not a JSON object in which each name stands once and has its type, " +
+			"with a numeric `exp`.",
 		"Issue `exp` as a number of seconds, `aud` as a string or an array of strings, `email` and `name` as strings."},
 	{ReasonExpired, http.StatusUnauthorized, detailExpired, StepTimes,
 		"The signature is right; the token's `exp` or the session's `expiresAt` is past.",
@@ -163,55 +180,76 @@ var facts = []Fact{
 		"The token's `iat` lies in the future.",
 		"Compare the clocks of the issuer and of this server."},
 	{ReasonProofRequired, http.StatusUnauthorized, detailInvalid, StepClaims,
-		"The token is bound to a key (`cnf`: DPoP, RFC 9449, or a client certificate, RFC 8705) and came as plain Bearer, which proves nothing.",
-		"Have the client ask for tokens that are not bound, or send a token of Better Auth's jwt plugin; proofs are not checked here."},
+		"The token is bound to a key (`cnf`: DPoP, RFC 9449, or a client certificate, RFC 8705) and came as plain " +
+			"Bearer, which proves nothing.",
+		"Have the client ask for tokens that are not bound, or send a token of Better Auth's jwt plugin; " +
+			"proofs are not checked here."},
 	{ReasonOAuthNotConfigured, http.StatusUnauthorized, detailInvalid, StepClaims,
-		"An OAuth access token (`typ` `at+jwt`, a claim `azp`, `client_id` together with `scope`, or a `sub` that is the `client_id`): it is a client's, with that client's rights, and not the user's own.",
-		"Send a token of Better Auth's jwt plugin (`/api/auth/token`) or a session token. A project's own claim must not be named `azp`."},
+		"An OAuth access token (`typ` `at+jwt`, a claim `azp`, `client_id` together with `scope`, or a `sub` that is " +
+			"the `client_id`): it is a client's, with that client's rights, and not the user's own.",
+		"Send a token of Better Auth's jwt plugin (`/api/auth/token`) or a session token. " +
+			"A project's own claim must not be named `azp`."},
 	{ReasonWrongIssuer, http.StatusUnauthorized, detailInvalid, StepIssuer,
-		"The token's `iss` is none of the accepted issuers: those of `EXTAUTHZ_ISSUERS`, or else the origin of `BETTER_AUTH_URL`.",
-		"If the token is Better Auth's: put its `iss` into `EXTAUTHZ_ISSUERS`, to the letter. It need not be a URL. Or set `jwt.issuer` in Better Auth to an accepted one."},
+		"The token's `iss` is none of the accepted issuers: those of `EXTAUTHZ_ISSUERS`, " +
+			"or else the origin of `BETTER_AUTH_URL`.",
+		"If the token is Better Auth's: put its `iss` into `EXTAUTHZ_ISSUERS`, to the letter. It need not be a URL. " +
+			"Or set `jwt.issuer` in Better Auth to an accepted one."},
 	{ReasonWrongAudience, http.StatusUnauthorized, detailInvalid, StepAudience,
 		"The token's `aud` holds none of `API_AUDIENCE`.",
 		"Set `API_AUDIENCE` to the token's `aud`, or `jwt.audience` in Better Auth to `API_AUDIENCE`."},
 	{ReasonSessionsNotConfigured, http.StatusUnauthorized, detailInvalid, StepRow,
 		"A session token, and no `DATABASE_URL` to look it up in.",
-		"Set `DATABASE_URL` to Better Auth's database. A Better Auth without one (stateless, or `secondaryStorage` alone) has no session that can be looked up: send its JWTs."},
+		"Set `DATABASE_URL` to Better Auth's database. " +
+			"A Better Auth without one (stateless, or `secondaryStorage` alone) has no session that can be looked " +
+			"up: send its JWTs."},
 	{ReasonUnknownSession, http.StatusUnauthorized, detailInvalid, StepRow,
 		"No row of the session table has this token, or its user has no row.",
-		"Sign in again. If the session should exist, check that `DATABASE_URL` is Better Auth's database. Opaque OAuth tokens and API keys look like session tokens, and are not supported; a Better Auth without a database has no sessions that could be looked up."},
+		"Sign in again. If the session should exist, check that `DATABASE_URL` is Better Auth's database. " +
+			"Opaque OAuth tokens and API keys look like session tokens, and are not supported; " +
+			"a Better Auth without a database has no sessions that could be looked up."},
 	{ReasonStatelessSession, http.StatusUnauthorized, detailInvalid, StepRow,
-		"No session row is known for the cookie, and an encrypted cookie cache came with it: the session was ended, or Better Auth runs without a database and keeps it in that cache alone, which is not supported.",
-		"If Better Auth has a database: set `DATABASE_URL` to it, and sign in again. If it has none (stateless): give it one, or send its JWTs as `Authorization: Bearer …`."},
+		"No session row is known for the cookie, and an encrypted cookie cache came with it: the session was ended, " +
+			"or Better Auth runs without a database and keeps it in that cache alone, which is not supported.",
+		"If Better Auth has a database: set `DATABASE_URL` to it, and sign in again. " +
+			"If it has none (stateless): give it one, or send its JWTs as `Authorization: Bearer …`."},
 	{ReasonMissingSubject, http.StatusUnauthorized, detailNoSubject, StepSubject,
 		"A valid token whose `sub` is missing, empty, not a string, or holds control characters.",
 		"Issue tokens with the user's id as `sub`."},
 	{ReasonCrossSite, http.StatusForbidden, detailCrossSite, StepSite,
 		"An unsafe method, or a WebSocket, authenticated by the cookie and sent from another site.",
-		"Call from the same site, list the page's origin in `EXTAUTHZ_TRUSTED_ORIGINS`, or send the token as `Authorization: Bearer …`."},
+		"Call from the same site, list the page's origin in `EXTAUTHZ_TRUSTED_ORIGINS`, " +
+			"or send the token as `Authorization: Bearer …`."},
 	{ReasonMethodRefused, http.StatusForbidden, detailForbidden, StepRoute,
 		"The route's `methods` (context_extensions) do not list how this user was authenticated.",
 		"Send the kind of credential that the route asks for."},
 	{ReasonClaimRequired, http.StatusForbidden, detailForbidden, StepRoute,
-		"The route asks for a claim (`claim.NAME` in its context_extensions) that the token does not have with this value; session tokens have none.",
+		"The route asks for a claim (`claim.NAME` in its context_extensions) that the token does not have with this " +
+			"value; session tokens have none.",
 		"Issue the claim (`definePayload` in Better Auth's jwt plugin), or give the user the role."},
 	{ReasonBadRouteSettings, http.StatusServiceUnavailable, detailUnavailable, StepRoute,
 		"The route's context_extensions hold a name or a value that is not known.",
-		"Correct Envoy's configuration: `audience`, `methods`, `optional` and `claim.NAME` are known, and only narrow the server's settings."},
+		"Correct Envoy's configuration: `audience`, `methods`, `optional` and `claim.NAME` are known, " +
+			"and only narrow the server's settings."},
 	{ReasonJWKSUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepKey,
 		"The JWKS was never fetched, is older than a day, or lacks this `kid` and cannot be fetched now.",
-		"See that this server reaches the JWKS (`<BETTER_AUTH_URL>/api/auth/jwks`, or `<BETTER_AUTH_URL>/jwks` where that has a path), or set `JWKS_URL`; the error says how the fetch failed."},
+		"See that this server reaches the JWKS (`<BETTER_AUTH_URL>/api/auth/jwks`, or `<BETTER_AUTH_URL>/jwks` where " +
+			"that has a path), or set `JWKS_URL`; the error says how the fetch failed."},
 	{ReasonDatabaseUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepRow,
 		"PostgreSQL could not be asked, or its tables do not fit.",
 		"See that this server reaches `DATABASE_URL`; the error says what failed."},
 	{ReasonTimeBudgetSpent, http.StatusServiceUnavailable, detailUnavailable, StepRow,
-		"The check's time budget (400 ms, or less when the caller's deadline is nearer) ran out before there was an answer.",
+		"The check's time budget (400 ms, or less when the caller's deadline is nearer) ran out before there was an " +
+			"answer.",
 		"Look for a slow database or issuer. In Envoy, give the filter a timeout of 0.5 s."},
 	{ReasonOverloaded, http.StatusServiceUnavailable, detailUnavailable, StepRow,
-		"More checks wait for the database, for the JWKS or for their signature's turn than can be answered in time, so this one was not begun; or the messages of others take all the memory that messages may take. JWTs whose signature is remembered go before.",
-		"Give the server more CPU or more replicas. Where the log's `client` shows a few addresses with made-up tokens, rate-limit them in Envoy."},
+		"More checks wait for the database, for the JWKS or for their signature's turn than can be answered in time, " +
+			"so this one was not begun; or the messages of others take all the memory that messages may take. " +
+			"JWTs whose signature is remembered go before.",
+		"Give the server more CPU or more replicas. " +
+			"Where the log's `client` shows a few addresses with made-up tokens, rate-limit them in Envoy."},
 	{ReasonCancelled, http.StatusServiceUnavailable, detailUnavailable, StepRow,
-		"Envoy gave the check up before there was an answer, as it does when its client goes away. Nobody got the answer.",
+		"Envoy gave the check up before there was an answer, as it does when its client goes away. " +
+			"Nobody got the answer.",
 		"Nothing, unless there are many: then see what the checks wait for."},
 	{ReasonInternalError, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
 		"A fault of this server; the request was refused.",

@@ -204,7 +204,8 @@ func New(config Config) (*Authorizer, error) {
 		return nil, err
 	}
 	if config.RequireSignature && len(config.Secret) == 0 {
-		return nil, &ConfigError{"RequireSignature", "is true, and no secret is set to check a signature with; set Better Auth's secret, or leave it out"}
+		return nil, &ConfigError{"RequireSignature",
+			"is true, and no secret is set to check a signature with; set Better Auth's secret, or leave it out"}
 	}
 	config.setDefaults()
 	registration := newRegistration(config.Metrics)
@@ -217,9 +218,10 @@ func New(config Config) (*Authorizer, error) {
 
 	a := &Authorizer{
 		life: newLife(), registration: registration,
-		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept, intake: newIntake(config.MaxMessageBytes),
-		memory: newMemory(config.RememberedTokens, config.RememberedBytes),
-		budget: config.budget, now: config.Now, log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: metrics,
+		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept,
+		intake: newIntake(config.MaxMessageBytes), memory: newMemory(config.RememberedTokens, config.RememberedBytes),
+		budget: config.budget, now: config.Now,
+		log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: metrics,
 		tracing: tracing, sampling: newSampling(),
 	}
 	a.keys = newRemoteKeySet(newFetcher(config.JWKSURL, config.Client, proxy), config.Now, config.Logger, a.metrics, a.tracing)

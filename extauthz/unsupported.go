@@ -27,8 +27,11 @@ func nothingPresented(r *request) *Denial {
 
 // knownSchemes are those of the HTTP Authentication Scheme Registry, and some that are not there. What is none of
 // these may be a token, and is not shown.
-var knownSchemes = []string{"Basic", "Concealed", "Digest", "DPoP", "GNAP", "HOBA", "Mutual", "Negotiate", "NTLM", "OAuth", "PrivateToken",
-	"SCRAM-SHA-1", "SCRAM-SHA-256", "vapid", "AWS4-HMAC-SHA256", "ApiKey", "Api-Key", "Hawk", "JWT", "MAC", "Session", "SharedKey", "Token"}
+var knownSchemes = []string{
+	"Basic", "Concealed", "Digest", "DPoP", "GNAP", "HOBA", "Mutual", "Negotiate", "NTLM", "OAuth", "PrivateToken",
+	"SCRAM-SHA-1", "SCRAM-SHA-256", "vapid",
+	"AWS4-HMAC-SHA256", "ApiKey", "Api-Key", "Hawk", "JWT", "MAC", "Session", "SharedKey", "Token",
+}
 
 // otherScheme names the scheme of a header that is not Bearer's; it is empty when there is nothing in it, or Bearer.
 func otherScheme(authorization string) string {
