@@ -272,7 +272,8 @@ func isServersState(code string) bool {
 // tellUnnamed logs, aside, that statements are no longer prepared.
 func (d *database) tellUnnamed(err error) {
 	d.batches.guard(func() {
-		d.log.Info("the way to the database does not keep prepared statements, as a connection pooler; going on without", "error", err)
+		d.log.Info("the way to the database does not keep prepared statements, as a connection pooler; "+
+			"going on without", "error", err)
 	})
 }
 

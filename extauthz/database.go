@@ -75,7 +75,8 @@ func newDatabase(c *Config, metrics *metrics, tracing *tracing) (*database, erro
 	}
 	leftOut := unknownParameters(c.DatabaseURL)
 	if len(leftOut) > 0 {
-		c.Logger.Warn("the connection string has parameters that no PostgreSQL driver is known to have; they are left out", "parameters", leftOut)
+		c.Logger.Warn("the connection string has parameters that no PostgreSQL driver is known to have; "+
+			"they are left out", "parameters", leftOut)
 	}
 	d := &database{
 		names: c.Schema, leftOut: leftOut, budget: c.budget, maxLag: c.DatabaseMaxLag, read: c.ReadDatabaseURL, log: c.Logger, metrics: metrics, tracing: tracing,
@@ -242,7 +243,8 @@ func (d *database) note(err error) {
 // noteBlamed takes in why one session could not be read, while others can.
 func (d *database) noteBlamed(err error) {
 	if d.blamed.isNew(err.Error()) {
-		d.log.Warn("a session's row makes its query fail; its checks are answered with 503, others are not affected", "error", err)
+		d.log.Warn("a session's row makes its query fail; its checks are answered with 503, others are not affected",
+			"error", err)
 	}
 }
 
@@ -250,7 +252,8 @@ func (d *database) noteBlamed(err error) {
 func (d *database) noteRefused(err error, connections int) {
 	d.metrics.connectionFailures.Inc()
 	if connections > 0 && d.more.isNew(err.Error()) {
-		d.log.Warn("no further connection to the database can be made; going on with those that there are", "connections", connections, "error", err)
+		d.log.Warn("no further connection to the database can be made; going on with those that there are",
+			"connections", connections, "error", err)
 	}
 }
 
@@ -311,6 +314,7 @@ func (d *database) tellTables(found *schema) {
 		d.log.Warn("the session table has no index on its token, so each check reads the whole table", "create", statement)
 	}
 	if found.expiresAt.typ == "timestamp" {
-		d.log.Info("the sessions' expiry has no time zone and is read as UTC; extauthz doctor says more", "column", found.expiresAt.name)
+		d.log.Info("the sessions' expiry has no time zone and is read as UTC; extauthz doctor says more",
+			"column", found.expiresAt.name)
 	}
 }

@@ -110,7 +110,8 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 		f.lag(tooFar(err), 0)
 		return f.list
 	case err != nil:
-		f.fail("connect", err.Error(), "See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
+		f.fail("connect", err.Error(),
+			"See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
 		return f.list
 	}
 	defer own.close()
@@ -149,7 +150,8 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	f.ok("tables", fmt.Sprintf("sessions in %s, users in %s", found.session, found.user))
 	if err := found.readRowSecurity(ctx, connection); err != nil || !f.rowSecurity(found) {
 		if err != nil {
-			f.fail("row level security", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
+			f.fail("row level security", err.Error(),
+				"Let the role read pg_catalog, as every role may unless it was taken away.")
 		}
 		return f.list
 	}

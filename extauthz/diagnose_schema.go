@@ -16,11 +16,14 @@ func (f *findings) sessionTable(found *schema) {
 		switch t.kind {
 		case "v":
 			f.warn("view", t.String()+" is a view: its definition decides which rows count",
-				"See that it shows each row as soon as Better Auth has written it; or name the table itself in "+found.variableOf(t)+".")
+				"See that it shows each row as soon as Better Auth has written it; "+
+					"or name the table itself in "+found.variableOf(t)+".")
 		case "m":
-			f.warn("materialized view", t.String()+" shows what was there when it was refreshed", "Name the table itself in "+found.variableOf(t)+".")
+			f.warn("materialized view", t.String()+" shows what was there when it was refreshed",
+				"Name the table itself in "+found.variableOf(t)+".")
 		case "f":
-			f.warn("foreign table", t.String()+" is kept by another server, which may be a standby or be down", "Point DATABASE_URL at the server that Better Auth writes to.")
+			f.warn("foreign table", t.String()+" is kept by another server, which may be a standby or be down",
+				"Point DATABASE_URL at the server that Better Auth writes to.")
 		}
 	}
 }
@@ -39,13 +42,15 @@ func (f *findings) rowSecurity(found *schema) bool {
 	const other = " (a role with bypassrls, or the tables' owner, needs no policy)"
 	for _, r := range found.security {
 		if r.active && !r.readable {
-			f.fail(tried, fmt.Sprintf("rows of %s are hidden from %s: row level security is on and no policy is for this role%s", r.table, r.role, other), r.fix())
+			f.fail(tried, fmt.Sprintf("rows of %s are hidden from %s: "+
+				"row level security is on and no policy is for this role%s", r.table, r.role, other), r.fix())
 			return false
 		}
 	}
 	for _, r := range found.security {
 		if r.active && !r.whole {
-			f.warn(tried, fmt.Sprintf("a policy on %s may hide rows from %s; a session that is not found is then 503 and not 401%s", r.table, r.role, other), r.fix())
+			f.warn(tried, fmt.Sprintf("a policy on %s may hide rows from %s; "+
+				"a session that is not found is then 503 and not 401%s", r.table, r.role, other), r.fix())
 			return true
 		}
 	}
@@ -62,7 +67,8 @@ func (f *findings) zone(ctx context.Context, connection queryer, found *schema) 
 		return
 	}
 	column := quoteName(found.expiresAt.name)
-	fix := fmt.Sprintf("Run Better Auth with TZ=UTC; or, with the zone that wrote it: alter table %s alter column %s type timestamptz using %s at time zone 'UTC'",
+	fix := fmt.Sprintf("Run Better Auth with TZ=UTC; "+
+		"or, with the zone that wrote it: alter table %s alter column %s type timestamptz using %s at time zone 'UTC'",
 		found.session, column, column)
 	for _, name := range []string{"createdat", "updatedat"} {
 		written := found.session.named(name)
@@ -73,7 +79,8 @@ func (f *findings) zone(ctx context.Context, connection queryer, found *schema) 
 		err := connection.QueryRow(ctx, fmt.Sprintf("select extract(epoch from max(%s) - clock_timestamp() at time zone 'UTC')::float8 from %s",
 			quoteName(written.name), found.session)).Scan(&ahead)
 		if err == nil && ahead != nil && *ahead > warnSkew.Seconds() {
-			f.fail(tried, fmt.Sprintf("%s is written in a time zone east of UTC and read as UTC: the newest session's %s is %s ahead of now, and sessions live so much longer here",
+			f.fail(tried, fmt.Sprintf("%s is written in a time zone east of UTC and read as UTC: "+
+				"the newest session's %s is %s ahead of now, and sessions live so much longer here",
 				column, written.name, (time.Duration(*ahead)*time.Second).Round(time.Minute)), fix)
 			return
 		}
@@ -83,6 +90,7 @@ func (f *findings) zone(ctx context.Context, connection queryer, found *schema) 
 
 // signOut tells what no schema shows.
 func (f *findings) signOut() {
-	f.ok("sign-out", "a session counts while its row is there and not expired; with preserveSessionInDatabase before Better Auth 1.7 a signed-out row is both: "+
+	f.ok("sign-out", "a session counts while its row is there and not expired; "+
+		"with preserveSessionInDatabase before Better Auth 1.7 a signed-out row is both: "+
 		"upgrade, or turn the option off")
 }

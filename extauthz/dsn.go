@@ -180,10 +180,12 @@ func (c *connectionString) explain(err error) error {
 		file.Close()
 	}
 	if (c.values["sslcert"] == "") != (c.values["sslkey"] == "") {
-		return errors.New("has one of sslcert and sslkey; give both, or, for the authority's certificate (Prisma's sslcert), sslrootcert")
+		return errors.New("has one of sslcert and sslkey; " +
+			"give both, or, for the authority's certificate (Prisma's sslcert), sslrootcert")
 	}
 	if strings.Contains(err.Error(), "failed to configure TLS") {
-		return errors.New("has sslrootcert, sslcert, sslkey or sslpassword that do not make a TLS configuration; see that they are PEM and belong together")
+		return errors.New("has sslrootcert, sslcert, sslkey or sslpassword that do not make a TLS configuration; " +
+			"see that they are PEM and belong together")
 	}
 	return errNotConnectionString
 }

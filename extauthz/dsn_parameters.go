@@ -389,7 +389,8 @@ func strictness(mode string) int {
 func withAdvice(text string) string {
 	switch {
 	case strings.Contains(text, "unsupported startup parameter"): // PgBouncer
-		return text + "; set it on the role (alter role … set …), or name it in the pooler's ignore_startup_parameters, " +
+		return text + "; set it on the role (alter role … set …), " +
+			"or name it in the pooler's ignore_startup_parameters, " +
 			"and take it out of DATABASE_URL"
 	case strings.Contains(text, "unrecognized configuration parameter"),
 		strings.Contains(text, "invalid command-line argument for server process"):

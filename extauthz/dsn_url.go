@@ -33,9 +33,11 @@ func readURL(scheme, rest string) ([]parameter, error) {
 	base, driver, _ := strings.Cut(strings.ToLower(scheme), "+") // whatever the driver, the way to the server is the same
 	if base != "postgresql" && base != "postgres" {
 		if slices.Contains(otherSchemes, base) {
-			return nil, fmt.Errorf("begins with %q; Better Auth's database must be PostgreSQL: write postgresql://…", base+"://")
+			return nil, fmt.Errorf("begins with %q; Better Auth's database must be PostgreSQL: write postgresql://…",
+				base+"://")
 		}
-		return nil, errors.New("does not begin with postgresql://; Better Auth's database must be PostgreSQL: write postgresql://user:password@host:5432/database")
+		return nil, errors.New("does not begin with postgresql://; " +
+			"Better Auth's database must be PostgreSQL: write postgresql://user:password@host:5432/database")
 	}
 	u, err := splitURL(rest)
 	if err != nil {
@@ -404,7 +406,8 @@ func readKeywords(text string) ([]parameter, error) {
 		}
 		if classOf(name) == classUnknown { // a word of an unquoted password has the same look: not named, and not left out
 			return nil, errors.New("has a keyword that PostgreSQL's drivers do not know; " +
-				"write host=… user=… password='…' dbname=…, with values that hold spaces in single quotes, or postgresql://…")
+				"write host=… user=… password='…' dbname=…, with values that hold spaces in single quotes, " +
+				"or postgresql://…")
 		}
 		pairs = append(pairs, parameter{name: name, value: value})
 	}

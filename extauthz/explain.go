@@ -141,7 +141,8 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 	case StepKey:
 		switch {
 		case credential.Kind == KindJWT:
-			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)), credential.jwt.algorithm, a.keys.fetcher.shown)
+			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)),
+				credential.jwt.algorithm, a.keys.fetcher.shown)
 		case credential.Kind == KindSession && credential.Signature == "" && !a.requireSignature:
 			return "none needed for a raw token"
 		case !a.secrets.isConfigured():

@@ -224,7 +224,8 @@ func New(config Config) (*Authorizer, error) {
 		log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: metrics,
 		tracing: tracing, sampling: newSampling(),
 	}
-	a.keys = newRemoteKeySet(newFetcher(config.JWKSURL, config.Client, proxy), config.Now, config.Logger, a.metrics, a.tracing)
+	a.keys = newRemoteKeySet(newFetcher(config.JWKSURL, config.Client, proxy), config.Now, config.Logger, a.metrics,
+		a.tracing)
 	if config.DatabaseURL != "" {
 		a.database, err = newDatabase(&config, a.metrics, a.tracing)
 		if err != nil {

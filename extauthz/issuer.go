@@ -75,7 +75,8 @@ func originOf(u *url.URL) (string, error) {
 		}
 	} else if !isASCII(host) {
 		if host, err = idna.New(idna.MapForLookup(), idna.Transitional(false)).ToASCII(host); err != nil {
-			return "", &ConfigError{"Issuer", fmt.Sprintf("is %q, whose host is no name; write one like https://app.example.com", clip(u.Redacted()))}
+			return "", &ConfigError{"Issuer",
+				fmt.Sprintf("is %q, whose host is no name; write one like https://app.example.com", clip(u.Redacted()))}
 		}
 	}
 	if port == defaultPorts[scheme] {

@@ -39,9 +39,11 @@ func newKeptHeaders(names []string) (keptHeaders, error) {
 		case slices.Contains(reservedHeaders, folded):
 			return fault("lists %s, which says who the user is: a client's own never passes; leave it out", shown)
 		case !isIdentityName(folded):
-			return fault("lists %s, which does not begin with x-user- or x-auth-: such a header passes anyway; leave it out", shown)
+			return fault("lists %s, which does not begin with x-user- or x-auth-: such a header passes anyway; "+
+				"leave it out", shown)
 		case folded != lower || strings.HasSuffix(lower, "-"):
-			return fault("lists %s; write whole names of letters, digits and hyphens, as in x-auth-tenant, without wildcards", shown)
+			return fault("lists %s; write whole names of letters, digits and hyphens, as in x-auth-tenant, "+
+				"without wildcards", shown)
 		}
 		if !slices.Contains(kept, lower) {
 			kept = append(kept, lower)

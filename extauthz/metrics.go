@@ -69,7 +69,8 @@ func newMetrics(registerer *registration) *metrics {
 			"Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).", "outcome", "method", "reason"),
 		fetches: counters("extauthz_jwks_fetches_total",
 			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
-		panics:     counters("extauthz_panics_total", "Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
+		panics: counters("extauthz_panics_total",
+			"Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
 		panicLines: make(map[string]*sampler),
 		allowed:    make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
 		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
@@ -103,7 +104,8 @@ func newMetrics(registerer *registration) *metrics {
 	}
 	queries := counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result")
 	m.connectionFailures = counters("extauthz_database_connection_failures_total",
-		"Attempts to connect to PostgreSQL that failed. Checks do not fail by it as long as there is a connection.").WithLabelValues()
+		"Attempts to connect to PostgreSQL that failed. "+
+			"Checks do not fail by it as long as there is a connection.").WithLabelValues()
 	for _, result := range []string{resultOK, resultError} {
 		m.queries[result] = queries.WithLabelValues(result)
 	}
@@ -143,13 +145,17 @@ func (m *metrics) watch(registerer *registration, a *Authorizer) {
 	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.", func() float64 { return float64(a.memory.stats().bytes) })
 	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_remembered_evictions_total",
 		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.stats().evicted) }))
-	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.", func() float64 { return float64(a.intake.held.Load()) })
+	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.",
+		func() float64 { return float64(a.intake.held.Load()) })
 	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.age().Seconds() })
 	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.usable()) })
 	if a.database != nil {
-		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", func() float64 { return float64(a.database.keeper.connections()) })
-		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.", func() float64 { return float64(a.database.batches.busy()) })
-		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", func() float64 { return float64(a.database.batches.asking.Load()) })
+		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.",
+			func() float64 { return float64(a.database.keeper.connections()) })
+		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.",
+			func() float64 { return float64(a.database.batches.busy()) })
+		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.",
+			func() float64 { return float64(a.database.batches.asking.Load()) })
 		if a.database.maxLag > 0 {
 			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+variableMaxLag+" lets a standby answer; 0 for a primary.",
 				a.database.lagSeconds)

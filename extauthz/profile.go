@@ -83,7 +83,8 @@ func (p *profile) check(subject string) error {
 	case p.hasClient && p.hasScope:
 		return denyDiffering(ReasonOAuthNotConfigured, "claims client_id and scope", "a token of Better Auth's jwt plugin")
 	case p.clientID != "" && p.clientID == subject: // RFC 9068 §2.2: where no user is involved, sub is the client
-		return denyDiffering(ReasonOAuthNotConfigured, "a subject that is the client_id", "a token of Better Auth's jwt plugin")
+		return denyDiffering(ReasonOAuthNotConfigured, "a subject that is the client_id",
+			"a token of Better Auth's jwt plugin")
 	case p.other != "":
 		return denyDiffering(ReasonUnsupportedType, "a claim "+p.other, "a user's own token")
 	}

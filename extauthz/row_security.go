@@ -65,7 +65,8 @@ func (s *schema) readRowSecurity(ctx context.Context, db rowsQueryer) error {
 		return err
 	}
 	s.security, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r rowSecurity, err error) {
-		return r, row.Scan(&r.root, &r.oid, &r.name, &r.table, &r.role, &r.on, &r.forced, &r.active, &r.readable, &r.whole, &r.version)
+		return r, row.Scan(&r.root, &r.oid, &r.name, &r.table, &r.role, &r.on, &r.forced, &r.active, &r.readable,
+			&r.whole, &r.version)
 	})
 	return err
 }
@@ -90,7 +91,8 @@ func (d *database) lookForHidden(ctx context.Context, found *schema, db rowsQuer
 func (s *schema) hidden() error {
 	for _, r := range s.security {
 		if r.active && !r.readable {
-			return fmt.Errorf("rows of %s are hidden from %s: row level security is on and no policy is for this role; %s", r.table, r.role, r.fix())
+			return fmt.Errorf("rows of %s are hidden from %s: "+
+				"row level security is on and no policy is for this role; %s", r.table, r.role, r.fix())
 		}
 	}
 	return nil
@@ -123,10 +125,12 @@ func (s *schema) guard() string {
 	for _, r := range s.security {
 		switch {
 		case r.active:
-			conditions = append(conditions, r.asFound(), fmt.Sprintf("(select pg_catalog.string_agg(p.oid::text || ' ' || p.xmin::text, ',' order by p.oid)"+
-				" from pg_catalog.pg_policy p where p.polrelid = %d) = '%s'", r.oid, r.version))
+			conditions = append(conditions, r.asFound(),
+				fmt.Sprintf("(select pg_catalog.string_agg(p.oid::text || ' ' || p.xmin::text, ',' order by p.oid)"+
+					" from pg_catalog.pg_policy p where p.polrelid = %d) = '%s'", r.oid, r.version))
 		case s.isRoot(&r):
-			conditions = append(conditions, "not pg_catalog.row_security_active('"+strings.ReplaceAll(r.root, "'", "''")+"'::pg_catalog.regclass)")
+			conditions = append(conditions,
+				"not pg_catalog.row_security_active('"+strings.ReplaceAll(r.root, "'", "''")+"'::pg_catalog.regclass)")
 		default:
 			conditions = append(conditions, r.asFound())
 		}

@@ -172,7 +172,8 @@ func (s *schema) query() sessionQuery {
 		userID = "cast(" + userID + " as " + quoteName(s.id.typ) + ")" // on this side, so that the index on the id serves
 	}
 	id := "u." + quoteName(s.id.name)
-	query := fmt.Sprintf("select r.standby, f.token, f.expires, f.id, f.email, f.name from (select pg_catalog.pg_is_in_recovery() as standby%[9]s) r left join ("+
+	query := fmt.Sprintf("select r.standby, f.token, f.expires, f.id, f.email, f.name "+
+		"from (select pg_catalog.pg_is_in_recovery() as standby%[9]s) r left join ("+
 		"select s.%[1]s::text as token, extract(epoch from s.%[2]s)::float8 as expires, v.id, v.email, v.name from %[3]s s"+
 		" cross join lateral (select %[4]s::text as id, %[5]s as email, %[6]s as name from %[7]s u where %[4]s = %[8]s limit 1) v"+
 		" where s.%[1]s = ",

@@ -67,7 +67,8 @@ func findSessionTable(tables []*table, names SchemaNames, preferred string) (*ta
 	case 1:
 		return candidates[0], candidates[0].checkIsCurrent()
 	}
-	return nil, fmt.Errorf("%s look like Better Auth's \"session\"; name one in %s", listed(candidates), variableSessionTable)
+	return nil, fmt.Errorf("%s look like Better Auth's \"session\"; name one in %s",
+		listed(candidates), variableSessionTable)
 }
 
 // tableInUse is the session table that checks are answered from.
@@ -91,7 +92,8 @@ func findSchemaAgain(before *tableInUse, tables []*table, names SchemaNames, pre
 	}
 	found, err := findSchema(tables, names, preferred)
 	if err == nil && like(found.session, names.SessionColumns) < before.like {
-		return nil, fmt.Errorf("%s, from which sessions were read, is gone, and %s may be another library's; if it is Better Auth's, name it in %s",
+		return nil, fmt.Errorf("%s, from which sessions were read, is gone, and %s may be another library's; "+
+			"if it is Better Auth's, name it in %s",
 			before.session, found.session, variableSessionTable)
 	}
 	return found, err
@@ -126,7 +128,8 @@ func noSessionTable(others, elsewhere []*table, names SchemaNames) error {
 		return err
 	}
 	first := elsewhere[0]
-	return fmt.Errorf("%w; outside the search_path there is %s: set %s=%s.%s, or add options=-c%%20search_path%%3D%s to the connection string",
+	return fmt.Errorf("%w; outside the search_path there is %s: "+
+		"set %s=%s.%s, or add options=-c%%20search_path%%3D%s to the connection string",
 		err, listed(elsewhere), variableSessionTable, first.schema, first.name, first.schema)
 }
 
@@ -135,7 +138,8 @@ func (t *table) checkIsCurrent() error {
 	if t.kind != "m" {
 		return nil
 	}
-	return fmt.Errorf("%s is a materialized view, which shows a sign-out only once it is refreshed; name the table itself in %s", t, variableSessionTable)
+	return fmt.Errorf("%s is a materialized view, which shows a sign-out only once it is refreshed; "+
+		"name the table itself in %s", t, variableSessionTable)
 }
 
 // listed names tables in a sentence.
@@ -187,5 +191,6 @@ func (s *schema) findUserTable(tables []*table, names SchemaNames, preferred str
 				listed(candidates), s.session, quoteName(s.userID.name), variableUserTable)
 		}
 	}
-	return nil, fmt.Errorf("no table looks like Better Auth's \"user\", and %s.%s references none; name it in %s", s.session, quoteName(s.userID.name), variableUserTable)
+	return nil, fmt.Errorf("no table looks like Better Auth's \"user\", and %s.%s references none; name it in %s",
+		s.session, quoteName(s.userID.name), variableUserTable)
 }

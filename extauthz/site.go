@@ -72,7 +72,8 @@ func checkOrigin(r *request) error {
 	if len(r.origin) == 0 {
 		return nil
 	}
-	refusal := denyDiffering(ReasonCrossSite, "Origin "+showClaim(strings.Join(r.origin, ", "), true), "the site of "+showClaim(r.host, true)+", or a trusted origin")
+	refusal := denyDiffering(ReasonCrossSite, "Origin "+showClaim(strings.Join(r.origin, ", "), true),
+		"the site of "+showClaim(r.host, true)+", or a trusted origin")
 	if len(r.origin) > 1 {
 		return refusal
 	}

@@ -50,7 +50,8 @@ func (c *Config) validate() error {
 		return fault("MaxMessageBytes", "is %d; give a number of bytes up to %d, or 0 for %d", c.MaxMessageBytes,
 			maxMaxMessageBytes, DefaultMaxMessageBytes)
 	case c.Shadow > ShadowReportAndTrustClientHeaders:
-		return fault("Shadow", "is %d; give ShadowOff, ShadowReport, ShadowHeaders or ShadowReportAndTrustClientHeaders", c.Shadow)
+		return fault("Shadow", "is %d; give ShadowOff, ShadowReport, "+
+			"ShadowHeaders or ShadowReportAndTrustClientHeaders", c.Shadow)
 	case math.IsNaN(c.AuditAllowRate) || c.AuditAllowRate > 1:
 		return fault("AuditAllowRate", "is %v; give a share up to 1, or a negative number for none", c.AuditAllowRate)
 	case strings.HasPrefix(c.SessionCookie, securePrefix):
@@ -58,7 +59,8 @@ func (c *Config) validate() error {
 			securePrefix)
 	case strings.ContainsFunc(c.SessionCookie, func(r rune) bool { return r > '~' || !isTokenChar(byte(r)) }):
 		return fault("SessionCookie",
-			"is %q, which is not a cookie's name (RFC 6265 section 4.1.1); write one like myapp.session_token", clip(c.SessionCookie))
+			"is %q, which is not a cookie's name (RFC 6265 section 4.1.1); "+
+				"write one like myapp.session_token", clip(c.SessionCookie))
 	}
 	for field, columns := range map[string]map[string]string{"token expiresAt userId": c.Schema.SessionColumns,
 		"id email name": c.Schema.UserColumns} {

@@ -40,7 +40,8 @@ func parseAddress(value string) (address, error) {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return address{}, fmt.Errorf("is %q; write host:port, as in 127.0.0.1:9191 or :9191, unix:///path or systemd:name", value)
+		return address{}, fmt.Errorf("is %q; write host:port, as in 127.0.0.1:9191 or :9191, "+
+			"unix:///path or systemd:name", value)
 	}
 	return address{network: "tcp", name: value}, nil
 }
@@ -65,7 +66,8 @@ func parseSocket(value, rest string) (a address, err error) {
 	case strings.ContainsFunc(path, isControl):
 		return a, fmt.Errorf("is %q, which holds a control character; choose a name without", value)
 	case len(path) > maxSocketName:
-		return a, fmt.Errorf("names a Unix socket by %d bytes, and %d are allowed; choose a shorter name", len(path), maxSocketName)
+		return a, fmt.Errorf("names a Unix socket by %d bytes, and %d are allowed; choose a shorter name",
+			len(path), maxSocketName)
 	case a.isAbstract() && hasOptions:
 		return a, fmt.Errorf("is %q; an abstract socket has no file, so mode, user and group cannot be set: "+
 			"leave them out, or write unix:///path", value)

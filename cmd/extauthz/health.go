@@ -96,7 +96,8 @@ func adminTargets(given map[string]string, getenv func(string) string) ([]string
 	case err != nil:
 		return nil, fmt.Errorf("%s %w", o.name, err)
 	case strings.Trim(port, "0") == "":
-		return nil, fmt.Errorf("%s leaves the port to the system, so it is not known here; choose one, as in 127.0.0.1:9192", o.name)
+		return nil, fmt.Errorf("%s leaves the port to the system, so it is not known here; "+
+			"choose one, as in 127.0.0.1:9192", o.name)
 	}
 	const loopback4, loopback6 = "127.0.0.1", "::1"
 	hosts := []string{host}

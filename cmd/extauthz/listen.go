@@ -27,7 +27,8 @@ func (a address) listen() ([]net.Listener, error) {
 	if a.isAbstract() { // gone with the process that has it, so there is nothing to clear away and nothing to set
 		listener, err := net.Listen("unix", a.name)
 		if err != nil {
-			return nil, fmt.Errorf("cannot be listened on (%w); choose a name that no process of this network namespace has", err)
+			return nil, fmt.Errorf("cannot be listened on (%w); "+
+				"choose a name that no process of this network namespace has", err)
 		}
 		return []net.Listener{listener}, nil
 	}

@@ -34,7 +34,8 @@ const (
 const (
 	logReloaded = "SIGHUP: done" // ends what SIGHUP began
 	logUnusable = "the changed settings cannot be used; the earlier ones stay in force"
-	logWaiting  = "changed settings wait for a restart; nothing of the change is in force until then, the earlier settings stay"
+	logWaiting  = "changed settings wait for a restart; " +
+		"nothing of the change is in force until then, the earlier settings stay"
 )
 
 // The settings that can change at run time. Of DATABASE_URL_FILE that is the path; what stands in the file is read
@@ -105,7 +106,8 @@ func (r *reloader) look(ctx context.Context) outcome {
 		return r.refuse(ctx, changes, logWaiting, "settings", waiting)
 	}
 	if len(inForce.config.Secret) > 0 && len(fresh.config.Secret) == 0 {
-		err := errors.New("there is no secret any more, which would turn off HS256 tokens and session cookies; restart to do without one")
+		err := errors.New("there is no secret any more, which would turn off HS256 tokens and session cookies; " +
+			"restart to do without one")
 		return r.refuse(ctx, err.Error(), logUnusable, "error", discreetError(err))
 	}
 	if path := "DATABASE_URL_FILE"; fresh.valueOf(path) != inForce.valueOf(path) {
@@ -142,7 +144,8 @@ func (r *reloader) refuse(ctx context.Context, key, message string, details ...a
 		if r.refusedSecrets != err.Error() {
 			r.refusedSecrets = err.Error()
 			if !strings.Contains(key, err.Error()) {
-				r.log.Warn("the secrets of the settings in force cannot be read anew; the earlier ones stay", "error", discreetError(err))
+				r.log.Warn("the secrets of the settings in force cannot be read anew; the earlier ones stay",
+					"error", discreetError(err))
 			}
 		}
 	default:

@@ -90,7 +90,8 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	for _, line := range misspelt(os.Environ()) {
 		log.Warn(line)
 	}
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), dropped)
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), dropped)
 	s.config.Logger, s.config.Metrics = log, registry
 	var audit *auditLog
 	if s.auditLog != "" && !dryRun {
@@ -121,7 +122,8 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFault
 	}
 	reloader.replace = authorizer.ReplaceSecrets
-	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: audit, traces: traces, hangups: hangup,
+	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: audit,
+		traces: traces, hangups: hangup,
 		shadow: s.config.Shadow != extauthz.ShadowOff}
 	if s.adminPage {
 		servers.page = &page{authorizer: authorizer, history: newHistory(registry), shadow: servers.shadow}
@@ -211,11 +213,12 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	var (
 		grpcServer   = s.newGRPC(settings.maxConnectionAge)
 		healthServer = health.NewServer()
-		ready        = &readiness{after: settings.ready, began: time.Now(), missing: s.authorizer.Missing, parts: len(s.authorizer.Parts()), health: healthServer}
-		adminServer  = s.newAdmin(ctx, ready)
-		failed       = make(chan error, len(s.checks)+len(s.admins))
-		addresses    []string
-		work         sync.WaitGroup
+		ready        = &readiness{after: settings.ready, began: time.Now(), missing: s.authorizer.Missing,
+			parts: len(s.authorizer.Parts()), health: healthServer}
+		adminServer = s.newAdmin(ctx, ready)
+		failed      = make(chan error, len(s.checks)+len(s.admins))
+		addresses   []string
+		work        sync.WaitGroup
 	)
 	s.authorizer.Register(grpcServer)
 	healthpb.RegisterHealthServer(grpcServer, healthServer)
@@ -304,7 +307,8 @@ func (s *servers) adminHandler(ctx context.Context, ready *readiness) http.Handl
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, sentence(isReady, missing))
 		default:
-			fmt.Fprintln(w, sentence(isReady, missing)+map[bool]string{true: ", in shadow mode: every request is allowed"}[s.shadow])
+			fmt.Fprintln(w, sentence(isReady, missing)+
+				map[bool]string{true: ", in shadow mode: every request is allowed"}[s.shadow])
 		}
 		if r.URL.Query().Has("verbose") {
 			for _, part := range s.authorizer.Parts() {

@@ -56,16 +56,20 @@ var settingTable = []setting{
 		"YAML file of settings, each by its flag's name; the environment and flags go before it",
 		func(*settings, string) error { return nil }}, // loadSettings reads it
 	{"BETTER_AUTH_URL", "better-auth-url", "http://localhost:3000", "Issuer", text,
-		"Better Auth's base URL, as Better Auth has it: its origin is the issuer of the tokens, and the keys are below it. A trailing slash does no harm",
+		"Better Auth's base URL, as Better Auth has it: its origin is the issuer of the tokens, " +
+			"and the keys are below it. A trailing slash does no harm",
 		func(s *settings, v string) error { s.config.Issuer = v; return nil }},
 	{"EXTAUTHZ_ISSUERS", "issuers", "", "Issuers", listOfAnyTexts,
-		"the accepted iss, comma-separated (\\, for a comma), any strings, compared exactly; by default the origin of BETTER_AUTH_URL, and that itself where it has no path. With these BETTER_AUTH_URL only says where the keys are",
+		"the accepted iss, comma-separated (\\, for a comma), any strings, compared exactly; " +
+			"by default the origin of BETTER_AUTH_URL, and that itself where it has no path. " +
+			"With these BETTER_AUTH_URL only says where the keys are",
 		readIssuers},
 	{"JWKS_URL", "jwks-url", "", "JWKSURL", text,
 		"where the issuer's keys are; by default BETTER_AUTH_URL + /api/auth/jwks, or + /jwks where it has a path",
 		func(s *settings, v string) error { s.config.JWKSURL = v; return nil }},
 	{"JWKS_PROXY", "", "", "JWKSProxy", text,
-		"proxy through which the JWKS is fetched: http://, https:// or socks5:// and host:port, with user:password@ in front of the host if need be; by default none, whatever HTTPS_PROXY says",
+		"proxy through which the JWKS is fetched: http://, https:// or socks5:// and host:port, " +
+			"with user:password@ in front of the host if need be; by default none, whatever HTTPS_PROXY says",
 		func(s *settings, v string) error { return s.setJWKSProxy(v) }},
 	{"JWKS_PROXY_FILE", "jwks-proxy-file", "", "JWKSProxy", text,
 		"file that holds it, in place of JWKS_PROXY; read at the start",
@@ -92,7 +96,8 @@ var settingTable = []setting{
 		"Better Auth's PostgreSQL database; turns on session tokens. postgresql+asyncpg://…?ssl=require works too",
 		func(s *settings, v string) error { s.config.DatabaseURL = v; return nil }},
 	{"DATABASE_URL_FILE", "database-url-file", "", "DatabaseURL", text,
-		"file that holds it, in place of DATABASE_URL; read every two seconds: another password is used by new connections, another server or user at once",
+		"file that holds it, in place of DATABASE_URL; read every two seconds: " +
+			"another password is used by new connections, another server or user at once",
 		readDatabaseURLFile},
 	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(extauthz.DefaultDatabaseConnections), "", between(1, 100),
 		"most connections to PostgreSQL, 1 to 100; checks that wait share queries, so few are enough",
@@ -107,19 +112,25 @@ var settingTable = []setting{
 		"most memory for them, in MiB; 0 verifies every time",
 		func(s *settings, v string) error { return readBound(&s.config.RememberedBytes, v, 1<<20) }},
 	{"EXTAUTHZ_SHADOW", "shadow", "off", "", oneOf("off", "report", "headers", shadowTrusting),
-		"for a roll-out: report decides, logs and counts, allows everything, and removes the client's own identity headers; headers also sets those of what would be allowed; " + shadowTrusting + " changes no header, so that a backend that reads them believes whatever a client writes",
+		"for a roll-out: report decides, logs and counts, allows everything, " +
+			"and removes the client's own identity headers; headers also sets those of what would be allowed; " +
+			shadowTrusting + " changes no header, so that a backend that reads them believes whatever a client writes",
 		readShadow},
 	{"EXTAUTHZ_SESSION_COOKIE", "session-cookie", extauthz.DefaultSessionCookie, "", text,
 		"the session cookie's name (Better Auth's cookiePrefix + .session_token), without __Secure-",
 		readCookieName},
 	{"EXTAUTHZ_TRUSTED_ORIGINS", "trusted-origins", "", "TrustedOrigins", listOfTexts,
-		"origins of other sites from which the cookie may authenticate unsafe methods and WebSockets, comma-separated, as Better Auth's trustedOrigins: https://app.example.com, https://*.example.com, capacitor://localhost",
+		"origins of other sites from which the cookie may authenticate unsafe methods and WebSockets, " +
+			"comma-separated, as Better Auth's trustedOrigins: https://app.example.com, https://*.example.com, " +
+			"capacitor://localhost",
 		readTrustedOrigins},
 	{"EXTAUTHZ_REQUIRE_SIGNATURE", "require-signature", "false", "RequireSignature", boolean,
 		"true refuses raw session tokens, as Better Auth's bearer({ requireSignature: true }); wants the secret",
 		func(s *settings, v string) error { return readBoolean(&s.config.RequireSignature, v) }},
 	{"EXTAUTHZ_KEEP_HEADERS", "keep-headers", "", "KeepHeaders", listOfTexts,
-		"the client's headers that begin with x-user- or x-auth- and reach the backend all the same, by their exact names, comma-separated; never one that this server sets. gRPC-Web's x-user-agent always does",
+		"the client's headers that begin with x-user- or x-auth- and reach the backend all the same, " +
+			"by their exact names, comma-separated; never one that this server sets. " +
+			"gRPC-Web's x-user-agent always does",
 		readKeepHeaders},
 	{"EXTAUTHZ_SESSION_TABLE", "session-table", "", "", text,
 		"the session table, table or schema.table; by default found by looking",
@@ -140,10 +151,15 @@ var settingTable = []setting{
 			return err
 		}},
 	{"EXTAUTHZ_LISTEN", "listen", "127.0.0.1:9191", "", listOfTexts,
-		"where Envoy's checks come in, by default from this machine alone: gRPC on host:port (:9191 for every address), unix:///path?mode=0660&user=…&group=…, unix://@name for an abstract socket, or systemd:name for a socket that systemd opened; or a comma-separated list of these",
+		"where Envoy's checks come in, by default from this machine alone: " +
+			"gRPC on host:port (:9191 for every address), unix:///path?mode=0660&user=…&group=…, " +
+			"unix://@name for an abstract socket, or systemd:name for a socket that systemd opened; " +
+			"or a comma-separated list of these",
 		readListen},
-	{"EXTAUTHZ_MAX_MESSAGE_MIB", "max-message-mib", strconv.Itoa(extauthz.DefaultMaxMessageBytes >> 20), "MaxMessageBytes", between(1, maxMessageMiB),
-		"most MiB of one check's message, the body that with_request_body sends along among them; a larger one is refused with 503",
+	{"EXTAUTHZ_MAX_MESSAGE_MIB", "max-message-mib", strconv.Itoa(extauthz.DefaultMaxMessageBytes >> 20),
+		"MaxMessageBytes", between(1, maxMessageMiB),
+		"most MiB of one check's message, the body that with_request_body sends along among them; " +
+			"a larger one is refused with 503",
 		func(s *settings, v string) error { return readMaxMessage(&s.config.MaxMessageBytes, v) }},
 	{"EXTAUTHZ_TLS_CERT_FILE", "tls-cert-file", "", "", text,
 		"certificate chain, PEM; turns on TLS for TCP. Read anew when it changes",
@@ -164,7 +180,9 @@ var settingTable = []setting{
 		"how long to go on answering after SIGTERM while already not ready, so that Envoy and Kubernetes look away first",
 		func(s *settings, v string) error { return readDuration(&s.shutdownDelay, v) }},
 	{"EXTAUTHZ_READY", "ready", defaultReadyWait.String(), "", readyShape,
-		"when it is ready: all, once the JWKS and the database have each answered; any, once one has; or a duration since the start after which one is enough. What needs the other is answered with 503 until then",
+		"when it is ready: all, once the JWKS and the database have each answered; any, once one has; " +
+			"or a duration since the start after which one is enough. " +
+			"What needs the other is answered with 503 until then",
 		readReadyAfter},
 	{"EXTAUTHZ_ADMIN_LISTEN", "admin-listen", "127.0.0.1:9192", "", text,
 		"HTTP for /healthz, /readyz and /metrics, on host:port or systemd:name",

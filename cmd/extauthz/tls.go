@@ -77,7 +77,8 @@ func (f *tlsFiles) read() (contents [3][]byte, err error) {
 			continue
 		}
 		if contents[i], err = os.ReadFile(file.path); err != nil {
-			return contents, fmt.Errorf("%s names a file that cannot be read (%w); check its path and rights", file.variable, pathFault(file.path, err))
+			return contents, fmt.Errorf("%s names a file that cannot be read (%w); check its path and rights",
+				file.variable, pathFault(file.path, err))
 		}
 	}
 	return contents, nil

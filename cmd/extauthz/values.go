@@ -144,7 +144,8 @@ func (s *settings) setJWKSProxy(value string) error {
 	case s.config.JWKSProxy != "":
 		return errors.New("and JWKS_PROXY are both set; keep one of them")
 	case strings.TrimSpace(value) == "":
-		return errors.New("holds nothing but white space; write the proxy's URL, as in http://proxy.example.com:3128, or nothing")
+		return errors.New("holds nothing but white space; " +
+			"write the proxy's URL, as in http://proxy.example.com:3128, or nothing")
 	}
 	s.config.JWKSProxy = value
 	return nil
