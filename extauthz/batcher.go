@@ -15,8 +15,8 @@ import (
 const (
 	// maxBatch bounds how many tokens one query asks for.
 	maxBatch = 512
-	// maxPatience bounds how long a query that is under way keeps the next one waiting.
-	maxPatience = 10 * time.Millisecond
+	// maxDelay bounds how long a query that is under way keeps the next one waiting.
+	maxDelay = 10 * time.Millisecond
 	// maxWaiting bounds how many checks wait for a connection; past it they are answered with 503 at once. Each takes
 	// some 10 KiB meanwhile.
 	maxWaiting = 1 << 13
@@ -250,12 +250,12 @@ func (b *batcher) awaitTurn(ctx context.Context) (hasTurn bool) {
 	if len(b.waiting) >= maxBatch || b.asking.Load() <= b.up.Load() {
 		return false
 	}
-	patience := time.NewTimer(min(time.Duration(b.average.Load()), maxPatience))
-	defer patience.Stop()
+	delay := time.NewTimer(min(time.Duration(b.average.Load()), maxDelay))
+	defer delay.Stop()
 	select {
 	case b.turn <- struct{}{}:
 		return true
-	case <-patience.C:
+	case <-delay.C:
 	case <-ctx.Done():
 	}
 	return false

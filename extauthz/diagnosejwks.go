@@ -106,7 +106,7 @@ func (s *remoteKeySet) diagnoseSteps(ctx context.Context, f *findings, get strin
 
 // unfetched says why a fetch failed, and what to do: first what the environment may have to do with it.
 func (f *findings) unfetched(get string, got *fetched) {
-	mend := map[string]string{
+	fix := map[string]string{
 		resultUnreachable: "See that this machine resolves and reaches the host, and trusts its certificate; " +
 			"or set JWKS_URL to an address that it can reach.",
 		resultStatus: "See that BETTER_AUTH_URL is Better Auth's base URL and its jwt plugin is on; " +
@@ -114,20 +114,20 @@ func (f *findings) unfetched(get string, got *fetched) {
 		resultInvalid: "What answers there is not Better Auth's JWKS; correct BETTER_AUTH_URL, or set JWKS_URL.",
 	}[got.result]
 	if got.retryAfter > 0 {
-		mend = "The issuer limits requests: in Better Auth, set rateLimit.customRules for \"/jwks\", " +
+		fix = "The issuer limits requests: in Better Auth, set rateLimit.customRules for \"/jwks\", " +
 			"or put a cache before it."
 	}
 	if got.loop == loopHint {
-		mend = "" // the issuer was not asked
+		fix = "" // the issuer was not asked
 	}
 	cause := got.err
 	if failed, ok := cause.(*fetchError); ok {
 		cause = failed.cause
 		if failed.hint != "" {
-			mend = strings.TrimSpace(strings.ToUpper(failed.hint[:1]) + failed.hint[1:] + ". " + mend)
+			fix = strings.TrimSpace(strings.ToUpper(failed.hint[:1]) + failed.hint[1:] + ". " + fix)
 		}
 	}
-	f.fail(get, cause.Error(), mend)
+	f.fail(get, cause.Error(), fix)
 }
 
 func (f *findings) certificate(state *tls.ConnectionState, now time.Time) {

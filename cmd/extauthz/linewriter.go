@@ -62,8 +62,8 @@ type lineWriter struct {
 	whole    []byte      // the buffer that taken lies in, for the next use
 	spare    []byte
 	held     int // lines in pending and taken
-	missing  int // lines that were dropped and not told of yet
-	told     time.Time
+	missing  int // lines that were dropped and not reported yet
+	reported time.Time
 	isClosed bool
 }
 
@@ -172,11 +172,11 @@ func (w *lineWriter) appendNotice() {
 func (w *lineWriter) tellLost(interval time.Duration) {
 	w.mu.Lock()
 	count := w.missing
-	if w.options.lost == nil || count == 0 || time.Since(w.told) < interval {
+	if w.options.lost == nil || count == 0 || time.Since(w.reported) < interval {
 		w.mu.Unlock()
 		return
 	}
-	w.missing, w.told = 0, time.Now()
+	w.missing, w.reported = 0, time.Now()
 	w.mu.Unlock()
 	w.options.lost(count)
 }

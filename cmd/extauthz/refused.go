@@ -29,9 +29,9 @@ type refusedCalls struct {
 	log    *slog.Logger
 	counts *prometheus.CounterVec
 
-	mu     sync.Mutex
-	told   map[string]time.Time // when, by cause
-	untold map[string]int       // how many since
+	mu         sync.Mutex
+	lastLogged map[string]time.Time // when, by cause
+	unlogged   map[string]int       // how many since
 }
 
 func newRefusedCalls(log *slog.Logger, registerer prometheus.Registerer) *refusedCalls {
@@ -42,7 +42,7 @@ func newRefusedCalls(log *slog.Logger, registerer prometheus.Registerer) *refuse
 	for _, why := range []string{refusedMethod, refusedMetadata} {
 		counts.WithLabelValues(why)
 	}
-	return &refusedCalls{log: log, counts: counts, told: map[string]time.Time{}, untold: map[string]int{}}
+	return &refusedCalls{log: log, counts: counts, lastLogged: map[string]time.Time{}, unlogged: map[string]int{}}
 }
 
 // options are the gRPC server's, for calls to be refused by it.
@@ -83,16 +83,16 @@ func (r *refusedCalls) refuse(why, method, fix string) {
 	r.counts.WithLabelValues(why).Inc()
 	r.mu.Lock()
 	now := time.Now()
-	untold := r.untold[why]
-	if last, ok := r.told[why]; ok && now.Sub(last) < refusedInterval {
-		r.untold[why]++
+	unlogged := r.unlogged[why]
+	if last, ok := r.lastLogged[why]; ok && now.Sub(last) < refusedInterval {
+		r.unlogged[why]++
 		r.mu.Unlock()
 		return
 	}
-	r.told[why], r.untold[why] = now, 0
+	r.lastLogged[why], r.unlogged[why] = now, 0
 	r.mu.Unlock()
 	const longest = 200 // of a name that a peer has chosen
 	method = strings.ToValidUTF8(method[:min(len(method), longest)], "")
-	r.log.Warn("a gRPC call was refused", "why", why, "method", method, "others_since_the_last_line", untold, "fix",
+	r.log.Warn("a gRPC call was refused", "why", why, "method", method, "others_since_the_last_line", unlogged, "fix",
 		fix)
 }
