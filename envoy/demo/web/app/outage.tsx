@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "react";
 import { api } from "@/lib/api";
+import { type During, outageOf, type Verdict } from "@/lib/verdicts";
 import { stopForAWhile } from "./actions";
 
 const giveUp = 30_000; // milliseconds after which it should have been back for long
@@ -9,31 +10,37 @@ const giveUp = 30_000; // milliseconds after which it should have been back for 
 /** Stops the real extauthz for ten seconds, and calls the API each second meanwhile, as the browser's calls do. */
 export function Outage() {
   const [statuses, setStatuses] = useState<number[]>([]);
+  const [verdict, setVerdict] = useState<Verdict>();
   const [state, setState] = useState<"idle" | "under-way" | "over" | "failed">("idle");
   const stopped = useRef(false);
-  useEffect(
-    () => () => {
+  useEffect(() => {
+    stopped.current = false; // React runs an effect twice while developing
+    return () => {
       stopped.current = true;
-    },
-    [],
-  );
+    };
+  }, []);
 
   async function start() {
     if (state === "under-way") return;
     setStatuses([]);
     setState("under-way");
-    const began = performance.now();
     try {
       const token = await api.token(); // before the outage: it stays good
+      const began = performance.now();
+      const answers: During[] = [];
       if (!(await stopForAWhile())) return setState("failed");
-      for (let outage = false; !stopped.current && performance.now() - began < giveUp; ) {
+      while (!stopped.current && performance.now() - began < giveUp) {
         const status = await fetch("/api/me", { headers: { authorization: `Bearer ${token}` }, credentials: "omit", signal: AbortSignal.timeout(5_000) }).then(
           (response) => response.status,
           () => 0,
         );
         setStatuses((before) => [...before, status]);
-        outage ||= status === 503;
-        if (outage && status === 200) return setState("over");
+        answers.push({ status, after: performance.now() - began });
+        const found = outageOf(answers);
+        if (found !== undefined) {
+          setVerdict(found);
+          return setState("over");
+        }
         await new Promise((resolve) => setTimeout(resolve, 1_000));
       }
       setState("failed");
@@ -62,7 +69,7 @@ export function Outage() {
           </p>
         )}
         {state === "under-way" && <p className="outage">extauthz is stopped. Each second a call of yours: 503 says “try again”, and not “sign in again”.</p>}
-        {state === "over" && <p className="verdict held">It is back, and you are still signed in. Nobody passed meanwhile.</p>}
+        {state === "over" && verdict !== undefined && <p className={`verdict ${verdict.is}`}>{verdict.text}</p>}
         {state === "failed" && <p className="fault">That did not go as it should: the demo could not stop extauthz, or it did not come back.</p>}
       </div>
     </section>

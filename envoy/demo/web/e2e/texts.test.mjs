@@ -10,7 +10,7 @@ async function load(name) {
   const { outputText } = ts.transpileModule(source, { compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 } });
   return import(`data:text/javascript,${encodeURIComponent(outputText)}`);
 }
-const { refusal, staysOneself } = await load("verdicts");
+const { outageOf, refusal, staysOneself } = await load("verdicts");
 const { faultOf } = await load("faults");
 const { inWords, seenOf } = await load("seen");
 
@@ -29,6 +29,19 @@ for (const [title, outcome, verdict] of [
   ["an outage", { status: 503, body: "" }, "open"],
 ]) {
   test(`a spoofed id whose backend got ${title}: ${verdict}`, () => assert.equal(staysOneself("u-1", "Zoë")(outcome).is, verdict));
+}
+
+for (const [title, answers, verdict] of [
+  ["is back after ten seconds", [[503, 400], [503, 9_000], [200, 10_400]], "held"],
+  ["lets a call pass at once", [[200, 30]], "broken"],
+  ["lets a call pass in the middle", [[503, 400], [200, 3_000]], "broken"],
+  ["signs somebody out", [[503, 400], [401, 3_000]], "broken"],
+  ["signs somebody out at its end", [[503, 400], [401, 10_400]], "broken"],
+  ["goes on", [[503, 400], [0, 6_000], [503, 11_000]], undefined],
+  ["was not seen", [[200, 10_400]], undefined],
+]) {
+  const during = answers.map(([status, after]) => ({ status, after }));
+  test(`an outage that ${title}: ${verdict}`, () => assert.equal(outageOf(during)?.is, verdict));
 }
 
 for (const [failure, wait, expected] of [

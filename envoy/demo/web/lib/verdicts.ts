@@ -28,6 +28,26 @@ export function staysOneself(userId: string, name: string): (outcome: Outcome) =
   };
 }
 
+/** How long the demo's switch stops the check for, in milliseconds; less than the ten seconds, for the way of an answer. */
+const stoppedFor = 9_500;
+
+/** An answer that came so many milliseconds after the check was asked to stop. */
+export interface During {
+  status: number;
+  after: number;
+}
+
+/**
+ * The verdict on the answers since the check was stopped; undefined while it has not come back. Whoever is answered while it is stopped has passed unchecked,
+ * and a 401 takes the outage for a sign-out.
+ */
+export function outageOf(answers: During[]): Verdict | undefined {
+  if (answers.some(({ status }) => status === 401)) return { is: "broken", text: "A call was refused with 401: the outage was taken for a sign-out." };
+  if (answers.some(({ status, after }) => status === 200 && after < stoppedFor)) return { is: "broken", text: "A call passed while the check was stopped." };
+  if (answers.at(-1)?.status !== 200 || answers.every(({ status }) => status !== 503)) return undefined;
+  return { is: "held", text: "It is back, and you are still signed in. Nobody passed meanwhile." };
+}
+
 /** An outage decides nothing: nobody passed, and nobody was refused. */
 function undecided({ status }: Outcome): Verdict | undefined {
   if (status === 0) return { is: "open", text: "No answer came, so this shows nothing." };
