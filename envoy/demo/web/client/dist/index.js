@@ -193,6 +193,7 @@ async function send(transport, path2, init, authorize, deadline) {
 function requestOf(init, authorization, signal) {
   const { body, ...rest } = init;
   if (body !== void 0 && ["GET", "HEAD"].includes((init.method ?? "GET").toUpperCase())) throw new TypeError("a GET or HEAD has no body");
+  if (init.method !== void 0) new Request("https://method.invalid", { method: init.method });
   let headers;
   try {
     headers = new Headers(init.headers);
@@ -252,7 +253,7 @@ async function read(answer, deadline) {
   }
   const type = (response.headers.get("content-type") ?? "").toLowerCase();
   if (text === "") return void 0;
-  if (type.startsWith("text/") && !/^\s*</.test(text)) return text;
+  if (type.startsWith("text/csv") || type.startsWith("text/") && !/^\s*</.test(text)) return text;
   try {
     return JSON.parse(text);
   } catch (error) {

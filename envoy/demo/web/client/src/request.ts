@@ -157,6 +157,7 @@ export async function send(transport: Transport, path: string, init: ApiRequest,
 function requestOf(init: ApiRequest, authorization: string | undefined, signal: AbortSignal): RequestInit {
   const { body, ...rest } = init;
   if (body !== undefined && ["GET", "HEAD"].includes((init.method ?? "GET").toUpperCase())) throw new TypeError("a GET or HEAD has no body");
+  if (init.method !== undefined) new Request("https://method.invalid", { method: init.method }); // throws where it is none, which fetch's error would not tell
   let headers: Headers;
   try {
     headers = new Headers(init.headers);
@@ -229,7 +230,7 @@ async function read(answer: Answer, deadline: Deadline): Promise<unknown> {
   }
   const type = (response.headers.get("content-type") ?? "").toLowerCase();
   if (text === "") return undefined;
-  if (type.startsWith("text/") && !/^\s*</.test(text)) return text; // CSV and the like; a page is a proxy's or a mistake
+  if (type.startsWith("text/csv") || (type.startsWith("text/") && !/^\s*</.test(text))) return text; // a page is a proxy's or a mistake
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {

@@ -120,12 +120,14 @@ for (const [where, client] of Object.entries(clients)) {
     const answers = [
       new Response("id,name\n1,Zoë\n", { headers: { "content-type": "text/csv; charset=utf-8" } }),
       new Response("42", { headers: { "content-type": "text/plain" } }),
+      new Response("<1,Zoë\n", { headers: { "content-type": "text/csv" } }),
       Response.json(42),
     ];
     const { options } = setUp(() => answers.shift() ?? new Response("<html>"));
     const api = client(options);
     assert.equal(await api.get<string>("/export.csv"), "id,name\n1,Zoë\n");
     assert.equal(await api.get("/text"), "42");
+    assert.equal(await api.get("/less.csv"), "<1,Zoë\n");
     assert.equal(await api.get("/json"), 42);
     const error = await fails(api.get("/page"), "malformed_answer");
     assert.deepEqual([error.status, error.body, error.isOutage], [200, "<html>", false]);
@@ -169,6 +171,8 @@ for (const [where, client] of Object.entries(clients)) {
       client(options).post("/api/notes", { big: 1n }),
       client(options).post("/api/notes", loop),
       client(options).get("/api/me", { body: {} }),
+      client(options).request("/api/me", { method: "GE T" }),
+      client(options).request("/api/me", { method: "TRACE" }),
       client({ ...options, baseURL: "api.example.com" }).get("/api/me"),
       client({ ...options, baseURL: "localhost:8080" }).get("/api/me"),
     ]) {
