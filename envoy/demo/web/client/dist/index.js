@@ -263,13 +263,17 @@ async function read(answer, deadline) {
 function failureOf({ response, text }) {
   return errorOf(response, text ?? "");
 }
+var forgotten = new FinalizationRegistry((deadline) => deadline.finish());
 function clientOf(call, timeout) {
   async function raw(path2, init = {}) {
     const deadline = new Deadline(init.timeout ?? timeout, init.signal);
     try {
       const answer = await deadline.of(call(path2, init, deadline));
       if (!answer.response.ok) throw failureOf(answer);
-      deadline.stopClock();
+      const { body } = answer.response;
+      if (body === null) deadline.finish();
+      else deadline.stopClock();
+      if (body !== null) forgotten.register(body, deadline);
       return answer.response;
     } catch (error) {
       deadline.finish();

@@ -243,6 +243,9 @@ export function failureOf({ response, text }: Answer): ApiError {
   return errorOf(response, text ?? "");
 }
 
+/** Ends the deadline of a body that nobody holds any more, so that a signal of a page's whole life does not gather one for each download. */
+const forgotten = new FinalizationRegistry<Deadline>((deadline) => deadline.finish());
+
 /** Sends a call with its credential, and answers what came, a refusal, too. */
 export type Call = (path: string, init: ApiRequest, deadline: Deadline) => Promise<Answer>;
 
@@ -253,7 +256,10 @@ export function clientOf(call: Call, timeout: number): ApiClient {
     try {
       const answer = await deadline.of(call(path, init, deadline));
       if (!answer.response.ok) throw failureOf(answer);
-      deadline.stopClock(); // and not finished: the signal is the body's, too
+      const { body } = answer.response;
+      if (body === null) deadline.finish();
+      else deadline.stopClock(); // and not finished: the signal is the body's, too, as long as somebody has that
+      if (body !== null) forgotten.register(body, deadline);
       return answer.response;
     } catch (error) {
       deadline.finish();

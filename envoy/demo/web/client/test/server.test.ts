@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { serverClient } from "extauthz-api-client";
 import { bearer, fails, me, outage, setUp } from "./setup.js";
 
@@ -53,4 +56,17 @@ test("a cookie that cannot be read is no outage, and its error is the cause", as
   const cookie = async () => Promise.reject(outside);
   const error = await fails(serverClient({ ...setUp(me).options, cookie }).get("/api/me"), "not_sent");
   assert.deepEqual([error.isOutage, error.isSignedOut, error.cause], [false, false, outside]);
+});
+
+test("a signal of a page's whole life does not gather what came by raw", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const { signal } = new AbortController();
+  const api = serverClient({ ...setUp(me).options, fetch: async () => me(), cookie: () => "better-auth.session_token=x" });
+  for (let i = 0; i < 10; i++) await (await api.raw("/file", { signal })).text();
+  for (let tries = 0; tries < 100 && getEventListeners(signal, "abort").length > 1; tries++) {
+    collect();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.ok(getEventListeners(signal, "abort").length <= 1); // the last may still be held
 });
