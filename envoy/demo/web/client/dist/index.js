@@ -5,14 +5,9 @@ var ApiError = class extends Error {
     this.status = status;
     this.detail = detail;
     this.code = code;
+    this.name = "ApiError";
     this.body = options?.body;
   }
-  status;
-  detail;
-  code;
-  name = "ApiError";
-  /** The answer's body as it was parsed, such as FastAPI's list of faults; text where it is no JSON; else undefined. */
-  body;
   /** The credential is refused, or there is none: sign in (again). */
   get isSignedOut() {
     return this.status === 401;
@@ -116,6 +111,9 @@ var longest = 2 ** 31 - 1;
 var Deadline = class {
   constructor(milliseconds, callers) {
     this.callers = callers;
+    this.controller = new AbortController();
+    this.stop = () => this.controller.abort(this.callers?.reason);
+    this.timedOut = false;
     this.end = performance.now() + milliseconds;
     this.timer = setTimeout(() => {
       this.timedOut = true;
@@ -124,12 +122,6 @@ var Deadline = class {
     if (callers?.aborted) this.stop();
     else callers?.addEventListener("abort", this.stop, { once: true });
   }
-  callers;
-  controller = new AbortController();
-  timer;
-  end;
-  stop = () => this.controller.abort(this.callers?.reason);
-  timedOut = false;
   get signal() {
     return this.controller.signal;
   }
@@ -342,16 +334,8 @@ var Tokens = class {
     this.tokenURL = tokenURL;
     this.sessionURL = sessionURL;
     this.now = now;
+    this.generation = 0;
   }
-  transport;
-  tokenURL;
-  sessionURL;
-  now;
-  generation = 0;
-  page;
-  // undefined until the page says
-  held;
-  fetching;
   /** Forgets the token: the next call fetches another. Calls that wait for one fail, for they were another's. */
   forget() {
     this.generation++;
@@ -529,7 +513,7 @@ function isRead(method) {
   return ["GET", "HEAD"].includes((method ?? "GET").toUpperCase());
 }
 function mayChangeSession({ method, url }) {
-  const path2 = String(url ?? "").replace(/[?#].*$/s, "");
+  const path2 = String(url ?? "").replace(/[?#][^]*$/, "");
   return !isRead(method) || /\/(verify|verify-email|callback)(\/|$)|-callback(\/|$)/.test(path2);
 }
 function baseURLOf(given) {
@@ -537,9 +521,8 @@ function baseURLOf(given) {
   return given === void 0 ? globalThis.location.origin : new URL(given, globalThis.location?.origin).href;
 }
 var Tabs = class {
-  channel;
-  listeners = /* @__PURE__ */ new Set();
   constructor(tokens) {
+    this.listeners = /* @__PURE__ */ new Set();
     if (typeof document === "undefined" || typeof BroadcastChannel === "undefined") return;
     const changed2 = () => {
       tokens.forget();

@@ -142,7 +142,7 @@ function isRead(method: string | undefined): boolean {
 
 /** Tells whether a request to Better Auth may begin or end a session. Links in e-mails and the ways back from providers do so by GET. */
 function mayChangeSession({ method, url }: AuthFetched): boolean {
-  const path = String(url ?? "").replace(/[?#].*$/s, "");
+  const path = String(url ?? "").replace(/[?#][^]*$/, "");
   return !isRead(method) || /\/(verify|verify-email|callback)(\/|$)|-callback(\/|$)/.test(path);
 }
 
