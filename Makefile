@@ -10,6 +10,7 @@ endif
 
 STATICCHECK := .parts/staticcheck-v0.8.2/staticcheck
 GOVULNCHECK := .parts/govulncheck-v1.9.0/govulncheck
+GOTESTSUM := .parts/gotestsum-v1.13.0/gotestsum
 CYCLONEDX := .parts/cyclonedx-gomod-v1.9.0/cyclonedx-gomod
 # A count and not a time: with a time, go test may report its own deadline as a failure.
 FUZZTIME ?= 300000x
@@ -64,16 +65,23 @@ browser:
 		else echo "missing: chromium (Debian package)"; exit 1; fi; \
 	}
 
-test: tools lint ## all tests, on real parts, and the linters
+test: tools lint $(GOTESTSUM) ## all tests, on real parts, and the linters
 	@$(if $(RACE),,echo "no C compiler (gcc or cc), so the race detector is left out")
 	@# One package after another: each starts servers, and two cores are soon taken.
-	go test -timeout 60m -p 1 $(RACE) ./...
+	@# What failed stands at the end, after all that the packages logged.
+	@$(GOTESTSUM) --format pkgname-and-test-fails --hide-summary skipped --jsonfile .parts/test.json \
+		-- -timeout 60m -p 1 $(RACE) ./... || { \
+		echo "failed:"; sed -n 's/.*"Action":"fail".*"Test":"\([^"]*\)".*/  \1/p' .parts/test.json; exit 1; }
 
 RACE := $(if $(shell command -v gcc || command -v cc),-race)
 
 $(STATICCHECK):
 	@echo "installing staticcheck into .parts/ …"
 	@GOBIN=$(CURDIR)/$(@D) go install honnef.co/go/tools/cmd/staticcheck@$(patsubst .parts/staticcheck-%/,%,$(dir $@))
+
+$(GOTESTSUM):
+	@echo "installing gotestsum into .parts/ …"
+	@GOBIN=$(CURDIR)/$(@D) go install gotest.tools/gotestsum@$(patsubst .parts/gotestsum-%/,%,$(dir $@))
 
 $(GOVULNCHECK):
 	@echo "installing govulncheck into .parts/ …"
