@@ -11,34 +11,40 @@ import (
 // ownVariable matches the names that are this server's alone, in any spelling: what is none of its settings is a mistake.
 var ownVariable = regexp.MustCompile(`(?i)^EXTAUTHZ[^A-Z0-9]`)
 
-// kubernetesVariable matches what Kubernetes tells a pod of each Service of its namespace, here of those whose name is
-// extauthz or begins with it: EXTAUTHZ_SERVICE_HOST, EXTAUTHZ_ADMIN_PORT_9001_TCP_ADDR and their like.
-var kubernetesVariable = regexp.MustCompile(
-	`^EXTAUTHZ(?:_[A-Z0-9_]+)??_(?:(SERVICE_HOST|PORT_[0-9]+_(?:TCP|UDP|SCTP)_ADDR)|(SERVICE_PORT(?:_[A-Z0-9_]+)?|` +
-		`PORT_[0-9]+_(?:TCP|UDP|SCTP)_PORT)|(PORT|PORT_[0-9]+_(?:TCP|UDP|SCTP))|(PORT_[0-9]+_(?:TCP|UDP|SCTP)_PROTO))$`)
+// kubernetesVariables are the variables that Kubernetes sets in a pod for each Service of its namespace, here for those
+// whose name is extauthz or begins with it: EXTAUTHZ_SERVICE_HOST, EXTAUTHZ_ADMIN_PORT_9001_TCP_ADDR and their like.
+// One name may fit several: EXTAUTHZ_SERVICE_PORT is a number of the Service extauthz, and a URL of extauthz-service.
+var kubernetesVariables = []struct {
+	name  *regexp.Regexp
+	value func(string) bool
+}{
+	{serviceVariable(`SERVICE_HOST`), isAddress},
+	{serviceVariable(`SERVICE_PORT(?:_[A-Z0-9_]+)?`), regexp.MustCompile(`^[0-9]{1,5}$`).MatchString},
+	{serviceVariable(`PORT(?:_[0-9]+_(?:TCP|UDP|SCTP))?`),
+		regexp.MustCompile(`^(?:tcp|udp|sctp)://.+:[0-9]{1,5}$`).MatchString},
+	{serviceVariable(`PORT_[0-9]+_(?:TCP|UDP|SCTP)_PROTO`), regexp.MustCompile(`^(?:tcp|udp|sctp)$`).MatchString},
+	{serviceVariable(`PORT_[0-9]+_(?:TCP|UDP|SCTP)_PORT`), regexp.MustCompile(`^[0-9]{1,5}$`).MatchString},
+	{serviceVariable(`PORT_[0-9]+_(?:TCP|UDP|SCTP)_ADDR`), isAddress},
+}
 
-var (
-	portNumber = regexp.MustCompile(`^[0-9]{1,5}$`)
-	portURL    = regexp.MustCompile(`^(?:tcp|udp|sctp)://.+:[0-9]{1,5}$`)
-	protocol   = regexp.MustCompile(`^(?:tcp|udp|sctp)$`)
-)
+func serviceVariable(end string) *regexp.Regexp {
+	return regexp.MustCompile(`^EXTAUTHZ(?:_[A-Z0-9_]+)?_` + end + `$`)
+}
+
+func isAddress(value string) bool {
+	_, err := netip.ParseAddr(value)
+	return err == nil
+}
 
 // isKubernetes tells whether Kubernetes has set the variable. The value is looked at too: EXTAUTHZ_PORT=9191 is an
 // operator's, who wants another port and would not get it.
 func isKubernetes(name, value string) bool {
-	switch match := kubernetesVariable.FindStringSubmatch(name); {
-	case match == nil:
-		return false
-	case match[1] != "":
-		_, err := netip.ParseAddr(value)
-		return err == nil
-	case match[2] != "":
-		return portNumber.MatchString(value)
-	case match[3] != "":
-		return portURL.MatchString(value)
-	default:
-		return protocol.MatchString(value)
+	for _, known := range kubernetesVariables {
+		if known.name.MatchString(name) && known.value(value) {
+			return true
+		}
 	}
+	return false
 }
 
 // unknownVariables is an error, in one line and without their values, where variables of the environment begin with
