@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"extauthz/extauthz"
@@ -46,13 +45,17 @@ var attempts = []struct {
 	})},
 }
 
+// spoofedIdentity has every header that extauthz sets, so that a backend that wants several of them is found, too.
 func spoofedIdentity(more http.Header) http.Header {
-	header := http.Header{
-		"X-User-Id": {spoofedUser}, "X-User-Email": {spoofedUser + "@example.com"}, "X-Auth-Method": {"jwks"},
+	header := http.Header{}
+	for name, value := range map[string]string{
+		extauthz.HeaderUserID: spoofedUser, extauthz.HeaderUserEmail: spoofedUser + "@example.com",
+		extauthz.HeaderUserName: spoofedUser, extauthz.HeaderMethod: string(extauthz.MethodJWKS),
+		extauthz.HeaderIssuedAt: "1767225600", extauthz.HeaderExpiresAt: "4102444800", // 2026, 2100
+	} {
+		header.Set(name, value)
 	}
-	for name, values := range more {
-		header[name] = values
-	}
+	maps.Copy(header, more)
 	return header
 }
 
@@ -149,39 +152,36 @@ func rank(level extauthz.Level) int {
 	return map[extauthz.Level]int{extauthz.LevelOK: 0, extauthz.LevelWarning: 1, extauthz.LevelFailure: 2}[level]
 }
 
-// backendAnswer is what came of one attempt, by the protocol that got furthest.
-type backendAnswer struct {
-	protocol  string
-	status    int   // 0: no HTTP came back
-	byUs      bool  // extauthz refused it, so that an Envoy stands there, too
-	err       error // where status is 0
-	connected bool  // below HTTP and TLS
-}
-
 // askBackend asks by each protocol until one gets an HTTP answer that is about the request, or none can connect.
 func askBackend(ctx context.Context, address backendAddress, header http.Header) backendAnswer {
-	var first backendAnswer
+	var furthest backendAnswer
 	for i, p := range protocolsOf(address) {
 		a := askBy(ctx, address, p, header)
 		if a.status != 0 && !(a.status == http.StatusBadRequest && p.scheme == "http") { // 400 may mean that TLS is wanted
 			return a
 		}
-		if i == 0 || isAlert(a.err) || a.status != 0 && !isAlert(first.err) {
-			first = a
+		if i == 0 || a.reach() > furthest.reach() {
+			furthest = a
 		}
 		if !a.connected {
-			return first
+			return furthest
 		}
 	}
-	return first
+	return furthest
 }
 
-func askBy(ctx context.Context, address backendAddress, p wire, header http.Header) (a backendAnswer) {
-	ctx, cancel := context.WithTimeout(ctx, backendPatience)
+func askBy(whole context.Context, address backendAddress, p wire, header http.Header) (a backendAnswer) {
+	ctx, cancel := context.WithTimeout(whole, backendPatience)
 	defer cancel()
-	a.protocol = p.name
+	defer func() { // what has no time left was not refused
+		if a.err != nil && whole.Err() != nil {
+			a.err, a.connected = errors.New("doctor was stopped"), false
+		}
+	}()
+	a.protocol, a.unix = p.name, address.socket != ""
 	var connected atomic.Bool // the transport may still dial when it has returned
-	defer func() { a.connected = connected.Load() }()
+	var asked atomic.Bool
+	defer func() { a.connected, a.asked = connected.Load(), asked.Load() }()
 	var protocols http.Protocols
 	p.set(&protocols)
 	transport := &http.Transport{
@@ -196,7 +196,13 @@ func askBy(ctx context.Context, address backendAddress, p wire, header http.Head
 			}
 			return connection, err
 		},
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		TLSClientConfig: &tls.Config{
+			InsecureSkipVerify: true,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				asked.Store(true)
+				return new(tls.Certificate), nil // none
+			},
+		},
 	}
 	defer transport.CloseIdleConnections()
 	target := *address.url
@@ -216,89 +222,8 @@ func askBy(ctx context.Context, address backendAddress, p wire, header http.Head
 		a.err = err
 		return a
 	}
-	io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16))
-	response.Body.Close()
-	a.status = response.StatusCode
-	a.byUs = a.status == http.StatusUnauthorized && response.Header.Get("Cache-Control") == "no-store" &&
-		strings.HasPrefix(response.Header.Get("Www-Authenticate"), `Bearer realm="api"`)
+	defer response.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16)) // who wrote a status that came is said by what came of it
+	a.status, a.by = response.StatusCode, authorOf(response, asked.Load(), string(body))
 	return a
-}
-
-// isAlert tells whether the server ended TLS by an alert, as for a client without a certificate.
-func isAlert(err error) bool {
-	_, ok := errors.AsType[tls.AlertError](err)
-	return ok || err != nil && strings.Contains(err.Error(), "remote error: tls: ")
-}
-
-// saysNothing tells whether other headers would change nothing about it: what is asked is not there, or never answers.
-func (a backendAnswer) saysNothing() bool {
-	return a.status == 0 && !a.isRefused() && !isAlert(a.err) && !(isTimeout(a.err) && !a.connected)
-}
-
-// isRefused tells whether the network or the system itself refused the connection, or it was closed without a word.
-func (a backendAnswer) isRefused() bool {
-	for _, refusal := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.EACCES, syscall.EPERM,
-		syscall.EHOSTUNREACH, syscall.ENETUNREACH} {
-		if errors.Is(a.err, refusal) {
-			return true
-		}
-	}
-	return a.connected && (errors.Is(a.err, io.EOF) || errors.Is(a.err, io.ErrUnexpectedEOF) ||
-		// net/http's own word on a connection that ended before the request was written; it exports no value for it.
-		a.err != nil && strings.Contains(a.err.Error(), "server closed idle connection"))
-}
-
-// judge says how closed the backend is by one answer; plain is what it says to a request without any spoofed header.
-func (a backendAnswer) judge(plain backendAnswer) (level extauthz.Level, what, fix string) {
-	const seeAddress = "See that --backend is the backend's own address, and not Envoy's."
-	closed := "refused: "
-	if a.connected {
-		closed = "refused: connected, and then "
-	}
-	switch {
-	case a.status == 0 && isAlert(a.err):
-		return extauthz.LevelOK, "refused: " + withoutURL(a.err).Error(), ""
-	case a.status == 0 && a.isRefused():
-		return extauthz.LevelOK, closed + reasonOf(a.err), ""
-	case a.status == 0 && !a.connected && isTimeout(a.err):
-		return extauthz.LevelOK, fmt.Sprintf("refused: no connection within %v", backendPatience), ""
-	case a.status == 0 && isTimeout(a.err):
-		return extauthz.LevelWarning, fmt.Sprintf("took the connection, and gave no answer within %v", backendPatience),
-			"Ask again, and give a path that the backend answers at once."
-	case a.status == 0 && a.connected:
-		return extauthz.LevelWarning, "took the connection, and then: " + withoutURL(a.err).Error(), seeAddress
-	case a.status == 0:
-		return extauthz.LevelFailure, withoutURL(a.err).Error() + ": nothing was asked", seeAddress
-	case a.byUs:
-		return extauthz.LevelOK, "401 by extauthz: an Envoy that asks it stands there", ""
-	case plain.status != a.status:
-		return extauthz.LevelFailure, fmt.Sprintf("%d over %s, and %s without these headers: they are believed",
-			a.status, a.protocol, describeStatus(plain)), backendFix
-	case a.status == http.StatusForbidden:
-		return extauthz.LevelOK, "refused: 403", ""
-	case a.status == http.StatusUnauthorized:
-		return extauthz.LevelWarning, "401 by the backend itself, which can be reached past Envoy: if it reads another " +
-			"header, that one is believed", backendFix
-	}
-	return extauthz.LevelFailure, fmt.Sprintf("let in: %d over %s", a.status, a.protocol), backendFix
-}
-
-func describeStatus(a backendAnswer) string {
-	if a.status == 0 {
-		return "no answer"
-	}
-	return fmt.Sprint(a.status)
-}
-
-func isTimeout(err error) bool {
-	timeout, ok := errors.AsType[net.Error](err)
-	return ok && timeout.Timeout()
-}
-
-// reasonOf is the system's own word on a connection that failed, without addresses.
-func reasonOf(err error) string {
-	if number, ok := errors.AsType[syscall.Errno](err); ok {
-		return number.Error()
-	}
-	return withoutURL(err).Error()
 }

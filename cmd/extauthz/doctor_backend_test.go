@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -11,7 +13,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,8 +90,37 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(401)
 	}
+	says := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			io.WriteString(w, body)
+		}
+	}
+	const noCertificate = "<center><h1>400 Bad Request</h1></center>\r\n<center>No required SSL certificate was sent</center>"
+	otherName := func(scheme string) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			server := httptest.NewUnstartedServer(answering(200, 200, 200))
+			server.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				return nil, errors.New("no certificate for " + hello.ServerName)
+			}}
+			server.Config.ErrorLog = quiet
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			return scheme + strings.TrimPrefix(server.URL, "https")
+		}
+	}
+	wantsAll := func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"User-Id", "User-Email", "User-Name", "Auth-Method", "Auth-Issued-At", "Auth-Expires-At"} {
+			if r.Header.Get("X-"+name) == "" {
+				w.WriteHeader(401)
+				return
+			}
+		}
+	}
 	believed := all(extauthz.LevelFailure)
 	believed["GET past Envoy"] = extauthz.LevelWarning // 401
+	addressBelieved := all(extauthz.LevelWarning)
+	addressBelieved[forwarded] = extauthz.LevelFailure
 	for title, row := range map[string]struct {
 		start func(t *testing.T) string
 		want  map[string]extauthz.Level // of an attempt; all others are ok
@@ -98,11 +131,14 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 		"a redirect":                         {plain(answering(307, 307, 307)), all(extauthz.LevelFailure)},
 		"a header is believed":               {plain(answering(401, 200, 200)), believed},
 		"a header is believed, and may not":  {plain(answering(401, 403, 403)), believed},
-		"an address in a header is believed": {plain(answering(403, 403, 200)), levels{forwarded: extauthz.LevelFailure}},
-		"the same, and then it says 401":     {plain(answering(403, 403, 401)), levels{forwarded: extauthz.LevelFailure}},
-		"403 to all":                         {plain(answering(403, 403, 403)), nil},
+		"an address in a header is believed": {plain(answering(403, 403, 200)), addressBelieved},
+		"the same, and then it says 401":     {plain(answering(403, 403, 401)), addressBelieved},
+		"every header is wanted":             {plain(http.HandlerFunc(wantsAll)), believed},
+		"403 to all":                         {plain(answering(403, 403, 403)), all(extauthz.LevelWarning)},
+		"403 by Envoy's RBAC":                {plain(says(403, "RBAC: access denied")), nil},
+		"403 that quotes Envoy's RBAC":       {plain(says(403, "not RBAC: access denied")), all(extauthz.LevelWarning)},
 		"401 to all":                         {plain(answering(401, 401, 401)), all(extauthz.LevelWarning)},
-		"extauthz stands there":              {plain(http.HandlerFunc(byExtauthz)), nil},
+		"extauthz answers":                   {plain(http.HandlerFunc(byExtauthz)), all(extauthz.LevelWarning)},
 		"HTTP/2 alone":                       {onlyHTTP2, all(extauthz.LevelFailure)},
 		"TLS, given as http": {
 			encrypted(answering(200, 200, 200), tls.NoClientCert, "http"), all(extauthz.LevelFailure)},
@@ -113,6 +149,18 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 		"no TLS, given as https": {func(t *testing.T) string {
 			return "https" + strings.TrimPrefix(plain(answering(200, 200, 200))(t), "http")
 		}, all(extauthz.LevelFailure)},
+		"mTLS by nginx": {encrypted(says(400, noCertificate), tls.RequestClientCert, "https"), nil},
+		"its words without mTLS": {
+			encrypted(says(400, noCertificate), tls.NoClientCert, "https"), all(extauthz.LevelFailure)},
+		"TLS for another name":                {otherName("https"), all(extauthz.LevelWarning)},
+		"TLS for another name, given as http": {otherName("http"), all(extauthz.LevelWarning)},
+		"the same, and other protocols are closed at once": {raw(func(c net.Conn) {
+			defer c.Close()
+			record := make([]byte, 1<<16)
+			if n, _ := c.Read(record); n > 0 && record[0] == 22 { // a handshake (RFC 8446 §5.1)
+				c.Write([]byte{21, 3, 3, 0, 2, 2, 112}) // unrecognized_name, and fatal
+			}
+		}), all(extauthz.LevelWarning)},
 		"connections are closed at once": {raw(func(c net.Conn) { c.Close() }), nil},
 		"connections are left waiting": {raw(func(c net.Conn) {
 			time.Sleep(time.Minute)
@@ -140,7 +188,8 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 					t.Errorf("%s: %s %q, fix %q; want %s", f.Tried, f.Level, f.Found, f.Mend, want)
 				}
 			}
-			saysNothing := title == "connections are left waiting" || title == "another protocol"
+			saysNothing := slices.Contains([]string{"connections are left waiting", "another protocol", "TLS for another name",
+				"TLS for another name, given as http", "the same, and other protocols are closed at once"}, title)
 			if !seen["GET past Envoy"] || seen[header] == saysNothing || seen[forwarded] == saysNothing {
 				t.Errorf("tried only %v", seen)
 			}
@@ -175,9 +224,53 @@ func TestDoctorAsksAUnixSocket(t *testing.T) {
 	if !strings.Contains(found, "let in: 200 over HTTP/1.1") || strings.Contains(found, "404") {
 		t.Error(found)
 	}
-	server.Close() // which removes the socket
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	server.Close() // which leaves the socket, at which nobody listens: that is no refusal
 	if found := fmt.Sprint(diagnoseBackend(t.Context(), address)); !strings.Contains(found, "nothing was asked") {
 		t.Error(found)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if found := fmt.Sprint(diagnoseBackend(t.Context(), address)); !strings.Contains(found, "nothing was asked") {
+		t.Error(found)
+	}
+}
+
+// What kept doctor from asking is no refusal.
+func TestDoctorCouldNotAskTheBackend(t *testing.T) {
+	server := httptest.NewServer(answering(200, 200, 200))
+	t.Cleanup(server.Close)
+	address, err := readBackend(server.URL + "/api/me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer end()
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	for title, ctx := range map[string]context.Context{"no time left": ended, "stopped": stopped} {
+		for _, f := range diagnoseBackend(ctx, address) {
+			if f.Level != extauthz.LevelFailure || !strings.HasSuffix(f.Found, "nothing was asked") {
+				t.Errorf("%s: %s: %s %q", title, f.Tried, f.Level, f.Found)
+			}
+		}
+	}
+	dial := func(number syscall.Errno) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", number)}
+	}
+	for title, a := range map[string]backendAnswer{
+		"a resolver that is silent": {err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{
+			Err: "i/o timeout", Name: "backend.example.com", IsTimeout: true, IsTemporary: true}}},
+		"no route to that network":             {err: dial(syscall.ENETUNREACH)},
+		"a firewall for what goes out":         {err: dial(syscall.EPERM)},
+		"a socket at which nobody listens":     {err: dial(syscall.ECONNREFUSED), unix: true},
+		"a name that there is not":             {err: &net.DNSError{Err: "no such host", IsNotFound: true}},
+		"more sockets than this host may have": {err: dial(syscall.EMFILE)},
+	} {
+		if level, what, fix := a.judge(a); level != extauthz.LevelFailure || !a.saysNothing() || fix == "" {
+			t.Errorf("%s: %s %q, fix %q", title, level, what, fix)
+		}
 	}
 }
 
