@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -59,17 +60,31 @@ func readPage(t *testing.T, page string) string {
 	return string(content)
 }
 
-var fence = regexp.MustCompile("^( *)```(.*)$")
+var (
+	fence = regexp.MustCompile("^( *)```(.*)$")
+	// otherCode is code in another form than a block between ``` and ```, which nothing would try.
+	otherCode  = regexp.MustCompile("(?i)^(?: *~~~| *>.*```| *<(?:pre|code)\\b)")
+	deepIndent = regexp.MustCompile(`^(?: {4}|\t)`)
+)
 
 // blocksOf reads the fenced blocks of a page.
-func blocksOf(t *testing.T, page, content string) (found []block) {
+func blocksOf(t *testing.T, page, content string) []block {
 	t.Helper()
+	found, faults := readBlocks(page, content)
+	for _, fault := range faults {
+		t.Error(fault)
+	}
+	return found
+}
+
+func readBlocks(page, content string) (found []block, faults []string) {
 	var open *block
 	var text strings.Builder
 	offset, number := 0, 0
+	isBlank := true // the line before
 	for line := range strings.Lines(content) {
 		number++
-		match := fence.FindStringSubmatch(strings.TrimRight(line, "\n"))
+		match := fence.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
 		switch {
 		case match != nil && open == nil:
 			info := strings.TrimSpace(match[2])
@@ -78,22 +93,28 @@ func blocksOf(t *testing.T, page, content string) (found []block) {
 			open = &block{page: page, line: number, language: language, way: strings.TrimSpace(way), why: strings.TrimSpace(why),
 				indent: match[1], start: offset + len(line)}
 			text.Reset()
-		case match != nil && match[2] == "":
+		case match != nil && strings.TrimSpace(match[2]) == "":
 			open.text, open.end = text.String(), offset
 			found = append(found, *open)
+			if open.text == "" {
+				faults = append(faults, open.name()+": an empty block")
+			}
 			open = nil
 		case open != nil:
 			if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, open.indent) {
-				t.Errorf("%s: line %d of the page is indented less than its block", open.name(), number)
+				faults = append(faults, fmt.Sprintf("%s: line %d of the page is indented less than its block", open.name(), number))
 			}
 			text.WriteString(strings.TrimPrefix(line, open.indent))
+		case otherCode.MatchString(line) || isBlank && deepIndent.MatchString(line):
+			faults = append(faults, fmt.Sprintf("%s:%d: code that stands in no block of its own: %s", page, number, strings.TrimSpace(line)))
 		}
+		isBlank = strings.TrimSpace(line) == ""
 		offset += len(line)
 	}
 	if open != nil {
-		t.Errorf("%s: the block has no end", open.name())
+		faults = append(faults, open.name()+": the block has no end")
 	}
-	return found
+	return found, faults
 }
 
 // command is one command of a console block and what is printed after it.
@@ -122,37 +143,6 @@ func commandsOf(t *testing.T, b block) (found []command) {
 		}
 	}
 	return found
-}
-
-// changing is what is never the same twice, and what is compared in its place.
-var changing = []struct {
-	pattern *regexp.Regexp
-	instead string
-}{
-	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "<time>"},
-	{regexp.MustCompile(`[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT`), "<date>"},
-	{regexp.MustCompile(`\b\d+m[\d.]+s\b`), "<duration>"},
-	{regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms)\b`), "<duration>"},
-	{regexp.MustCompile(`\b\d+(\.\d+)?s\b`), "<duration>"},
-	{regexp.MustCompile(`ready in \d+\.\d s`), "ready in <duration>"},
-	{regexp.MustCompile(`after \d+ milliseconds with \d+ bytes`), "after <duration>"},
-	{regexp.MustCompile(`\b[A-Za-z0-9]{32}\b`), "<id>"},
-	{regexp.MustCompile(`JWT, alg EdDSA, \d+ bytes`), "JWT, alg EdDSA, <count> bytes"},
-	{regexp.MustCompile(`"created_at":\d{10}\b`), `"created_at":<time>`},
-	{regexp.MustCompile(`Envoy \d+\.\d+\.\d+`), "Envoy <version>"},
-	{regexp.MustCompile(`PostgreSQL \d+\.\d+`), "PostgreSQL <version>"},
-	{regexp.MustCompile(`extauthz \d+\.\d+\.\d+ [0-9a-f ]*go[\d.]+ `), "extauthz <version> "},
-	{regexp.MustCompile(`[ \t]+\n`), "\n"},
-	{regexp.MustCompile(`\n+$`), "\n"},
-}
-
-// steady is a text with everything replaced that changes from run to run.
-func steady(text string) string {
-	text = strings.TrimRight(text, "\n") + "\n"
-	for _, change := range changing {
-		text = change.pattern.ReplaceAllString(text, change.instead)
-	}
-	return text
 }
 
 // rewrite puts other texts into blocks of a page, where UPDATE_DOCS is set.

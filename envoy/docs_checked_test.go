@@ -15,6 +15,7 @@ import (
 // claims holds what a command may name against what there is.
 type claims struct {
 	t       *testing.T
+	fault   func(format string, values ...any)
 	targets []string          // of the Makefile
 	help    map[string]string // of each command of extauthz
 	tests   string            // all test files
@@ -22,7 +23,7 @@ type claims struct {
 
 func newClaims(t *testing.T) *claims {
 	t.Helper()
-	c := &claims{t: t, help: map[string]string{}}
+	c := &claims{t: t, fault: t.Errorf, help: map[string]string{}}
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {
 		t.Fatal(err)
@@ -97,21 +98,37 @@ func (c *claims) check(where, text string) {
 
 // variable holds a name that looks like one of ours against the settings.
 func (c *claims) variable(where, name string) {
-	if strings.HasPrefix(name, "EXTAUTHZ_") && !kubernetesExample[name] && !strings.Contains(c.help["serve"], "\n  "+name) {
-		c.t.Errorf("%s: %s is no setting", where, name)
+	isOurs := ourName.MatchString(name) && !kubernetesExample[name] && !betterAuths[name]
+	if isOurs && !regexp.MustCompile(`(?m)^  `+name+`(?:,|$| )`).MatchString(c.help["serve"]) {
+		c.fault("%s: %s is no setting", where, name)
+	}
+}
+
+// ourName matches what is a setting of ours or a misspelt one.
+var ourName = regexp.MustCompile(`^(?:EXTAUTHZ|BETTER_AUTH|JWKS|DATABASE_UR|API_AUD)[A-Z_]*[A-Z]$`)
+
+// betterAuths are variables that Better Auth reads and extauthz does not.
+var betterAuths = map[string]bool{"BETTER_AUTH_TELEMETRY": true}
+
+// testsExist wants every test that a text names to be there.
+func (c *claims) testsExist(where, text string) {
+	for _, name := range testName.FindAllString(text, -1) {
+		if !strings.Contains(c.tests, "func "+name+"(") {
+			c.fault("%s: there is no test %s", where, name)
+		}
 	}
 }
 
 func (c *claims) command(where string, words []string) {
 	program := filepath.Base(words[0])
 	if !slices.Contains(programs, program) {
-		c.t.Errorf("%s: no program of the pages is called %q", where, words[0])
+		c.fault("%s: no program of the pages is called %q", where, words[0])
 	}
 	switch {
 	case program == "make":
 		for _, word := range words[1:] {
 			if !strings.Contains(word, "=") && !slices.Contains(c.targets, word) {
-				c.t.Errorf("%s: the Makefile has no target %q", where, word)
+				c.fault("%s: the Makefile has no target %q", where, word)
 			}
 		}
 	case program == "extauthz":
@@ -119,14 +136,14 @@ func (c *claims) command(where string, words []string) {
 	case program == "go" && slices.Contains(words, "test"):
 		for _, name := range testName.FindAllString(strings.Join(words, " "), -1) {
 			if !strings.Contains(c.tests, "func "+name) {
-				c.t.Errorf("%s: there is no test %s…", where, name)
+				c.fault("%s: there is no test %s…", where, name)
 			}
 		}
 	}
 	for i, word := range words {
 		if match := ownPath.FindStringSubmatch(strings.Trim(word, `"'`)); match != nil && !placeholder.MatchString(match[1]) {
 			if _, err := os.Stat(filepath.Join("..", match[1])); err != nil {
-				c.t.Errorf("%s: %v", where, err)
+				c.fault("%s: %v", where, err)
 			}
 			if i > 0 && (words[i-1] == "-k" || words[i-1] == "kustomize") {
 				c.kustomize(where, match[1])
@@ -141,15 +158,20 @@ func (c *claims) extauthz(where string, words []string) {
 	}
 	help, known := c.help[words[0]]
 	if !known {
-		c.t.Errorf("%s: extauthz has no command %q", where, words[0])
+		c.fault("%s: extauthz has no command %q", where, words[0])
 		return
 	}
 	for _, word := range words[1:] {
 		flag, _, _ := strings.Cut(word, "=")
-		if strings.HasPrefix(flag, "--") && flag != "--help" && !regexp.MustCompile(regexp.QuoteMeta(flag)+`\b`).MatchString(help) {
-			c.t.Errorf("%s: extauthz %s has no flag %s", where, words[0], flag)
+		if strings.HasPrefix(flag, "--") && flag != "--help" && !hasFlag(help, flag) {
+			c.fault("%s: extauthz %s has no flag %s", where, words[0], flag)
 		}
 	}
+}
+
+// hasFlag tells whether a help text has the flag itself, and not only a longer one.
+func hasFlag(help, flag string) bool {
+	return regexp.MustCompile(`(?m)(?:^|[\s,\[])` + regexp.QuoteMeta(flag) + `(?:$|[\s,\]])`).MatchString(help)
 }
 
 // kustomize builds the folder, where there is kubectl; the mesh's tests build every one by kustomize's own code.
@@ -160,7 +182,7 @@ func (c *claims) kustomize(where, folder string) {
 		return
 	}
 	if output, err := exec.CommandContext(c.t.Context(), kubectl, "kustomize", filepath.Join("..", folder)).CombinedOutput(); err != nil {
-		c.t.Errorf("%s: %v\n%s", where, err, output)
+		c.fault("%s: %v\n%s", where, err, output)
 	}
 }
 
@@ -169,6 +191,7 @@ func TestDocsCheckedCommands(t *testing.T) {
 	c := newClaims(t)
 	for _, page := range pages(t) {
 		for _, b := range blocksOf(t, page, readPage(t, page)) {
+			c.testsExist(b.name(), b.why)
 			switch {
 			case b.language == "sh":
 				parse := exec.CommandContext(t.Context(), "bash", "-n")
@@ -190,7 +213,7 @@ func TestDocsCheckedCommands(t *testing.T) {
 
 var (
 	inlineCode = regexp.MustCompile("`([^`\n]+)`")
-	link       = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	link       = regexp.MustCompile(`(?:\]\(|(?:src|href)=")([^)"\s]+)[)"]`)
 	heading    = regexp.MustCompile(`(?m)^#+ +(.*?) *$`)
 )
 
@@ -209,7 +232,9 @@ func TestDocsInlineCommands(t *testing.T) {
 				}
 			case len(words) > 1 && slices.Contains([]string{"make", "go", "extauthz", "kubectl"}, words[0]):
 				c.check(page, match[1])
-			case len(words) == 1 && regexp.MustCompile(`^EXTAUTHZ_[A-Z_]+[A-Z]$`).MatchString(words[0]):
+			case len(words) == 1 && testName.FindString(words[0]) == words[0]:
+				c.testsExist(page, words[0])
+			case len(words) == 1:
 				c.variable(page, words[0])
 			}
 		}
@@ -221,7 +246,7 @@ var kubernetesExample = map[string]bool{"EXTAUTHZ_SERVICE_HOST": true, "EXTAUTHZ
 
 // Links within the repository lead to a file that is there and to a heading that is there.
 func TestDocsLinks(t *testing.T) {
-	for _, page := range append(pages(t), "CHANGELOG.md") {
+	for _, page := range append(pages(t), "CHANGELOG.md", "envoy/demo/web/README.md", "envoy/demo/web/client/README.md") {
 		for _, match := range link.FindAllStringSubmatch(readPage(t, page), -1) {
 			if strings.Contains(match[1], "://") || strings.HasPrefix(match[1], "mailto:") {
 				continue
@@ -242,8 +267,12 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
-// anchorsOf are the names that a page's headings have in links.
+// anchorsOf are the names that a page's headings have in links. A comment in a block of code is none.
 func anchorsOf(content string) (anchors []string) {
+	blocks, _ := readBlocks("", content)
+	for _, b := range slices.Backward(blocks) {
+		content = content[:b.start] + content[b.end:]
+	}
 	for _, match := range heading.FindAllStringSubmatch(content, -1) {
 		anchor := strings.Map(func(r rune) rune {
 			switch {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,12 +41,32 @@ func TestDocsSnippets(t *testing.T) {
 
 // trySettings has extauthz take the variables.
 func trySettings(t *testing.T, b block) {
-	command := exec.CommandContext(t.Context(), "bash", "-c", "set -a\n"+b.text+"set +a\nexec \"$BINARY\" serve --dry-run")
-	command.Env = []string{"BINARY=" + startStack(t).binary, "PATH=" + os.Getenv("PATH")}
-	if output, err := command.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, output)
+	if fault := settingsFault(t, b.text); fault != "" {
+		t.Error(fault)
 	}
 }
+
+// settingsFault says what is wrong with lines that set variables: one that fails, one that extauthz does not take, and
+// one whose name is nobody's. A name near one of ours is told in the log and stops nothing, since it may be another's.
+func settingsFault(t *testing.T, text string) string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "bash", "-ec", "set -a\n"+text+"set +a\nexec \"$BINARY\" serve --dry-run")
+	command.Env = []string{"BINARY=" + startStack(t).binary, "PATH=" + os.Getenv("PATH")}
+	output, err := command.CombinedOutput()
+	if err != nil || strings.Contains(string(output), "no setting") {
+		return fmt.Sprintf("%v\n%s", err, output)
+	}
+	for line := range strings.Lines(text) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), "=")
+		if strings.HasPrefix(name, "OTEL_") && !slices.Contains(openTelemetrys, name) {
+			return name + " is no variable of OpenTelemetry's that its exporter reads"
+		}
+	}
+	return ""
+}
+
+// openTelemetrys are variables of OpenTelemetry's own exporters that the pages may name.
+var openTelemetrys = []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_SAMPLER"}
 
 // tryStart runs the commands that build and start extauthz, with the addresses, the secret and the database of this stack in place of
 // the page's, and waits until it is ready.
@@ -177,7 +198,21 @@ func composeSchema(t *testing.T) *jsonschema.Schema {
 }
 
 // tryCompose holds a Compose file against the specification's schema, and its variables against extauthz.
-func tryCompose(t *testing.T, b block) { validateCompose(t, b.text) }
+func tryCompose(t *testing.T, b block) {
+	services, _ := validateCompose(t, b.text)["services"].(map[string]any)
+	service, _ := services["extauthz"].(map[string]any)
+	environment, _ := service["environment"].(map[string]any)
+	if len(environment) == 0 {
+		t.Fatal("no service extauthz with an environment")
+	}
+	lines := ""
+	for name, value := range environment {
+		lines += fmt.Sprintf("%s='%v'\n", name, value)
+	}
+	if fault := settingsFault(t, lines); fault != "" {
+		t.Error(fault)
+	}
+}
 
 func validateCompose(t *testing.T, text string) map[string]any {
 	t.Helper()
