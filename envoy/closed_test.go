@@ -64,20 +64,28 @@ func writeBackendCertificates(t *testing.T, folder string) {
 	shell(t, folder, fencedBlock(t, "docs/backend.md", "openssl req"))
 }
 
-// writeApp puts the program of the page for newcomers into a folder, which believes every header.
-func writeApp(t *testing.T, folder string) {
+// writeApp puts the program of the page for newcomers into a folder, which believes every header, and what is added to it.
+func writeApp(t *testing.T, folder string, more ...string) {
 	t.Helper()
-	program := fencedBlock(t, "docs/better-auth.md", "app = FastAPI()")
+	program := fencedBlock(t, "docs/better-auth.md", "app = FastAPI()") + strings.Join(more, "")
 	if err := os.WriteFile(filepath.Join(folder, "main.py"), []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// startEncryptedBackend starts the backend of mtls.yaml by the page's own command.
+// startEncryptedBackend starts the backend of mtls.yaml by the page's own command. It also tells what it got, as the demo's
+// does.
 func (m *mesh) startEncryptedBackend(t *testing.T, certificates string) {
 	t.Helper()
 	writeBackendCertificates(t, certificates)
-	writeApp(t, certificates)
+	writeApp(t, certificates, `
+from fastapi import Request
+
+
+@app.get("/api/headers")
+def headers(request: Request):
+    return request.headers.items()
+`)
 	var err error
 	if m.backendPort, err = parts.FreePort(); err != nil {
 		t.Fatal(err)

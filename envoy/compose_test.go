@@ -202,9 +202,15 @@ func TestComposeConfiguration(t *testing.T) {
 			t.Errorf("%d %s", a.status, a.body)
 		}
 		for _, path := range []string{"/", "/sign-in", "/api/auth/anything"} {
-			a := m.get(t, path, map[string]string{"X-User-Id": "admin", "x.user.id": "admin", "X-AUTH-METHOD": "session", "x~auth~method": "jwks", "X-Other": "1"})
-			if a.status != http.StatusOK || !strings.Contains(a.body, "X-Other") || regexp.MustCompile(`(?i)x.(user|auth)`).MatchString(a.body) {
-				t.Errorf("%s: %d %s", path, a.status, a.body)
+			for batch := range slices.Chunk(spoofedNames(), 50) {
+				header := map[string]string{"X-Other": "1"}
+				for _, name := range batch {
+					header[name] = "admin"
+				}
+				a := m.get(t, path, header)
+				if a.status != http.StatusOK || !strings.Contains(a.body, "X-Other") || slices.ContainsFunc(strings.Fields(a.body), isOurs.MatchString) {
+					t.Errorf("%s: %d %s", path, a.status, a.body)
+				}
 			}
 		}
 	})

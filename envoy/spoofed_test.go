@@ -53,7 +53,8 @@ func publicRoute(t *testing.T, path string) string {
 
 // Where a route is not checked, no header of ours passes from a client to the backend, in any spelling, by any sample
 // that has such a route as it stands, and by the others once they have the one of public-routes.yaml. Without what that
-// one says, they pass.
+// one says, they pass. The demo's such routes lead to Better Auth and the front end: here they lead to the backend, which
+// tells what it got.
 func TestPublicRoutesPassNoHeaderOfOurs(t *testing.T) {
 	const filters = "                http_filters:\n"
 	content, err := os.ReadFile("public-routes.yaml")
@@ -68,6 +69,10 @@ func TestPublicRoutesPassNoHeaderOfOurs(t *testing.T) {
 		return strings.Replace(config, routes, publicRoute(t, "/health")+publicRoute(t, "/api/headers")+routes, 1)
 	}
 	asItStands := func(config string) string { return config }
+	toTheBackend := func(config string) string {
+		return strings.ReplaceAll(config, "route: { cluster: issuer, timeout: 15s }", "route: { cluster: backend, timeout: 15s, "+
+			"regex_rewrite: { pattern: { regex: \".*\" }, substitution: /api/headers } }")
+	}
 	for _, version := range envoyVersions {
 		for _, row := range []struct {
 			title, sample, path string
@@ -78,6 +83,9 @@ func TestPublicRoutesPassNoHeaderOfOurs(t *testing.T) {
 			{"http.yaml", "http.yaml", "/api/headers", withRoute, false},
 			{"unix-socket.yaml", "unix-socket.yaml", "/api/headers", withRoute, false},
 			{"tracing.yaml", "tracing.yaml", "/api/headers", withRoute, false},
+			{"mtls.yaml", "mtls.yaml", "/api/headers", withRoute, false},
+			{"the demo, Better Auth", "demo/envoy.yaml", "/api/auth/sign-in/email", toTheBackend, false},
+			{"the demo, the front end", "demo/envoy.yaml", "/sign-in", toTheBackend, false},
 			{"k8s/sidecar/envoy.yaml", "../k8s/sidecar/envoy.yaml", "/api/headers", withRoute, false},
 			{"k8s/standalone/envoy.yaml", "../k8s/standalone/envoy.yaml", "/api/headers", withRoute, false},
 			{"the check turned off and no more", "http.yaml", "/api/headers", func(config string) string {
