@@ -87,7 +87,7 @@ type Config struct {
 	SessionCookie string
 	// KeepHeaders are headers of the client's that begin with x-user- or x-auth- and pass to the backend all the same,
 	// by their exact names, at most 63. None can be a name that tells the backend who the user is. gRPC-Web's
-	// x-user-agent always passes.
+	// x-user-agent needs no listing. What Envoy itself removes before the check does not pass.
 	KeepHeaders []string
 
 	// TrustedOrigins are origins beside the API's own site from which cookies may authenticate unsafe methods and

@@ -130,7 +130,8 @@ var settingTable = []setting{
 	{"EXTAUTHZ_KEEP_HEADERS", "keep-headers", "", "KeepHeaders", listOfTexts,
 		"the client's headers that begin with x-user- or x-auth- and reach the backend all the same, " +
 			"by their exact names, comma-separated; never one that this server sets. " +
-			"gRPC-Web's x-user-agent always does",
+			"gRPC-Web's x-user-agent needs no listing. " +
+			"Envoy may remove them before: the overlays for Istio and Envoy Gateway do",
 		readKeepHeaders},
 	{"EXTAUTHZ_SESSION_TABLE", "session-table", "", "", text,
 		"the session table, table or schema.table; by default found by looking",
