@@ -274,7 +274,7 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extau
 	case err != nil:
 		add(extauthz.LevelFailure, noCredential, withoutURL(err).Error(), "See that --url is Envoy's address and reachable from here.")
 		return found
-	case response.StatusCode == http.StatusUnauthorized && strings.HasPrefix(response.Header.Get("Www-Authenticate"), "Bearer"):
+	case authorOf(response, false, "") == byExtauthz:
 		add(extauthz.LevelOK, noCredential, "401, by extauthz", "")
 	case response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusForbidden:
 		add(extauthz.LevelFailure, noCredential, response.Status, "Envoy's filter gets no answer: look at the cluster of extauthz in Envoy's /clusters, and its health.")

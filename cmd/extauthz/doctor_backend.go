@@ -223,7 +223,7 @@ func askBy(whole context.Context, address backendAddress, p wire, header http.He
 		return a
 	}
 	defer response.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16)) // who wrote a status that came is said by what came of it
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16)) // its beginning says who wrote it
 	a.status, a.by = response.StatusCode, authorOf(response, asked.Load(), string(body))
 	return a
 }

@@ -96,7 +96,8 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 			io.WriteString(w, body)
 		}
 	}
-	const noCertificate = "<center><h1>400 Bad Request</h1></center>\r\n<center>No required SSL certificate was sent</center>"
+	const noCertificate = "<center><h1>400 Bad Request</h1></center>\r\n" +
+		"<center>No required SSL certificate was sent</center>"
 	otherName := func(scheme string) func(t *testing.T) string {
 		return func(t *testing.T) string {
 			server := httptest.NewUnstartedServer(answering(200, 200, 200))
@@ -110,7 +111,9 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 		}
 	}
 	wantsAll := func(w http.ResponseWriter, r *http.Request) {
-		for _, name := range []string{"User-Id", "User-Email", "User-Name", "Auth-Method", "Auth-Issued-At", "Auth-Expires-At"} {
+		for _, name := range []string{
+			"User-Id", "User-Email", "User-Name", "Auth-Method", "Auth-Issued-At", "Auth-Expires-At",
+		} {
 			if r.Header.Get("X-"+name) == "" {
 				w.WriteHeader(401)
 				return
