@@ -11,9 +11,9 @@ import (
 	"extauthz/envoy/parts"
 )
 
-// In shadow mode a client's own identity headers reach the backend in the mode whose name says so, and in no other: in no
-// spelling, doubled or not, whatever the credential, and however Envoy shows the headers. The underscore is let in by this
-// Envoy, so that extauthz itself must remove it.
+// In shadow mode a client's own identity headers reach the backend in the mode whose name says so, and in no other: in
+// no spelling, doubled or not, whatever the credential, and however Envoy shows the headers. The underscore is let in by
+// this Envoy, so that extauthz itself must remove it.
 func TestShadowByEnvoy(t *testing.T) {
 	replaced := func(config, text, by string) string {
 		if strings.Count(config, text) != 1 {
@@ -32,23 +32,27 @@ func TestShadowByEnvoy(t *testing.T) {
 	for _, first := range "_" + nameSeparators {
 		for _, second := range "_" + nameSeparators {
 			if first == '_' || second == '_' {
-				names = append(names, "x"+string(first)+"user"+string(second)+"id", "X"+string(first)+"Auth"+string(second)+"Method")
+				a, b := string(first), string(second)
+				names = append(names, "x"+a+"user"+b+"id", "X"+a+"Auth"+b+"Method")
 			}
 		}
 	}
 	const agent = "grpc-web-javascript/0.1"
+	const trusting = "report-and-trust-client-headers"
 	for _, row := range []struct {
 		title, mode string
 		change      func(string) string
 	}{
 		{"report", "report", underscores}, {"report, raw headers", "report", raw}, {"headers, raw headers", "headers", raw},
-		{"trusting", "report-and-trust-client-headers", underscores},
+		{"trusting", trusting, underscores},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			m := startMeshWith(t, parts.EnvoyNewest, "http.yaml", row.change, "EXTAUTHZ_SHADOW="+row.mode, "EXTAUTHZ_KEEP_HEADERS=x-auth-tenant")
+			m := startMeshWith(t, parts.EnvoyNewest, "http.yaml", row.change,
+				"EXTAUTHZ_SHADOW="+row.mode, "EXTAUTHZ_KEEP_HEADERS=x-auth-tenant")
 			p := m.signUp(t, "Ana")
 			for who, credential := range map[string]map[string]string{
-				"nobody": nil, "a forged token": bearer("no.such.token"), "a JWT": bearer(p.jwt), "a session": bearer(p.raw), "a cookie": {"Cookie": p.cookie},
+				"nobody": nil, "a forged token": bearer("no.such.token"), "a JWT": bearer(p.jwt),
+				"a session": bearer(p.raw), "a cookie": {"Cookie": p.cookie},
 			} {
 				for batch := range slices.Chunk(names, 40) {
 					header := map[string]string{"X-User-Agent": agent, "x-auth-tenant": "acme"}
@@ -75,13 +79,14 @@ func TestShadowByEnvoy(t *testing.T) {
 					if kept != 2 {
 						t.Errorf("%s: of the two headers that are kept %d came", who, kept)
 					}
-					if trusting := row.mode == "report-and-trust-client-headers"; trusting != (passed > 0) {
-						t.Errorf("%s: %d of the client's own identity headers reached the backend: %s", who, passed, a.body)
+					if (row.mode == trusting) != (passed > 0) {
+						t.Errorf("%s: %d of the client's own identity headers reached the backend: %s",
+							who, passed, a.body)
 					}
 				}
 			}
 			a := m.get(t, "/api/me", map[string]string{"x-user-id": "admin", "X_User_Id": "admin"})
-			if status := map[bool]int{true: 200, false: 401}[row.mode == "report-and-trust-client-headers"]; a.status != status {
+			if status := map[bool]int{true: 200, false: 401}[row.mode == trusting]; a.status != status {
 				t.Errorf("%d %s, want %d", a.status, a.body, status)
 			}
 		})

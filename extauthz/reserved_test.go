@@ -91,7 +91,8 @@ func TestReservedHeadersAreNamedEverywhere(t *testing.T) {
 		"../k8s/istio-ambient/identity-headers.yaml", "../k8s/envoy-gateway/securitypolicy.yaml",
 		"../k8s/standalone/envoy.yaml", "../k8s/sidecar/envoy.yaml", "../envoy/http.yaml", "../envoy/unix-socket.yaml",
 		"../envoy/mtls.yaml", "../envoy/tracing.yaml", "../envoy/public-routes.yaml", "../envoy/public-routes.yaml",
-		"../envoy/demo/envoy.yaml", "../envoy/demo/envoy.yaml", "../envoy/compose/envoy.yaml", "../envoy/compose/envoy.yaml", advice,
+		"../envoy/demo/envoy.yaml", "../envoy/demo/envoy.yaml", "../envoy/compose/envoy.yaml", "../envoy/compose/envoy.yaml",
+		advice,
 	} {
 		i := slices.Index(named, path)
 		if i < 0 {

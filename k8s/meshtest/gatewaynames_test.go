@@ -34,23 +34,20 @@ func chartGateway(t *testing.T, release string) *appsv1.Deployment {
 // releases are names that Istio's docs and their readers give to the chart gateway's release.
 var releases = []string{"istio-ingress", "istio-ingressgateway", "ingress", "istio-gateway", "gateway", "public"}
 
-// checkedGateway tells whether Istio has a gateway with these labels ask extauthz.
+// checkedGateway tells whether Istio has a gateway with these labels ask extauthz; then it must also remove the
+// client's identity headers, in all that it serves.
 func checkedGateway(t *testing.T, control *xds.FakeDiscoveryServer, labels map[string]string, namespace string) bool {
 	t.Helper()
-	proxy := proxyOf(control, model.Router, namespace, "10.0.0.5", labels)
-	for _, listener := range control.Listeners(proxy) {
-		for _, chain := range listener.GetFilterChains() {
-			if manager := httpOf(t, chain); manager != nil {
-				var names []string
-				for _, filter := range manager.GetHttpFilters() {
-					names = append(names, filter.GetName())
-				}
-				return strings.Contains(strings.Join(names, " "), "ext_authz")
-			}
-		}
+	r := gatewayReach(t, control, labels, namespace)
+	if r.both != r.check || r.check != 0 && r.check != r.all {
+		t.Errorf("a gateway with %v: %v", labels, r)
 	}
-	t.Fatalf("a gateway with %v has no HTTP", labels)
-	return false
+	return r.check > 0
+}
+
+func gatewayReach(t *testing.T, control *xds.FakeDiscoveryServer, labels map[string]string, namespace string) reach {
+	t.Helper()
+	return reachOf(t, control, proxyOf(control, model.Router, namespace, "10.0.0.5", labels))
 }
 
 // worldOf is world with a gateway that has these labels.
@@ -170,7 +167,8 @@ spec:
   rules: [{ backendRefs: [{ name: NAME-istio, port: 8080 }] }]
 `
 
-// With istio/gateway-api the Gateway that it names is checked and no other; with istio/gateway every one of the namespace.
+// With istio/gateway-api the Gateway that it names is checked and no other, and no other loses its clients' headers; with
+// istio/gateway every one of the namespace.
 func TestGatewayAPIPolicies(t *testing.T) {
 	for _, row := range []struct {
 		folder, gateway string
@@ -183,8 +181,9 @@ func TestGatewayAPIPolicies(t *testing.T) {
 	} {
 		labels := map[string]string{"gateway.networking.k8s.io/gateway-name": row.gateway}
 		control := gatewayAPIPilot(t, overlay(t, row.folder), strings.ReplaceAll(gatewayAPI, "NAME", row.gateway))
-		if got := checkedGateway(t, control, labels, "istio-ingress"); got != row.checked {
-			t.Errorf("%s, the Gateway %s: checked %v, want %v", row.folder, row.gateway, got, row.checked)
+		r := gatewayReach(t, control, labels, "istio-ingress")
+		if want := map[bool]int{true: r.all}[row.checked]; r.check != want || r.remove != want {
+			t.Errorf("%s, the Gateway %s: %v; want %d to do both", row.folder, row.gateway, r, want)
 		}
 	}
 }
