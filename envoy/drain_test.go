@@ -20,12 +20,14 @@ import (
 // reach another Envoy by new ones a moment later, as a Service's do. No request fails, and a long one that is in flight
 // past the endpoint's time ends well.
 func TestEnvoyDrainsBeforeItStops(t *testing.T) {
+	t.Parallel()
 	script, err := os.ReadFile("../k8s/standalone/drain.sh")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, version := range envoyVersions {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			began, release := make(chan struct{}), make(chan struct{})
 			handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/slow" {

@@ -30,7 +30,8 @@ func (m *mesh) underLoad(t *testing.T, clients int, header func() map[string]str
 	var requests, late atomic.Int64
 	for range clients {
 		load.Go(func() {
-			for ctx.Err() == nil {
+			// The pause leaves the machine to what is tested, and to the tests beside this one.
+			for ; ctx.Err() == nil; time.Sleep(3 * time.Millisecond) {
 				switch a := m.getOnce(t, "/api/me", header()); {
 				case a.status == http.StatusOK:
 					requests.Add(1)
@@ -145,8 +146,10 @@ func (r *replicas) answered(t *testing.T, count int, header map[string]string) (
 // Each of three replicas gets SIGTERM under load, drains, and another starts in its place: no request fails. With the
 // overlays' EXTAUTHZ_SHUTDOWN_DELAY Envoy looks away first, and without one it asks another replica.
 func TestRollingRestart(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct{ version, delay string }{{parts.EnvoyNewest, "5s"}, {parts.EnvoyNewest, "0s"}, {parts.EnvoyOldest, "0s"}} {
 		t.Run(row.version+"/"+row.delay, func(t *testing.T) {
+			t.Parallel()
 			r := startReplicas(t, row.version, 3, patient(t), "EXTAUTHZ_SHUTDOWN_DELAY="+row.delay)
 			p := r.signUp(t, "Zoë Day")
 			kinds := []map[string]string{bearer(p.jwt), bearer(p.raw), {"Cookie": p.cookie}}
@@ -167,6 +170,9 @@ func TestRollingRestart(t *testing.T) {
 				}
 				t.Logf("%d requests", done())
 			})
+			for _, replica := range r.all { // which would go on answering for 5 s each at the test's end
+				replica.extauthz.Kill()
+			}
 		})
 	}
 }
@@ -174,8 +180,10 @@ func TestRollingRestart(t *testing.T) {
 // Replicas are killed under load, without a word, and no request fails: neither those that were there at the time,
 // nor those that come before Envoy knows. With one of three left 60 of 60 are answered.
 func TestKilledReplicas(t *testing.T) {
+	t.Parallel()
 	for _, version := range envoyVersions {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			r := startReplicas(t, version, 3, patient(t))
 			p := r.signUp(t, "Zoë Day")
 			kinds := []map[string]string{bearer(p.jwt), bearer(p.raw), {"Cookie": p.cookie}}
@@ -208,8 +216,10 @@ func TestKilledReplicas(t *testing.T) {
 // A replica that hangs takes the requests along that it was given within the filter's timeout, five in a row at least, and
 // no more: it is left out until it lives again.
 func TestHungReplica(t *testing.T) {
+	t.Parallel()
 	for _, version := range envoyVersions {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			r := startReplicas(t, version, 3, asItIs)
 			p := r.signUp(t, "Zoë Day")
 			hung := r.all[2].extauthz

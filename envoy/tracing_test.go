@@ -82,8 +82,10 @@ func (c *collector) spanOf(id []byte) *tracepb.Span {
 
 // One trace holds the client's span, Envoy's of the request and of its call, extauthz's of the check and, below it, the query.
 func TestTracingSample(t *testing.T) {
+	t.Parallel()
 	for _, version := range envoyVersions {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			m := startMesh(t, version, "tracing.yaml")
 			p := m.signUp(t, "Zoë Day")
 			const trace = "0af7651916cd43dd8448eb211c80319c"

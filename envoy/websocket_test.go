@@ -15,6 +15,7 @@ import (
 // The route of docs/websockets.md cuts a WebSocket at its bound, however busy it is, and leaves it alone until then;
 // a sign-out does not.
 func TestWebSocketIsBounded(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../docs/websockets.md")
 	if err != nil {
 		t.Fatal(err)

@@ -175,14 +175,24 @@ func AcceptsTCP(address string) func(context.Context) error {
 	}
 }
 
-// FreePort returns a port of 127.0.0.1 that was free a moment ago.
+// given are the ports that FreePort has returned, which whoever got them may not listen on yet.
+var given sync.Map
+
+// FreePort returns a port of 127.0.0.1 that was free a moment ago, and never one a second time.
 func FreePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, err
+		}
+		port := listener.Addr().(*net.TCPAddr).Port
+		if err := listener.Close(); err != nil {
+			return 0, err
+		}
+		if _, isGiven := given.LoadOrStore(port, true); !isGiven {
+			return port, nil
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 // PID is the program's process id.

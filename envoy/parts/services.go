@@ -100,8 +100,10 @@ func (in *Installer) StartEnvoy(ctx context.Context, folder, version, config, li
 	if err != nil {
 		return nil, err
 	}
-	// No hot restart: it would want shared memory, and a number for each Envoy of this machine.
-	process, err := Start("envoy", folder, nil, exec.Command(path, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"))
+	// No hot restart: it would want shared memory, and a number for each Envoy of this machine. The access log is
+	// written at once and not every ten seconds.
+	process, err := Start("envoy", folder, nil, exec.Command(path, "-c", config, "--concurrency", "1", "--disable-hot-restart",
+		"--log-level", "warning", "--file-flush-interval-msec", "100"))
 	if err != nil {
 		return nil, err
 	}
