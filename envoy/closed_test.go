@@ -3,9 +3,13 @@ package envoy
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"os"
 	"os/exec"
@@ -317,6 +321,15 @@ func TestBackendByMutualTLS(t *testing.T) {
 			t.Errorf("%s: %d %v, want the handshake refused", title, status, err)
 		}
 	}
+	// A renewed certificate is taken up as the page has it.
+	if !holds(t, m, own+"/envoy.crt") {
+		t.Error("Envoy does not tell which certificate it has")
+	}
+	shell(t, own, fencedBlock(t, "docs/backend.md", "mv new.key envoy.key"))
+	eventually(t, "Envoy to take up the renewed certificate", func() bool { return holds(t, m, own+"/envoy.crt") })
+	if a := m.get(t, "/api/me", bearer(p.jwt)); a.status != 200 {
+		t.Errorf("by the renewed certificate: %d %s", a.status, a.body)
+	}
 	// And Envoy speaks to no other backend in its place, for that one would learn who calls.
 	m.encrypted.Stop()
 	writeApp(t, other)
@@ -339,4 +352,41 @@ func TestBackendByMutualTLS(t *testing.T) {
 // isHandshakeRefused tells whether the server ended TLS: by an alert, or, as asyncio may, without one.
 func isHandshakeRefused(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(fmt.Sprint(err), "remote error: tls:")
+}
+
+// holds tells whether Envoy has the certificate that is in the file now.
+func holds(t *testing.T, m *mesh, file string) bool {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(content)
+	if block == nil {
+		t.Fatal("no certificate in " + file)
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var loaded struct {
+		Certificates []struct {
+			Chain []struct {
+				Serial string `json:"serial_number"`
+			} `json:"cert_chain"`
+		}
+	}
+	a := send(t, "GET", "http://"+m.envoyAdmin+"/certs", nil, "")
+	if err := json.Unmarshal([]byte(a.body), &loaded); err != nil {
+		t.Fatal(err, a.body)
+	}
+	for _, c := range loaded.Certificates {
+		for _, link := range c.Chain {
+			serial, ok := new(big.Int).SetString(link.Serial, 16)
+			if ok && serial.Cmp(certificate.SerialNumber) == 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
