@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // AuditVersion is the version of [AuditRecord]'s form. It grows when a field changes its meaning or goes; a new field does
@@ -60,7 +62,7 @@ func (a *auditing) write(r *request, d *decision, took time.Duration, shadow Sha
 	a.record(record)
 }
 
-func keep(value string) string { return strings.Clone(clip(value)) }
+func keep(value string) string { return strings.Clone(show.Clip(value)) }
 
 // withoutQuery leaves out of a path what people put secrets in.
 func withoutQuery(path string) string {

@@ -3,8 +3,9 @@ package extauthz
 import (
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // Kind is what a credential looks like; it decides which verifier judges it.
@@ -159,8 +160,8 @@ func parseJWTCredential(token string) (Credential, error) {
 	case parsed.algorithm == algorithmHS256:
 		credential.Kind = KindHS256
 	case !slices.Contains(asymmetricAlgorithms, parsed.algorithm):
-		return Credential{}, denyDiffering(ReasonUnsupportedAlgorithm, strconv.QuoteToASCII(clip(parsed.algorithm)),
-			quoteList(append(asymmetricAlgorithms, algorithmHS256)))
+		return Credential{}, denyDiffering(ReasonUnsupportedAlgorithm, show.Quoted(parsed.algorithm),
+			show.List(append(asymmetricAlgorithms, algorithmHS256)))
 	}
 	return credential, nil
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // warnCertificate is how near the end of the issuer's certificate may come.
@@ -180,10 +182,10 @@ func (f *findings) keys(got *fetched) {
 func legible(id string) string {
 	for _, c := range []byte(id) {
 		if c <= ' ' || c > '~' {
-			return quoted(id)
+			return show.Quoted(id)
 		}
 	}
-	return clip(id)
+	return show.Clip(id)
 }
 
 // keyList bounds what a list that the issuer wrote takes of a terminal.

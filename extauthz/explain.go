@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // The steps of a check.
@@ -141,7 +142,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 	case StepKey:
 		switch {
 		case credential.Kind == KindJWT:
-			return fmt.Sprintf("kid %s, %s, from %s", strconv.QuoteToASCII(clip(credential.jwt.keyID)),
+			return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(credential.jwt.keyID),
 				credential.jwt.algorithm, a.keys.fetcher.shown)
 		case credential.Kind == KindSession && credential.Signature == "" && !a.requireSignature:
 			return "none needed for a raw token"
@@ -160,16 +161,16 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 	case StepClaims:
 		return "each once, and of its type"
 	case StepTimes:
-		return fmt.Sprintf("expires %s, in %s", formatTime(identity.ExpiresAt), identity.ExpiresAt.Sub(a.now()).Round(time.Second))
+		return fmt.Sprintf("expires %s, in %s", show.Time(identity.ExpiresAt), identity.ExpiresAt.Sub(a.now()).Round(time.Second))
 	case StepIssuer:
 		claims, err := parseClaims(credential.jwt.payload)
-		return showClaim(claims.issuer, err == nil)
+		return show.Claim(claims.issuer, err == nil)
 	case StepAudience:
-		return "one of " + quoteList(a.expected[credential.Kind].audiences)
+		return "one of " + show.List(a.expected[credential.Kind].audiences)
 	case StepRow:
 		return "there, with its user"
 	}
-	return strconv.QuoteToASCII(clip(identity.Subject))
+	return show.Quoted(identity.Subject)
 }
 
 // describe says what a credential is, without any part of it that is secret.

@@ -26,6 +26,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -300,11 +302,11 @@ func checkURL(field, value string) error {
 	case parsed.User != nil || strings.Contains(value, "@"):
 		return &ConfigError{field, "holds a user name or password; leave them out"}
 	case parsed.Scheme != "http" && parsed.Scheme != "https":
-		return &ConfigError{field, fmt.Sprintf("is %q, which has no http or https in front; write http://… or https://…", clip(shown))}
+		return &ConfigError{field, fmt.Sprintf("is %q, which has no http or https in front; write http://… or https://…", show.Clip(shown))}
 	case parsed.Hostname() == "":
-		return &ConfigError{field, fmt.Sprintf("is %q, which names no host; write one like https://app.example.com", clip(shown))}
+		return &ConfigError{field, fmt.Sprintf("is %q, which names no host; write one like https://app.example.com", show.Clip(shown))}
 	case !hasPort(parsed):
-		return &ConfigError{field, fmt.Sprintf("is %q, whose port is none; ports go up to 65535", clip(shown))}
+		return &ConfigError{field, fmt.Sprintf("is %q, whose port is none; ports go up to 65535", show.Clip(shown))}
 	case field == "Issuer" && (parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery):
 		return &ConfigError{field, "has more than a path; leave out what follows ? or #"}
 	}

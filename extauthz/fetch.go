@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"extauthz/extauthz/internal/show"
 )
 
 const (
@@ -167,7 +169,7 @@ func (f *fetcher) try(ctx context.Context) fetched {
 func withForm(err error, header http.Header) error {
 	for _, name := range []string{"Content-Encoding", "Content-Type"} { // net/http removes an encoding that it undid
 		if value := header.Get(name); value != "" {
-			return fmt.Errorf("%w (%s: %s)", err, strings.ToLower(name), quoted(value))
+			return fmt.Errorf("%w (%s: %s)", err, strings.ToLower(name), show.Quoted(value))
 		}
 	}
 	return err

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // Variables of the environment that other programs take a proxy or authorities from, and the JWKS's client does not.
@@ -74,10 +76,10 @@ func authorityHint() string {
 		case err != nil:
 			hints = append(hints, fmt.Sprintf("SSL_CERT_FILE names a file that cannot be used (%v)", err))
 		case count == 0:
-			hints = append(hints, fmt.Sprintf("SSL_CERT_FILE names %s, which holds no PEM certificate", quoted(file)))
+			hints = append(hints, fmt.Sprintf("SSL_CERT_FILE names %s, which holds no PEM certificate", show.Quoted(file)))
 		default:
 			hints = append(hints, fmt.Sprintf("SSL_CERT_FILE names %s, whose certificates (%d) do not vouch for it%s",
-				quoted(file), count, once))
+				show.Quoted(file), count, once))
 		}
 	}
 	if folders != "" {
@@ -108,9 +110,9 @@ func countCertificates(path string) (count int, err error) {
 	case err != nil:
 		return 0, err
 	case !info.Mode().IsRegular():
-		return 0, fmt.Errorf("%s is not a regular file", quoted(path)) // to read a pipe could wait for ever
+		return 0, fmt.Errorf("%s is not a regular file", show.Quoted(path)) // to read a pipe could wait for ever
 	case info.Size() > maxAuthorities:
-		return 0, fmt.Errorf("%s is larger than %d MiB", quoted(path), maxAuthorities>>20)
+		return 0, fmt.Errorf("%s is larger than %d MiB", show.Quoted(path), maxAuthorities>>20)
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // issuer says whose tokens are accepted and where their keys are.
@@ -76,7 +78,7 @@ func originOf(u *url.URL) (string, error) {
 	} else if !isASCII(host) {
 		if host, err = idna.New(idna.MapForLookup(), idna.Transitional(false)).ToASCII(host); err != nil {
 			return "", &ConfigError{"Issuer",
-				fmt.Sprintf("is %q, whose host is no name; write one like https://app.example.com", clip(u.Redacted()))}
+				fmt.Sprintf("is %q, whose host is no name; write one like https://app.example.com", show.Clip(u.Redacted()))}
 		}
 	}
 	if port == defaultPorts[scheme] {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // This file is the only one that knows the JOSE library, which reads JWKs. Signatures are verified by
@@ -83,7 +85,7 @@ func (k *key) readPublic(document []byte, algorithm string) error {
 		algorithm = fitting[0]
 	}
 	if !slices.Contains(fitting, algorithm) {
-		return fmt.Errorf("its alg %q does not fit it", clip(algorithm))
+		return fmt.Errorf("its alg %q does not fit it", show.Clip(algorithm))
 	}
 	k.public, k.algorithm = public, algorithm
 	return nil

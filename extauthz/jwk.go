@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // maxKeys bounds the entries of a JWKS. A document of maxDocument bytes could hold a hundred thousand empty ones.
@@ -197,7 +198,7 @@ func readJWK(raw jsontext.Value) jwkMembers {
 	seen := map[string]bool{}
 	err := readMembers(decoder, func(name string, value jsontext.Value) error {
 		if seen[name] {
-			m.fault("its member " + quoted(name) + " stands twice")
+			m.fault("its member " + show.Quoted(name) + " stands twice")
 		}
 		seen[name] = true
 		if value.Kind() != 'n' {
@@ -218,7 +219,7 @@ func (m *jwkMembers) read(name string, value jsontext.Value) {
 	case slices.Contains(textMembers, name):
 		var text string
 		if value.Kind() != '"' || json.Unmarshal(value, &text, jsontext.AllowInvalidUTF8(true)) != nil {
-			m.fault("its member " + quoted(name) + " is not a string")
+			m.fault("its member " + show.Quoted(name) + " is not a string")
 			return
 		}
 		if name == "kid" && text == "" {
@@ -230,7 +231,7 @@ func (m *jwkMembers) read(name string, value jsontext.Value) {
 	case slices.Contains(listMembers, name):
 		list, isList := []string{}, value.Kind() == '[' && holdsStrings(value)
 		if !isList || json.Unmarshal(value, &list, jsontext.AllowInvalidUTF8(true)) != nil {
-			m.fault("its member " + quoted(name) + " is not an array of strings")
+			m.fault("its member " + show.Quoted(name) + " is not an array of strings")
 			return
 		}
 		m.lists[name] = list
@@ -266,7 +267,7 @@ func (k *key) read(m jwkMembers) error {
 	case len(m.faults) > 0:
 		return errors.New(strings.Join(m.faults[:min(len(m.faults), 3)], "; "))
 	case m.texts["use"] != "" && m.texts["use"] != "sig":
-		return fmt.Errorf("its use is %q, not \"sig\"", clip(m.texts["use"]))
+		return fmt.Errorf("its use is %q, not \"sig\"", show.Clip(m.texts["use"]))
 	case hasOperations && !slices.Contains(operations, "verify"):
 		return errors.New("its key_ops do not hold \"verify\"")
 	}
@@ -283,5 +284,3 @@ func (k *key) read(m jwkMembers) error {
 	}
 	return k.readPublic(document, m.texts["alg"])
 }
-
-func quoted(name string) string { return strconv.QuoteToASCII(clip(name)) }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // rawJWK is a good Ed25519 JWK with the kid odd, in which members are replaced by JSON texts, or added; an empty text
@@ -277,9 +279,9 @@ func TestDocuments(t *testing.T) {
 		keys, _, err := parseKeys([]byte(document))
 		switch {
 		case want == "" && (err != nil || keys["odd"] == nil || keys["odd"].fault != ""):
-			t.Errorf("%q: %v, %v, want the key", clip(document), keys, err)
+			t.Errorf("%q: %v, %v, want the key", show.Clip(document), keys, err)
 		case want != "" && (err == nil || err.Error() != "not a JWKS: "+want):
-			t.Errorf("%q: %v, want %q", clip(document), err, want)
+			t.Errorf("%q: %v, want %q", show.Clip(document), err, want)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // jwksLeeway is how far the issuer's clock and this one may differ.
@@ -38,7 +40,7 @@ func (v *jwksVerifier) verifySignature(ctx context.Context, token *jwt) (*key, e
 	case err != nil:
 		return nil, err
 	case key == nil:
-		return nil, denyDiffering(ReasonUnknownKey, "kid "+strconv.QuoteToASCII(clip(token.keyID)), "a kid of the JWKS")
+		return nil, denyDiffering(ReasonUnknownKey, "kid "+show.Quoted(token.keyID), "a kid of the JWKS")
 	case key.fault != "":
 		return nil, denyDiffering(ReasonUnusableKey, "a key that is "+key.fault, "a key that may verify tokens")
 	case key.algorithm != token.algorithm:

@@ -8,11 +8,12 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // jwt is a JSON Web Token in compact serialization, taken apart and not yet believed.
@@ -84,7 +85,7 @@ func (t *jwt) readHeader(header []byte) error {
 	case "at+jwt": // refused once its signature and times are judged, with a reason of its own
 		t.isAccessToken = true
 	default:
-		return denyDiffering(ReasonUnsupportedType, strconv.QuoteToASCII(clip(typ)), `none or "JWT"`)
+		return denyDiffering(ReasonUnsupportedType, show.Quoted(typ), `none or "JWT"`)
 	}
 	return nil
 }
@@ -170,7 +171,7 @@ func parseClaims(payload []byte) (claims, error) {
 		err = errors.New("exp: missing")
 	}
 	if err != nil {
-		return claims{}, denyDiffering(ReasonMalformedClaims, strconv.QuoteToASCII(clip(err.Error())), "claims of their types, each once, and exp")
+		return claims{}, denyDiffering(ReasonMalformedClaims, show.Quoted(err.Error()), "claims of their types, each once, and exp")
 	}
 	return c, nil
 }
@@ -296,7 +297,7 @@ func (e *expectations) recheck(p *proof, now time.Time) error {
 func (e *expectations) checkTimes(t *times, now time.Time) error {
 	current, leeway := numericDate(float64(now.UnixNano())/1e9), numericDate(e.leeway.Seconds())
 	differ := func(reason Reason, date numericDate) error {
-		return denyDiffering(reason, formatTime(date.time()), "a time around "+formatTime(now)+", leeway "+e.leeway.String())
+		return denyDiffering(reason, show.Time(date.time()), "a time around "+show.Time(now)+", leeway "+e.leeway.String())
 	}
 	switch {
 	case !(current < t.expires+leeway): // exp is required, so that absent would be expired
@@ -314,7 +315,7 @@ func (e *expectations) checkIssuer(issuer string, present bool) error {
 	if present && slices.Contains(e.issuers, issuer) {
 		return nil
 	}
-	return denyDiffering(ReasonWrongIssuer, showClaim(issuer, present), quoteList(e.issuers))
+	return denyDiffering(ReasonWrongIssuer, show.Claim(issuer, present), show.List(e.issuers))
 }
 
 // checkAudience wants one of ours among the token's (RFC 7519 §4.1.3).
@@ -324,7 +325,7 @@ func (e *expectations) checkAudience(audience []string) error {
 			return nil
 		}
 	}
-	return denyDiffering(ReasonWrongAudience, showClaim(strings.Join(audience, ", "), len(audience) > 0), quoteList(e.audiences))
+	return denyDiffering(ReasonWrongAudience, show.Claim(strings.Join(audience, ", "), len(audience) > 0), show.List(e.audiences))
 }
 
 // identity is what verified claims say of the user.
@@ -349,36 +350,4 @@ func (c *claims) proof(expected *expectations, credential *Credential, signer si
 	}
 	p.answer.set(encodeAllow(&request{}, identity))
 	return p
-}
-
-func showClaim(value string, present bool) string {
-	if !present {
-		return "none"
-	}
-	return strconv.QuoteToASCII(clip(value))
-}
-
-// quoteList shows some of the values when they are many: a log line should be readable.
-func quoteList(values []string) string {
-	const most = 10
-	quoted := make([]string, 0, most+1)
-	for i, value := range values {
-		if i == most {
-			quoted = append(quoted, fmt.Sprintf("one of %d more", len(values)-most))
-			break
-		}
-		quoted = append(quoted, strconv.QuoteToASCII(clip(value)))
-	}
-	return strings.Join(quoted, " or ")
-}
-
-func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// clip bounds what a client's value may take of a log line or a terminal.
-func clip(value string) string {
-	const most = 256
-	if len(value) > most {
-		return value[:most] + "…"
-	}
-	return value
 }

@@ -3,8 +3,9 @@ package extauthz
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // headerWebUserAgent is the one header below our prefixes that belongs to a protocol: gRPC-Web clients send their
@@ -34,7 +35,7 @@ func newKeptHeaders(names []string) (keptHeaders, error) {
 	kept := keptHeaders{headerWebUserAgent}
 	for _, name := range names {
 		lower := strings.ToLower(strings.TrimSpace(name))
-		shown := strconv.QuoteToASCII(clip(name))
+		shown := show.Quoted(name)
 		switch folded := foldName(lower); {
 		case slices.Contains(reservedHeaders, folded):
 			return fault("lists %s, which says who the user is: a client's own never passes; leave it out", shown)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"extauthz/extauthz/internal/show"
 )
 
 const (
@@ -144,15 +146,15 @@ func (l *keySetLog) replaced(earlier, set *keySet) {
 		case key == before:
 		case before != nil && before.fault == "":
 			l.addBounded(slog.LevelWarn, "JWKS key replaced under its kid; tokens by the earlier key are refused",
-				"kid", clip(id), "from", before.describe(), "to", key.describe())
+				"kid", show.Clip(id), "from", before.describe(), "to", key.describe())
 		case key.fault != "":
-			l.addBounded(slog.LevelWarn, "JWKS key ignored", "kid", clip(id), "fault", key.fault)
+			l.addBounded(slog.LevelWarn, "JWKS key ignored", "kid", show.Clip(id), "fault", key.fault)
 		}
 	}
 	aside := earlier.asideByName()
 	for _, entry := range set.aside {
 		if aside[entry.name()] == nil {
-			l.addBounded(slog.LevelWarn, "JWKS entry ignored", "kid", clip(entry.id), "fault", entry.fault)
+			l.addBounded(slog.LevelWarn, "JWKS entry ignored", "kid", show.Clip(entry.id), "fault", entry.fault)
 		}
 	}
 	switch {

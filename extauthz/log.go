@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // logDecision writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most
@@ -31,7 +33,7 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 	add := func(name, value string) {
 		if value != "" {
 			// A handler may keep a record past the check, whose texts are gone then.
-			attributes = append(attributes, slog.String(name, strings.Clone(clip(value))))
+			attributes = append(attributes, slog.String(name, strings.Clone(show.Clip(value))))
 		}
 	}
 	if d.denial != nil {

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // Trusted origins are patterns as Better Auth's trustedOrigins, so that one list serves both: an origin to the
@@ -40,7 +42,7 @@ func newOriginPatterns(texts []string) (patterns []originPattern, err error) {
 // completes the sentence "… ".
 func newOriginPattern(text string) (originPattern, error) {
 	fault := func(format string, args ...any) (originPattern, error) {
-		return originPattern{}, fmt.Errorf("has %q, which "+format, append([]any{clip(text)}, args...)...)
+		return originPattern{}, fmt.Errorf("has %q, which "+format, append([]any{show.Clip(text)}, args...)...)
 	}
 	const write = "write one like https://app.example.com or https://*.example.com"
 	for i := range len(text) {

@@ -2,10 +2,11 @@ package extauthz
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // routeSetting is one entry of Envoy's context_extensions, which a route or a virtual host sets for its requests and no
@@ -49,7 +50,7 @@ func readRoute(settings []routeSetting, ours []string) (wanted route, err error)
 		case isClaim && claim != "" && s.value != "":
 			wanted.claims = append(wanted.claims, routeSetting{claim, s.value})
 		default:
-			return route{}, denyDiffering(ReasonBadRouteSettings, "context_extensions "+strconv.QuoteToASCII(clip(s.name))+": "+strconv.QuoteToASCII(clip(s.value)),
+			return route{}, denyDiffering(ReasonBadRouteSettings, "context_extensions "+show.Quoted(s.name)+": "+show.Quoted(s.value),
 				"audience (of API_AUDIENCE), methods (of jwks, hs256, session), optional (true or false) or claim.NAME")
 		}
 	}
@@ -130,5 +131,5 @@ func holds(raw jsontext.Value, wanted string) bool {
 }
 
 func (s routeSetting) show() string {
-	return "the claim " + strconv.QuoteToASCII(clip(s.name)) + " with " + strconv.QuoteToASCII(clip(s.value))
+	return "the claim " + show.Quoted(s.name) + " with " + show.Quoted(s.value)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // SchemaNames say where Better Auth keeps sessions and users, when that cannot be found by looking.
@@ -203,7 +205,7 @@ func ParseColumns(text string, fields ...string) (map[string]string, error) {
 			return nil, errors.New("is not field=column,field=column")
 		}
 		if !slices.Contains(fields, field) {
-			return nil, fmt.Errorf("names the field %q; the fields are %s", clip(field), strings.Join(fields, ", "))
+			return nil, fmt.Errorf("names the field %q; the fields are %s", show.Clip(field), strings.Join(fields, ", "))
 		}
 		columns[field] = name
 	}

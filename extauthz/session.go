@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.
@@ -35,7 +37,7 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 		Method: MethodSession, ExpiresAt: row.expiresAt,
 	}
 	if now := v.now(); row.expiresAt.Before(now) {
-		return identity, denyDiffering(ReasonExpired, formatTime(row.expiresAt), "a time after "+formatTime(now))
+		return identity, denyDiffering(ReasonExpired, show.Time(row.expiresAt), "a time after "+show.Time(now))
 	}
 	return identity, checkSubject(identity.Subject)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
+
+	"extauthz/extauthz/internal/show"
 )
 
 // checkSite refuses a request that another site's page made the browser send (CSRF), where that
@@ -59,9 +61,9 @@ func checkFetchSite(fields, origin []string) error {
 			return nil
 		}
 	}
-	got := "Sec-Fetch-Site " + showClaim(strings.Join(fields, ", "), true)
+	got := "Sec-Fetch-Site " + show.Claim(strings.Join(fields, ", "), true)
 	if len(origin) > 0 {
-		got += ", Origin " + showClaim(strings.Join(origin, ", "), true)
+		got += ", Origin " + show.Claim(strings.Join(origin, ", "), true)
 	}
 	return denyDiffering(ReasonCrossSite, got, "same-origin, same-site or none, or a trusted origin")
 }
@@ -72,8 +74,8 @@ func checkOrigin(r *request) error {
 	if len(r.origin) == 0 {
 		return nil
 	}
-	refusal := denyDiffering(ReasonCrossSite, "Origin "+showClaim(strings.Join(r.origin, ", "), true),
-		"the site of "+showClaim(r.host, true)+", or a trusted origin")
+	refusal := denyDiffering(ReasonCrossSite, "Origin "+show.Claim(strings.Join(r.origin, ", "), true),
+		"the site of "+show.Claim(r.host, true)+", or a trusted origin")
 	if len(r.origin) > 1 {
 		return refusal
 	}

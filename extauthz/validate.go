@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"extauthz/extauthz/internal/show"
 )
 
 const (
@@ -55,18 +57,18 @@ func (c *Config) validate() error {
 	case math.IsNaN(c.AuditAllowRate) || c.AuditAllowRate > 1:
 		return fault("AuditAllowRate", "is %v; give a share up to 1, or a negative number for none", c.AuditAllowRate)
 	case strings.HasPrefix(c.SessionCookie, securePrefix):
-		return fault("SessionCookie", "is %q; leave out %s, which is accepted by itself", clip(c.SessionCookie),
+		return fault("SessionCookie", "is %q; leave out %s, which is accepted by itself", show.Clip(c.SessionCookie),
 			securePrefix)
 	case strings.ContainsFunc(c.SessionCookie, func(r rune) bool { return r > '~' || !isTokenChar(byte(r)) }):
 		return fault("SessionCookie",
 			"is %q, which is not a cookie's name (RFC 6265 section 4.1.1); "+
-				"write one like myapp.session_token", clip(c.SessionCookie))
+				"write one like myapp.session_token", show.Clip(c.SessionCookie))
 	}
 	for field, columns := range map[string]map[string]string{"token expiresAt userId": c.Schema.SessionColumns,
 		"id email name": c.Schema.UserColumns} {
 		for name := range columns {
 			if known := strings.Fields(field); !slices.Contains(known, name) {
-				return fault("Schema", "names the field %q; the fields are %s", clip(name), strings.Join(known, ", "))
+				return fault("Schema", "names the field %q; the fields are %s", show.Clip(name), strings.Join(known, ", "))
 			}
 		}
 	}
