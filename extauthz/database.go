@@ -100,12 +100,12 @@ func (d *database) session(ctx context.Context, token string) (*sessionRow, erro
 	l, err := d.batches.ask(ctx, token)
 	switch {
 	case errors.Is(err, errOverloaded):
-		return nil, unavailable(ReasonOverloaded, err)
+		return nil, unavailable(ReasonOverloaded, err).at(StepRow)
 	case err != nil:
 		return nil, unavailable(ReasonDatabaseUnavailable, err)
 	case l == nil:
 		d.tracing.queried(ctx, asked, d.tracing.now(), 0, ctx.Err())
-		return nil, givenUp(ctx, "the database")
+		return nil, givenUp(ctx, "the database").at(StepRow)
 	}
 	d.tracing.queried(ctx, l.began, l.ended, l.batch, l.err)
 	if l.err != nil {

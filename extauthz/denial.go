@@ -60,6 +60,22 @@ const (
 	ReasonClaimRequired         Reason = "claim_required"
 )
 
+// The steps of a check.
+const (
+	StepCredential = "credential" // one credential is there
+	StepShape      = "shape"      // it is a JWT or a session token
+	StepKey        = "key"        // the key or secret for its signature is there
+	StepSignature  = "signature"
+	StepClaims     = "claims" // each has its type, and they are a user's own token's
+	StepTimes      = "times"  // exp, nbf, iat; a session's expiresAt
+	StepIssuer     = "issuer"
+	StepAudience   = "audience"
+	StepRow        = "row"     // the session's row in PostgreSQL
+	StepSubject    = "subject" // the user's id
+	StepRoute      = "route"   // what the route's context_extensions ask for
+	StepSite       = "site"    // where a cookie's request comes from
+)
+
 // The details are the bodies that clients of the Python verifier already know.
 const (
 	detailTooMany     = "Too many header fields"
@@ -77,7 +93,7 @@ type Fact struct {
 	Reason  Reason
 	Status  int    // HTTP status of the answer
 	Detail  string // the answer's body is {"detail": Detail}
-	Step    string // the step of the check that failed, one of the names in [Explanation]
+	Step    string // of the check that failed, one of the Step names; empty for what may arise at several
 	Meaning string // what was found
 	Mend    string // what to do about it
 }
@@ -237,17 +253,17 @@ var facts = []Fact{
 	{ReasonDatabaseUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepRow,
 		"PostgreSQL could not be asked, or its tables do not fit.",
 		"See that this server reaches `DATABASE_URL`; the error says what failed."},
-	{ReasonTimeBudgetSpent, http.StatusServiceUnavailable, detailUnavailable, StepRow,
+	{ReasonTimeBudgetSpent, http.StatusServiceUnavailable, detailUnavailable, "",
 		"The check's time budget (400 ms, or less when the caller's deadline is nearer) ran out before there was an " +
 			"answer.",
 		"Look for a slow database or issuer. In Envoy, give the filter a timeout of 0.5 s."},
-	{ReasonOverloaded, http.StatusServiceUnavailable, detailUnavailable, StepRow,
+	{ReasonOverloaded, http.StatusServiceUnavailable, detailUnavailable, "",
 		"More checks wait for the database, for the JWKS or for their signature's turn than can be answered in time, " +
 			"so this one was not begun; or the messages of others take all the memory that messages may take. " +
 			"JWTs whose signature is remembered go before.",
 		"Give the server more CPU or more replicas. " +
 			"Where the log's `client` shows a few addresses with made-up tokens, rate-limit them in Envoy."},
-	{ReasonCancelled, http.StatusServiceUnavailable, detailUnavailable, StepRow,
+	{ReasonCancelled, http.StatusServiceUnavailable, detailUnavailable, "",
 		"Envoy gave the check up before there was an answer, as it does when its client goes away. " +
 			"Nobody got the answer.",
 		"Nothing, unless there are many: then see what the checks wait for."},
@@ -316,6 +332,12 @@ func givenUp(ctx context.Context, waitingFor string) *Denial {
 		return unavailable(ReasonCancelled, cause)
 	}
 	return unavailable(ReasonTimeBudgetSpent, cause)
+}
+
+// at says at which step the denial arose, for a reason that may arise at several.
+func (d *Denial) at(step string) *Denial {
+	d.Step = step
+	return d
 }
 
 // copied is the same denial for somebody else to hold; checks that wait together share one.

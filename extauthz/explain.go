@@ -1,28 +1,13 @@
 package extauthz
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"extauthz/extauthz/internal/show"
-)
-
-// The steps of a check.
-const (
-	StepCredential = "credential" // one credential is there
-	StepShape      = "shape"      // it is a JWT or a session token
-	StepKey        = "key"        // the key or secret for its signature is there
-	StepSignature  = "signature"
-	StepClaims     = "claims" // each has its type, and they are a user's own token's
-	StepTimes      = "times"  // exp, nbf, iat; a session's expiresAt
-	StepIssuer     = "issuer"
-	StepAudience   = "audience"
-	StepRow        = "row"     // the session's row in PostgreSQL
-	StepSubject    = "subject" // the user's id
-	StepRoute      = "route"   // what the route's context_extensions ask for
-	StepSite       = "site"    // where a cookie's request comes from
 )
 
 var stepsOf = [kinds][]string{
@@ -63,10 +48,7 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 	failed := ""
 	if err != nil {
 		e.Denial = denialOf(err).copied()
-		failed = e.Denial.Step
-		if failed == StepRow && credential.Kind == KindJWT {
-			failed = StepKey // the budget was spent waiting for the JWKS
-		}
+		failed = cmp.Or(e.Denial.Step, StepCredential)
 	}
 	var steps []string
 	if credential.Kind < kinds {

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -203,5 +204,25 @@ func TestExplainOddCredentials(t *testing.T) {
 				t.Error("the verifier allows it")
 			}
 		})
+	}
+}
+
+// A reason that may arise wherever a check waits says where it did.
+func TestWaitsSayWhere(t *testing.T) {
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: sessionsDatabase(t)})
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, row := range []struct{ token, step string }{
+		{signer{"EdDSA", "made-up", signers()["ed"].private}.issue(goodClaims(nil)), StepKey},
+		{liveToken, StepRow},
+	} {
+		credential, err := ParseBearer(row.token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		denial := a.Explain(ended, credential).Denial
+		if denial == nil || denial.Reason != ReasonCancelled || denial.Step != row.step {
+			t.Errorf("%+v, expected %s at %s", denial, ReasonCancelled, row.step)
+		}
 	}
 }

@@ -46,12 +46,12 @@ func (g *gate) wait(ctx context.Context) error {
 	ahead := g.waiting.Add(1)
 	defer g.waiting.Add(-1)
 	if time.Duration(ahead*g.usual.Load()/int64(cap(g.turns))) > maxQueue {
-		return unavailable(ReasonOverloaded, errors.New("too many checks wait for a signature to be verified"))
+		return unavailable(ReasonOverloaded, errors.New("too many checks wait for a signature to be verified")).at(StepSignature)
 	}
 	select {
 	case g.turns <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return givenUp(ctx, "a signature to be verified")
+		return givenUp(ctx, "a signature to be verified").at(StepSignature)
 	}
 }

@@ -263,13 +263,13 @@ func undecodable(cause error) *Denial { return unavailable(ReasonUndecodableMess
 
 func overfull() *Denial {
 	return unavailable(ReasonOverloaded,
-		errors.New("the messages of other checks take all the memory that messages may take"))
+		errors.New("the messages of other checks take all the memory that messages may take")).at(StepCredential)
 }
 
 // cutOff is the denial of a check whose stream ended before its message was there.
 func cutOff(ctx context.Context, err error) *Denial {
 	if ctx.Err() != nil {
-		return givenUp(ctx, "its message")
+		return givenUp(ctx, "its message").at(StepCredential)
 	}
 	return undecodable(fmt.Errorf("it was cut off: %w", err))
 }

@@ -99,7 +99,7 @@ func (s *remoteKeySet) isCurrent(k *key, now time.Time) bool {
 func (s *remoteKeySet) await(ctx context.Context, isNew bool) error {
 	defer s.awaiting.Add(-1)
 	if s.awaiting.Add(1) > maxAwaiting {
-		return unavailable(ReasonOverloaded, errors.New("too many checks wait for the JWKS"))
+		return unavailable(ReasonOverloaded, errors.New("too many checks wait for the JWKS")).at(StepKey)
 	}
 	asked := s.tracing.now()
 	s.mu.Lock()
@@ -120,7 +120,7 @@ func (s *remoteKeySet) await(ctx context.Context, isNew bool) error {
 		return nil
 	case <-ctx.Done():
 		s.tracing.fetched(ctx, asked, s.tracing.now(), s.fetcher.shown, ctx.Err())
-		return givenUp(ctx, "the JWKS")
+		return givenUp(ctx, "the JWKS").at(StepKey)
 	}
 }
 
