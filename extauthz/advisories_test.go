@@ -106,7 +106,7 @@ func TestAdvisories(t *testing.T) {
 				issuer.setAnswer(answer)
 				time.Sleep(time.Second)
 				expectReason(t, decideToken(t, a, ed, "ed"), "")                            // the keys stay
-				if reason := decideToken(t, a, ed, "other"); factOf[reason].Status != 503 { // and nobody is called a forger
+				if reason := decideToken(t, a, ed, "other"); factOf(reason).Status != 503 { // and nobody is called a forger
 					t.Errorf("reason %s", reason)
 				}
 			}

@@ -32,7 +32,7 @@ func TestAuditRecords(t *testing.T) {
 			if row.reason == "" && (got.Outcome != outcomeAllow || got.Status != 200 || got.Subject != row.want.Subject || got.AuthBy != row.want.Method) {
 				t.Errorf("%s: %+v", row.title, got)
 			}
-			if row.reason != "" && (got.Outcome != outcomeDeny || got.Status != factOf[row.reason].Status) {
+			if row.reason != "" && (got.Outcome != outcomeDeny || got.Status != factOf(row.reason).Status) {
 				t.Errorf("%s/%s: %+v", row.reason, row.title, got)
 			}
 			line, err := json.Marshal(got)

@@ -275,13 +275,16 @@ var facts = []Fact{
 		"Stop the gRPC server before you call `Close`."},
 }
 
-var factOf = func() map[Reason]*Fact {
+var byReason = func() map[Reason]*Fact {
 	byReason := make(map[Reason]*Fact, len(facts))
 	for i := range facts {
 		byReason[facts[i].Reason] = &facts[i]
 	}
 	return byReason
 }()
+
+// factOf is the row of a reason, nil for one that is none. It is not to be changed.
+func factOf(reason Reason) *Fact { return byReason[reason] }
 
 // Facts returns the reason table, one row a reason, in the order of the check's steps. The slice is the caller's.
 func Facts() []Fact { return append([]Fact(nil), facts...) }
@@ -311,10 +314,10 @@ func (d *Denial) Error() string {
 // Unwrap returns what failed, for an outage; else nil.
 func (d *Denial) Unwrap() error { return d.cause }
 
-func deny(reason Reason) *Denial { return &Denial{Fact: *factOf[reason]} }
+func deny(reason Reason) *Denial { return &Denial{Fact: *factOf(reason)} }
 
 func denyDiffering(reason Reason, got, want string) *Denial {
-	return &Denial{Fact: *factOf[reason], Got: got, Want: want}
+	return &Denial{Fact: *factOf(reason), Got: got, Want: want}
 }
 
 // isMissing tells that the request brought nothing that is judged here.
@@ -322,7 +325,7 @@ func (d *Denial) isMissing() bool { return d.Detail == detailMissing }
 
 // unavailable is the denial of what could not be checked: always 503, never 401 and never allow.
 func unavailable(reason Reason, cause error) *Denial {
-	return &Denial{Fact: *factOf[reason], cause: cause}
+	return &Denial{Fact: *factOf(reason), cause: cause}
 }
 
 // givenUp is the denial of a check whose context ended while it waited: its budget is spent, or Envoy gave it up.

@@ -348,7 +348,7 @@ func FuzzCheck(f *testing.F) {
 				}
 			case reason == ReasonInternalError:
 				t.Errorf("%q and %q: internal error", authorization, cookies)
-			case factOf[reason] == nil:
+			case factOf(reason) == nil:
 				t.Errorf("%q and %q: no reason", authorization, cookies)
 			}
 		}

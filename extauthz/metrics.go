@@ -115,7 +115,7 @@ func newMetrics(registerer *registration) *metrics {
 // bearDenials makes the series of every denial, at 0: Prometheus sees no increase in a series whose first value is 1, so
 // that the first denial of its reason would raise no alert.
 func (m *metrics) bearDenials() {
-	for _, fact := range facts {
+	for _, fact := range Facts() {
 		outcome := (&decision{denial: &Denial{Fact: fact}}).outcome()
 		m.checks.WithLabelValues(outcome, methodNone, string(fact.Reason))
 		if fact.Step == StepCredential && fact.Reason != ReasonInternalError && fact.Reason != ReasonClosed {

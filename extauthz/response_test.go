@@ -16,7 +16,7 @@ import (
 // expectDenial checks everything that a denial carries.
 func expectDenial(t *testing.T, response *authv3.CheckResponse, reason Reason) {
 	t.Helper()
-	fact := factOf[reason]
+	fact := factOf(reason)
 	denied := response.GetDeniedResponse()
 	if denied == nil {
 		t.Fatalf("allowed, want %s", reason)

@@ -65,9 +65,9 @@ type sampling struct {
 }
 
 func newSampling() *sampling {
-	s := &sampling{newSampler(time.Second/allowedLines, allowedBurst), make(map[Reason]*sampler, len(facts))}
-	for i := range facts {
-		s.denied[facts[i].Reason] = newSampler(time.Second/deniedLines, deniedBurst)
+	s := &sampling{newSampler(time.Second/allowedLines, allowedBurst), make(map[Reason]*sampler, len(Facts()))}
+	for _, fact := range Facts() {
+		s.denied[fact.Reason] = newSampler(time.Second/deniedLines, deniedBurst)
 	}
 	return s
 }
@@ -82,6 +82,7 @@ func (s *sampling) of(d *decision) *sampler {
 
 // tellLeftOut logs what was left out of the log at the end of a flood, until ctx ends.
 func (a *Authorizer) tellLeftOut(ctx context.Context) {
+	facts := Facts()
 	ticker := time.NewTicker(leftOutInterval)
 	defer ticker.Stop()
 	for {

@@ -90,6 +90,7 @@ func (a *answer) identity() Identity {
 
 // denialAnswers are all denials there are: an answer depends on the reason alone.
 var denialAnswers = func() map[Reason]*answer {
+	facts := Facts()
 	answers := make(map[Reason]*answer, len(facts))
 	for i := range facts {
 		encoded, err := proto.Marshal(denyResponse(&Denial{Fact: facts[i]}))
