@@ -14,6 +14,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // What went wrong in other authorization servers and token libraries, each by its advisory's or issue's name. docs/security.md lists them.
@@ -105,9 +107,9 @@ func TestAdvisories(t *testing.T) {
 			} {
 				issuer.setAnswer(answer)
 				time.Sleep(time.Second)
-				expectReason(t, decideToken(t, a, ed, "ed"), "")                            // the keys stay
-				if reason := decideToken(t, a, ed, "other"); factOf(reason).Status != 503 { // and nobody is called a forger
-					t.Errorf("reason %s", reason)
+				expectReason(t, decideToken(t, a, ed, "ed"), "")                               // the keys stay
+				if code := decideToken(t, a, ed, "other"); reason.FactOf(code).Status != 503 { // and nobody is called a forger
+					t.Errorf("reason %s", code)
 				}
 			}
 			issuer.setAnswer(nil)

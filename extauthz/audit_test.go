@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // Every row of the verdict table is recorded as it was decided, and no record holds a credential or a query.
@@ -32,7 +34,7 @@ func TestAuditRecords(t *testing.T) {
 			if row.reason == "" && (got.Outcome != outcomeAllow || got.Status != 200 || got.Subject != row.want.Subject || got.AuthBy != row.want.Method) {
 				t.Errorf("%s: %+v", row.title, got)
 			}
-			if row.reason != "" && (got.Outcome != outcomeDeny || got.Status != factOf(row.reason).Status) {
+			if row.reason != "" && (got.Outcome != outcomeDeny || got.Status != reason.FactOf(row.reason).Status) {
 				t.Errorf("%s/%s: %+v", row.reason, row.title, got)
 			}
 			line, err := json.Marshal(got)

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // Kind is what a credential looks like; it decides which verifier judges it.
@@ -60,7 +62,7 @@ type presented struct {
 // there is no falling back to the cookie.
 func findCredential(r *request, cookieName string) (presented, error) {
 	if len(r.authorization) > 1 || (len(r.authorization) == 1 && strings.Contains(r.authorization[0], ",")) {
-		return presented{}, deny(ReasonRepeatedAuthorization)
+		return presented{}, reason.Deny(ReasonRepeatedAuthorization)
 	}
 	if len(r.authorization) == 1 {
 		// "Bearer" with nothing behind it brings no credential, as an empty cookie does not.
@@ -137,15 +139,15 @@ func sessionCookie(fields []string, name string) string {
 func ParseBearer(token string) (Credential, error) {
 	switch {
 	case token == "":
-		return Credential{}, deny(ReasonMalformedCredential)
+		return Credential{}, reason.Deny(ReasonMalformedCredential)
 	case len(token) > maxCredential:
-		return Credential{}, deny(ReasonOversizedCredential)
+		return Credential{}, reason.Deny(ReasonOversizedCredential)
 	case isCompactJWS(token):
 		return parseJWTCredential(token)
 	case isCompactJWE(token):
-		return Credential{}, deny(ReasonEncryptedToken)
+		return Credential{}, reason.Deny(ReasonEncryptedToken)
 	case strings.HasPrefix(token, compactCache):
-		return Credential{}, denyDiffering(ReasonUnsupportedType, "a cookie cache", "a JWT or a session token")
+		return Credential{}, reason.Differing(ReasonUnsupportedType, "a cookie cache", "a JWT or a session token")
 	}
 	return parseSession(token)
 }
@@ -160,7 +162,7 @@ func parseJWTCredential(token string) (Credential, error) {
 	case parsed.algorithm == algorithmHS256:
 		credential.Kind = KindHS256
 	case !slices.Contains(asymmetricAlgorithms, parsed.algorithm):
-		return Credential{}, denyDiffering(ReasonUnsupportedAlgorithm, show.Quoted(parsed.algorithm),
+		return Credential{}, reason.Differing(ReasonUnsupportedAlgorithm, show.Quoted(parsed.algorithm),
 			show.List(append(asymmetricAlgorithms, algorithmHS256)))
 	}
 	return credential, nil
@@ -170,7 +172,7 @@ func parseJWTCredential(token string) (Credential, error) {
 // but a signed session token is a *Denial: Better Auth never sets another.
 func ParseCookie(value string) (Credential, error) {
 	if len(value) > maxCredential {
-		return Credential{}, deny(ReasonOversizedCredential)
+		return Credential{}, reason.Deny(ReasonOversizedCredential)
 	}
 	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 		value = value[1 : len(value)-1]
@@ -180,7 +182,7 @@ func ParseCookie(value string) (Credential, error) {
 		return Credential{}, err
 	}
 	if credential.Signature == "" {
-		return Credential{}, deny(ReasonUnsignedCookie)
+		return Credential{}, reason.Deny(ReasonUnsignedCookie)
 	}
 	credential.Cookie = true
 	return credential, nil
@@ -211,7 +213,7 @@ func parseSession(text string) (Credential, error) {
 	if strings.Contains(text, "%") {
 		decoded, err := url.PathUnescape(text)
 		if err != nil {
-			return Credential{}, deny(ReasonMalformedCredential)
+			return Credential{}, reason.Deny(ReasonMalformedCredential)
 		}
 		text = decoded
 	}
@@ -219,11 +221,11 @@ func parseSession(text string) (Credential, error) {
 	if dot := strings.LastIndexByte(text, '.'); dot >= 0 {
 		value, signature = text[:dot], text[dot+1:]
 		if !isSessionSignature(signature) {
-			return Credential{}, deny(ReasonMalformedCredential)
+			return Credential{}, reason.Deny(ReasonMalformedCredential)
 		}
 	}
 	if !isSessionToken(value) {
-		return Credential{}, deny(ReasonMalformedCredential)
+		return Credential{}, reason.Deny(ReasonMalformedCredential)
 	}
 	return Credential{Kind: KindSession, Token: value, Signature: signature}, nil
 }

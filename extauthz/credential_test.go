@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // addCredentials gives a fuzz target the credentials of the verdict table to start from.
@@ -36,7 +38,7 @@ func FuzzFindCredential(f *testing.F) {
 		}
 		found, err := findCredential(&r, DefaultSessionCookie)
 		if err != nil {
-			if denialOf(err).Status != http.StatusUnauthorized {
+			if reason.Of(err).Status != http.StatusUnauthorized {
 				t.Fatalf("%v", err)
 			}
 			return
@@ -79,7 +81,7 @@ func FuzzParseBearer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		credential, err := ParseBearer(text)
 		if err != nil {
-			if denial := denialOf(err); denial.Status != http.StatusUnauthorized {
+			if denial := reason.Of(err); denial.Status != http.StatusUnauthorized {
 				t.Fatalf("%q: %v", text, err)
 			}
 			return

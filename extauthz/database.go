@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 const (
@@ -100,19 +102,19 @@ func (d *database) session(ctx context.Context, token string) (*sessionRow, erro
 	l, err := d.batches.ask(ctx, token)
 	switch {
 	case errors.Is(err, errOverloaded):
-		return nil, unavailable(ReasonOverloaded, err).at(StepRow)
+		return nil, reason.Unavailable(ReasonOverloaded, err).At(StepRow)
 	case err != nil:
-		return nil, unavailable(ReasonDatabaseUnavailable, err)
+		return nil, reason.Unavailable(ReasonDatabaseUnavailable, err)
 	case l == nil:
 		d.tracing.queried(ctx, asked, d.tracing.now(), 0, ctx.Err())
-		return nil, givenUp(ctx, "the database").at(StepRow)
+		return nil, reason.GivenUp(ctx, "the database").At(StepRow)
 	}
 	d.tracing.queried(ctx, l.began, l.ended, l.batch, l.err)
 	if l.err != nil {
-		return nil, unavailable(ReasonDatabaseUnavailable, l.err)
+		return nil, reason.Unavailable(ReasonDatabaseUnavailable, l.err)
 	}
 	if hiding := d.hiding.Load(); l.row == nil && hiding != nil {
-		return nil, unavailable(ReasonDatabaseUnavailable, *hiding)
+		return nil, reason.Unavailable(ReasonDatabaseUnavailable, *hiding)
 	}
 	return l.row, nil
 }

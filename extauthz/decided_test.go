@@ -10,6 +10,8 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // outageBound is how long a test that is not about availability asks again after a 503.
@@ -124,10 +126,10 @@ func TestDecidedAsksAgainAfterAnOutage(t *testing.T) {
 		want    Reason
 	}{
 		{"an allow", []*authv3.CheckResponse{allowed}, 1, ""},
-		{"a refusal", []*authv3.CheckResponse{denyResponse(deny(ReasonUnknownSession)), allowed}, 1, ReasonUnknownSession},
-		{"two outages and an allow", []*authv3.CheckResponse{denyResponse(deny(ReasonDatabaseUnavailable)),
-			denyResponse(deny(ReasonTimeBudgetSpent)), allowed}, 3, ""},
-		{"an internal error", []*authv3.CheckResponse{denyResponse(deny(ReasonInternalError)), allowed}, 1,
+		{"a refusal", []*authv3.CheckResponse{denyResponse(reason.Deny(ReasonUnknownSession)), allowed}, 1, ReasonUnknownSession},
+		{"two outages and an allow", []*authv3.CheckResponse{denyResponse(reason.Deny(ReasonDatabaseUnavailable)),
+			denyResponse(reason.Deny(ReasonTimeBudgetSpent)), allowed}, 3, ""},
+		{"an internal error", []*authv3.CheckResponse{denyResponse(reason.Deny(ReasonInternalError)), allowed}, 1,
 			ReasonInternalError},
 	} {
 		asked := 0

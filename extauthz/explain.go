@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 var stepsOf = [kinds][]string{
@@ -47,7 +49,7 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 	e := Explanation{Identity: identity}
 	failed := ""
 	if err != nil {
-		e.Denial = denialOf(err).copied()
+		e.Denial = reason.Of(err).Copied()
 		failed = cmp.Or(e.Denial.Step, StepCredential)
 	}
 	var steps []string
@@ -55,7 +57,7 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 		steps = stepsOf[credential.Kind]
 	}
 	if failed != "" && !slices.Contains(steps, failed) { // a fault of the credential as a whole, or of this server
-		e.Steps = append(e.Steps, Step{Name: failed, Denial: e.Denial.copied(), Reached: true})
+		e.Steps = append(e.Steps, Step{Name: failed, Denial: e.Denial.Copied(), Reached: true})
 	}
 	last := len(steps) - 1
 	if failed != "" {
@@ -67,7 +69,7 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 		case i < last || e.Denial == nil:
 			step.Found = a.found(name, &credential, &identity)
 		case i == last:
-			step.Denial = e.Denial.copied()
+			step.Denial = e.Denial.Copied()
 		}
 		e.Steps = append(e.Steps, step)
 	}
@@ -109,7 +111,7 @@ func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
 		switch {
 		case !isClaim:
 		case verdict != nil:
-			*step = Step{Name: step.Name, Denial: denialOf(verdict).copied(), Reached: true}
+			*step = Step{Name: step.Name, Denial: reason.Of(verdict).Copied(), Reached: true}
 		default:
 			*step = Step{Name: step.Name, Found: a.found(step.Name, credential, &identity), Reached: true}
 		}

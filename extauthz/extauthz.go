@@ -28,6 +28,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -474,7 +476,7 @@ func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (respon
 	defer func() {
 		if fault := recover(); fault != nil {
 			reportPanic(a.log, a.metrics, panicInCheck, fault)
-			response = denyResponse(deny(ReasonInternalError))
+			response = denyResponse(reason.Deny(ReasonInternalError))
 		}
 	}()
 	r := readRequest(in)
@@ -527,25 +529,25 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			reportPanic(a.log, a.metrics, panicInCheck, fault)
-			d.denial = unavailable(ReasonInternalError, errors.New("panic"))
+			d.denial = reason.Unavailable(ReasonInternalError, errors.New("panic"))
 		}
 	}()
 	switch {
 	case a.life.closed.Load():
-		d.denial = unavailable(ReasonClosed, errors.New("Close was called"))
+		d.denial = reason.Unavailable(ReasonClosed, errors.New("Close was called"))
 		return d
 	case r.unread != nil:
 		d.denial = r.unread
 		return d
 	case r.tooMany:
-		d.denial = deny(ReasonTooManyHeaders)
+		d.denial = reason.Deny(ReasonTooManyHeaders)
 		return d
 	}
 	var wanted route
 	if len(r.route) > 0 {
 		var err error
 		if wanted, err = readRoute(r.route, a.audiences); err != nil {
-			d.denial = denialOf(err)
+			d.denial = reason.Of(err)
 			return d
 		}
 	}
@@ -556,11 +558,11 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 		if d.denial == nil && len(r.route) > 0 {
 			err = wanted.check(d.method, found.text)
 		}
-	case wanted.optional && denialOf(err).isMissing():
+	case wanted.optional && reason.Of(err).IsMissing():
 		return d // passes, and brings nobody's identity
 	}
 	if err != nil {
-		d.denial = denialOf(err)
+		d.denial = reason.Of(err)
 	}
 	return d
 }
@@ -572,7 +574,7 @@ func (a *Authorizer) judgeCredential(ctx context.Context, r *request, found pres
 	}
 	credential, err := found.read()
 	if err != nil {
-		d.denial = denialOf(err)
+		d.denial = reason.Of(err)
 		return
 	}
 	ctx, cancel := withTimeBudget(ctx, a.budget)
@@ -583,11 +585,11 @@ func (a *Authorizer) judgeCredential(ctx context.Context, r *request, found pres
 		if err == nil {
 			err = checkSite(r, a.trusted)
 		} else if isSessionUnknown(err) && hasEncryptedCache(r.cookies) {
-			err = deny(ReasonStatelessSession)
+			err = reason.Deny(ReasonStatelessSession)
 		}
 	}
 	if err != nil {
-		d.denial = denialOf(err)
+		d.denial = reason.Of(err)
 	}
 }
 
@@ -609,7 +611,7 @@ func (a *Authorizer) recall(token string, d *decision) bool {
 	a.metrics.hits.Inc()
 	d.proof, d.method = proof, methodOf[proof.kind]
 	if err := a.expected[proof.kind].recheck(proof, now); err != nil {
-		d.denial = denialOf(err)
+		d.denial = reason.Of(err)
 	}
 	return true
 }

@@ -16,6 +16,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // verifierFunc stands for a verifier with a fault that cannot be caused otherwise.
@@ -341,14 +343,14 @@ func FuzzCheck(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			switch reason := Reason(response.GetDynamicMetadata().GetFields()["reason"].GetStringValue()); {
+			switch code := Reason(response.GetDynamicMetadata().GetFields()["reason"].GetStringValue()); {
 			case response.GetOkResponse() != nil:
 				if token, _ := bearerToken(authorization); !allowed[token] {
 					t.Errorf("%q and %q were allowed", authorization, cookies)
 				}
-			case reason == ReasonInternalError:
+			case code == ReasonInternalError:
 				t.Errorf("%q and %q: internal error", authorization, cookies)
-			case factOf(reason) == nil:
+			case reason.FactOf(code) == nil:
 				t.Errorf("%q and %q: no reason", authorization, cookies)
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // A JWKS that is fetched through Envoy, where its route is checked by extauthz, is never had: a check of that route
@@ -48,10 +50,10 @@ func isDenial(response *http.Response, body []byte) bool {
 	}
 	switch response.StatusCode {
 	case http.StatusUnauthorized:
-		return denial["detail"] == detailMissing &&
+		return denial["detail"] == reason.DetailMissing &&
 			strings.HasPrefix(response.Header.Get("Www-Authenticate"), "Bearer realm=")
 	case http.StatusServiceUnavailable:
-		return denial["detail"] == detailUnavailable
+		return denial["detail"] == reason.DetailUnavailable
 	}
 	return false
 }

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // maxQueue bounds how long a check may have to wait for its turn at a signature. Where it would be longer, it is
@@ -46,12 +48,12 @@ func (g *gate) wait(ctx context.Context) error {
 	ahead := g.waiting.Add(1)
 	defer g.waiting.Add(-1)
 	if time.Duration(ahead*g.usual.Load()/int64(cap(g.turns))) > maxQueue {
-		return unavailable(ReasonOverloaded, errors.New("too many checks wait for a signature to be verified")).at(StepSignature)
+		return reason.Unavailable(ReasonOverloaded, errors.New("too many checks wait for a signature to be verified")).At(StepSignature)
 	}
 	select {
 	case g.turns <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return givenUp(ctx, "a signature to be verified").at(StepSignature)
+		return reason.GivenUp(ctx, "a signature to be verified").At(StepSignature)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // Method is how an identity was proven; the backend reads it in x-auth-method.
@@ -30,11 +32,11 @@ type Identity struct {
 // checkSubject refuses a subject that could not be told apart, or could not travel, in a header or a log line.
 func checkSubject(subject string) error {
 	if subject == "" || !utf8.ValidString(subject) {
-		return deny(ReasonMissingSubject)
+		return reason.Deny(ReasonMissingSubject)
 	}
 	for _, r := range subject {
 		if unicode.IsControl(r) {
-			return deny(ReasonMissingSubject)
+			return reason.Deny(ReasonMissingSubject)
 		}
 	}
 	return nil

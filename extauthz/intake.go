@@ -11,6 +11,8 @@ import (
 
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // This file reads a check's message from its HTTP/2 stream. gRPC would hold each message whole before it asked
@@ -146,7 +148,7 @@ func (a *Authorizer) receiveLarge(ctx context.Context, stream messageStream, c *
 				m.denial = m.read(ctx, stream, length, bodies)
 			}
 		}) {
-			m.denial = unavailable(ReasonInternalError, errors.New("panic"))
+			m.denial = reason.Unavailable(ReasonInternalError, errors.New("panic"))
 		}
 		if m.settled.Swap(true) {
 			m.holding.release()
@@ -254,22 +256,22 @@ func (m *largeMessage) end(stripper *bodyStripper) *Denial {
 var errBadWire = errors.New("its bytes are no protobuf message")
 
 func (i *intake) oversized(length int64) *Denial {
-	return unavailable(ReasonOversizedMessage,
+	return reason.Unavailable(ReasonOversizedMessage,
 		fmt.Errorf("a message of %d bytes or more, where %d are allowed: raise EXTAUTHZ_MAX_MESSAGE_MIB "+
 			"(MaxMessageBytes), or lower max_request_bytes of with_request_body", length, i.max))
 }
 
-func undecodable(cause error) *Denial { return unavailable(ReasonUndecodableMessage, cause) }
+func undecodable(cause error) *Denial { return reason.Unavailable(ReasonUndecodableMessage, cause) }
 
 func overfull() *Denial {
-	return unavailable(ReasonOverloaded,
-		errors.New("the messages of other checks take all the memory that messages may take")).at(StepCredential)
+	return reason.Unavailable(ReasonOverloaded,
+		errors.New("the messages of other checks take all the memory that messages may take")).At(StepCredential)
 }
 
 // cutOff is the denial of a check whose stream ended before its message was there.
 func cutOff(ctx context.Context, err error) *Denial {
 	if ctx.Err() != nil {
-		return givenUp(ctx, "its message").at(StepCredential)
+		return reason.GivenUp(ctx, "its message").At(StepCredential)
 	}
 	return undecodable(fmt.Errorf("it was cut off: %w", err))
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // jwksLeeway is how far the issuer's clock and this one may differ.
@@ -33,25 +35,25 @@ func (v *jwksVerifier) Verify(ctx context.Context, credential Credential) (Ident
 // another is refused before any cryptography (RFC 8725 §3.1).
 func (v *jwksVerifier) verifySignature(ctx context.Context, token *jwt) (*key, error) {
 	if token.keyID == "" {
-		return nil, deny(ReasonMissingKeyID)
+		return nil, reason.Deny(ReasonMissingKeyID)
 	}
 	key, err := v.keys.key(ctx, token.keyID)
 	switch {
 	case err != nil:
 		return nil, err
 	case key == nil:
-		return nil, denyDiffering(ReasonUnknownKey, "kid "+show.Quoted(token.keyID), "a kid of the JWKS")
+		return nil, reason.Differing(ReasonUnknownKey, "kid "+show.Quoted(token.keyID), "a kid of the JWKS")
 	case key.fault != "":
-		return nil, denyDiffering(ReasonUnusableKey, "a key that is "+key.fault, "a key that may verify tokens")
+		return nil, reason.Differing(ReasonUnusableKey, "a key that is "+key.fault, "a key that may verify tokens")
 	case key.algorithm != token.algorithm:
-		return nil, denyDiffering(ReasonKeyAlgorithmMismatch, strconv.QuoteToASCII(token.algorithm), strconv.QuoteToASCII(key.algorithm))
+		return nil, reason.Differing(ReasonKeyAlgorithmMismatch, strconv.QuoteToASCII(token.algorithm), strconv.QuoteToASCII(key.algorithm))
 	}
 	fits, err := v.gate.pass(ctx, func() bool { return key.verify(token.signed, token.signature) })
 	switch {
 	case err != nil:
 		return nil, err
 	case !fits:
-		return nil, deny(ReasonBadSignature)
+		return nil, reason.Deny(ReasonBadSignature)
 	}
 	return key, nil
 }

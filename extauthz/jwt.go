@@ -14,6 +14,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // jwt is a JSON Web Token in compact serialization, taken apart and not yet believed.
@@ -38,14 +40,14 @@ func parseJWT(token string) (jwt, error) {
 	first, last := strings.IndexByte(token, '.'), strings.LastIndexByte(token, '.')
 	// encoding/base64 skips line ends, even where it is strict.
 	if first < 0 || first == last || strings.IndexByte(token, '\n') >= 0 || strings.IndexByte(token, '\r') >= 0 {
-		return jwt{}, deny(ReasonMalformedToken)
+		return jwt{}, reason.Deny(ReasonMalformedToken)
 	}
 	parsed := jwt{signed: []byte(token[:last])}
 	header, err1 := base64URL.DecodeString(token[:first])
 	payload, err2 := base64URL.DecodeString(token[first+1 : last])
 	signature, err3 := base64URL.DecodeString(token[last+1:])
 	if err1 != nil || err2 != nil || err3 != nil {
-		return jwt{}, deny(ReasonMalformedToken)
+		return jwt{}, reason.Deny(ReasonMalformedToken)
 	}
 	parsed.payload, parsed.signature = payload, signature
 	if err := parsed.readHeader(header); err != nil {
@@ -77,7 +79,7 @@ func (t *jwt) readHeader(header []byte) error {
 		return err
 	})
 	if err != nil {
-		return deny(ReasonMalformedToken)
+		return reason.Deny(ReasonMalformedToken)
 	}
 	// RFC 8725 §3.11: one kind of JWT is not taken for another.
 	switch strings.TrimPrefix(strings.ToLower(typ), "application/") {
@@ -85,7 +87,7 @@ func (t *jwt) readHeader(header []byte) error {
 	case "at+jwt": // refused once its signature and times are judged, with a reason of its own
 		t.isAccessToken = true
 	default:
-		return denyDiffering(ReasonUnsupportedType, show.Quoted(typ), `none or "JWT"`)
+		return reason.Differing(ReasonUnsupportedType, show.Quoted(typ), `none or "JWT"`)
 	}
 	return nil
 }
@@ -171,7 +173,7 @@ func parseClaims(payload []byte) (claims, error) {
 		err = errors.New("exp: missing")
 	}
 	if err != nil {
-		return claims{}, denyDiffering(ReasonMalformedClaims, show.Quoted(err.Error()), "claims of their types, each once, and exp")
+		return claims{}, reason.Differing(ReasonMalformedClaims, show.Quoted(err.Error()), "claims of their types, each once, and exp")
 	}
 	return c, nil
 }
@@ -296,8 +298,8 @@ func (e *expectations) recheck(p *proof, now time.Time) error {
 // checkTimes follows RFC 7519 §4.1.4 (exp: not on or after), §4.1.5 (nbf: not before) and §4.1.6 (iat).
 func (e *expectations) checkTimes(t *times, now time.Time) error {
 	current, leeway := numericDate(float64(now.UnixNano())/1e9), numericDate(e.leeway.Seconds())
-	differ := func(reason Reason, date numericDate) error {
-		return denyDiffering(reason, show.Time(date.time()), "a time around "+show.Time(now)+", leeway "+e.leeway.String())
+	differ := func(code Reason, date numericDate) error {
+		return reason.Differing(code, show.Time(date.time()), "a time around "+show.Time(now)+", leeway "+e.leeway.String())
 	}
 	switch {
 	case !(current < t.expires+leeway): // exp is required, so that absent would be expired
@@ -315,7 +317,7 @@ func (e *expectations) checkIssuer(issuer string, present bool) error {
 	if present && slices.Contains(e.issuers, issuer) {
 		return nil
 	}
-	return denyDiffering(ReasonWrongIssuer, show.Claim(issuer, present), show.List(e.issuers))
+	return reason.Differing(ReasonWrongIssuer, show.Claim(issuer, present), show.List(e.issuers))
 }
 
 // checkAudience wants one of ours among the token's (RFC 7519 §4.1.3).
@@ -325,7 +327,7 @@ func (e *expectations) checkAudience(audience []string) error {
 			return nil
 		}
 	}
-	return denyDiffering(ReasonWrongAudience, show.Claim(strings.Join(audience, ", "), len(audience) > 0), show.List(e.audiences))
+	return reason.Differing(ReasonWrongAudience, show.Claim(strings.Join(audience, ", "), len(audience) > 0), show.List(e.audiences))
 }
 
 // identity is what verified claims say of the user.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 const (
@@ -99,7 +101,7 @@ func (s *remoteKeySet) isCurrent(k *key, now time.Time) bool {
 func (s *remoteKeySet) await(ctx context.Context, isNew bool) error {
 	defer s.awaiting.Add(-1)
 	if s.awaiting.Add(1) > maxAwaiting {
-		return unavailable(ReasonOverloaded, errors.New("too many checks wait for the JWKS")).at(StepKey)
+		return reason.Unavailable(ReasonOverloaded, errors.New("too many checks wait for the JWKS")).At(StepKey)
 	}
 	asked := s.tracing.now()
 	s.mu.Lock()
@@ -115,12 +117,12 @@ func (s *remoteKeySet) await(ctx context.Context, isNew bool) error {
 	case <-next.done:
 		s.tracing.fetched(ctx, next.began, next.ended, s.fetcher.shown, next.err)
 		if next.err != nil {
-			return unavailable(ReasonJWKSUnavailable, fmt.Errorf("fetching %s: %w", s.fetcher.shown, next.err))
+			return reason.Unavailable(ReasonJWKSUnavailable, fmt.Errorf("fetching %s: %w", s.fetcher.shown, next.err))
 		}
 		return nil
 	case <-ctx.Done():
 		s.tracing.fetched(ctx, asked, s.tracing.now(), s.fetcher.shown, ctx.Err())
-		return givenUp(ctx, "the JWKS").at(StepKey)
+		return reason.GivenUp(ctx, "the JWKS").At(StepKey)
 	}
 }
 

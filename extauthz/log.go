@@ -50,8 +50,8 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 	if d.denial != nil {
 		add("got", d.denial.Got)
 		add("want", d.denial.Want)
-		if d.denial.cause != nil {
-			add("error", d.denial.cause.Error())
+		if cause := d.denial.Unwrap(); cause != nil {
+			add("error", cause.Error())
 		}
 	}
 	if leftOut > 0 {

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // So many checks, so many counted, each under its reason.
@@ -218,7 +220,7 @@ func BenchmarkCount(b *testing.B) {
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, Metrics: prometheus.NewRegistry()})
 	var r request
 	_, err := findCredential(&r, "")
-	denied := &decision{denial: denialOf(err)}
+	denied := &decision{denial: reason.Of(err)}
 	for name, d := range map[string]*decision{"allow": {method: MethodJWKS}, "deny": denied} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // This file keeps the embedder's observers, which are the Logger, Config.Audit and the TracerProvider, from ending the
@@ -31,7 +33,7 @@ func (a *Authorizer) recordAudit(r *request, d *decision, took time.Duration) {
 		if fault := recover(); fault != nil {
 			reportPanic(a.log, a.metrics, panicInAudit, fault)
 			if d.denial == nil {
-				d.denial = unavailable(ReasonInternalError, errors.New("the audit function panicked"))
+				d.denial = reason.Unavailable(ReasonInternalError, errors.New("the audit function panicked"))
 			}
 		}
 	}()

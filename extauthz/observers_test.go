@@ -14,6 +14,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // broken is a handler and a provider, whose tracer and spans are like it, that panics in the one method that is named.
@@ -157,9 +159,9 @@ func TestFloodInTheLog(t *testing.T) {
 		told := new(lockedBuffer)
 		metrics := newMetrics(nil)
 		a := &Authorizer{log: slog.New(slog.NewTextHandler(told, nil)), metrics: metrics, sampling: newSampling()}
-		refuse := func(reason Reason) { a.logDecision(t.Context(), &request{}, &decision{denial: deny(reason)}) }
+		refuse := func(code Reason) { a.logDecision(t.Context(), &request{}, &decision{denial: reason.Deny(code)}) }
 		outage := func() {
-			a.logDecision(t.Context(), &request{}, &decision{denial: unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
+			a.logDecision(t.Context(), &request{}, &decision{denial: reason.Unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
 		}
 		const seconds, each = 10, 600
 		for range seconds * each {
@@ -201,7 +203,7 @@ func TestFloodInTheLog(t *testing.T) {
 func TestLinesThatAreLeftOutCostNothing(t *testing.T) {
 	a := &Authorizer{log: containedLogger(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), newMetrics(nil)), metrics: newMetrics(nil), sampling: newSampling()}
 	r, ctx := &request{method: "GET", path: "/"}, t.Context()
-	for name, d := range map[string]*decision{"left out": {denial: deny(ReasonBadSignature)}, "allowed": {}} {
+	for name, d := range map[string]*decision{"left out": {denial: reason.Deny(ReasonBadSignature)}, "allowed": {}} {
 		for range 2 * deniedBurst {
 			a.logDecision(ctx, r, d)
 		}

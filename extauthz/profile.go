@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // Several kinds of JWT share one form, and one issuer signs them with one key (RFC 8725 §2.8). This file tells a
@@ -75,18 +77,18 @@ func (p *profile) readEvents(value *jsontext.Decoder) error {
 func (p *profile) check(subject string) error {
 	switch {
 	case p.isBound:
-		return denyDiffering(ReasonProofRequired, "a claim cnf, and no proof", "a token that is bound to no key")
+		return reason.Differing(ReasonProofRequired, "a claim cnf, and no proof", "a token that is bound to no key")
 	case p.isAccessToken:
-		return denyDiffering(ReasonOAuthNotConfigured, "typ at+jwt", "a token of Better Auth's jwt plugin")
+		return reason.Differing(ReasonOAuthNotConfigured, "typ at+jwt", "a token of Better Auth's jwt plugin")
 	case p.hasParty:
-		return denyDiffering(ReasonOAuthNotConfigured, "a claim azp", "a token of Better Auth's jwt plugin")
+		return reason.Differing(ReasonOAuthNotConfigured, "a claim azp", "a token of Better Auth's jwt plugin")
 	case p.hasClient && p.hasScope:
-		return denyDiffering(ReasonOAuthNotConfigured, "claims client_id and scope", "a token of Better Auth's jwt plugin")
+		return reason.Differing(ReasonOAuthNotConfigured, "claims client_id and scope", "a token of Better Auth's jwt plugin")
 	case p.clientID != "" && p.clientID == subject: // RFC 9068 §2.2: where no user is involved, sub is the client
-		return denyDiffering(ReasonOAuthNotConfigured, "a subject that is the client_id",
+		return reason.Differing(ReasonOAuthNotConfigured, "a subject that is the client_id",
 			"a token of Better Auth's jwt plugin")
 	case p.other != "":
-		return denyDiffering(ReasonUnsupportedType, "a claim "+p.other, "a user's own token")
+		return reason.Differing(ReasonUnsupportedType, "a claim "+p.other, "a user's own token")
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func denyResponse(denial *Denial) *authv3.CheckResponse {
 // challenge is RFC 6750 §3: no error code where the request brought no credential.
 func challenge(denial *Denial) string {
 	const realm = `Bearer realm="api"`
-	if denial.isMissing() {
+	if denial.IsMissing() {
 		return realm
 	}
 	return realm + `, error="invalid_token", error_description="` + denial.Detail + `"`

@@ -11,18 +11,20 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // expectDenial checks everything that a denial carries.
-func expectDenial(t *testing.T, response *authv3.CheckResponse, reason Reason) {
+func expectDenial(t *testing.T, response *authv3.CheckResponse, code Reason) {
 	t.Helper()
-	fact := factOf(reason)
+	fact := reason.FactOf(code)
 	denied := response.GetDeniedResponse()
 	if denied == nil {
-		t.Fatalf("allowed, want %s", reason)
+		t.Fatalf("allowed, want %s", code)
 	}
-	if got := response.GetDynamicMetadata().GetFields()["reason"].GetStringValue(); got != string(reason) {
-		t.Fatalf("reason %s, want %s", got, reason)
+	if got := response.GetDynamicMetadata().GetFields()["reason"].GetStringValue(); got != string(code) {
+		t.Fatalf("reason %s, want %s", got, code)
 	}
 	if got := int(denied.GetStatus().GetCode()); got != fact.Status {
 		t.Errorf("status %d, want %d", got, fact.Status)
@@ -37,7 +39,7 @@ func expectDenial(t *testing.T, response *authv3.CheckResponse, reason Reason) {
 	got := headerMap(t, denied.GetHeaders())
 	want := map[string]string{"content-type": "application/json", "cache-control": "no-store"}
 	switch {
-	case fact.Detail == detailMissing:
+	case fact.Detail == reason.DetailMissing:
 		want["www-authenticate"] = `Bearer realm="api"`
 	case fact.Status == 401:
 		want["www-authenticate"] = `Bearer realm="api", error="invalid_token", error_description="` + fact.Detail + `"`

@@ -7,6 +7,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // routeSetting is one entry of Envoy's context_extensions, which a route or a virtual host sets for its requests and no
@@ -50,7 +52,7 @@ func readRoute(settings []routeSetting, ours []string) (wanted route, err error)
 		case isClaim && claim != "" && s.value != "":
 			wanted.claims = append(wanted.claims, routeSetting{claim, s.value})
 		default:
-			return route{}, denyDiffering(ReasonBadRouteSettings, "context_extensions "+show.Quoted(s.name)+": "+show.Quoted(s.value),
+			return route{}, reason.Differing(ReasonBadRouteSettings, "context_extensions "+show.Quoted(s.name)+": "+show.Quoted(s.value),
 				"audience (of API_AUDIENCE), methods (of jwks, hs256, session), optional (true or false) or claim.NAME")
 		}
 	}
@@ -61,11 +63,11 @@ func readRoute(settings []routeSetting, ours []string) (wanted route, err error)
 // verified by now, and few routes ask.
 func (r *route) check(method Method, token string) error {
 	if len(r.methods) > 0 && !slices.Contains(r.methods, string(method)) {
-		return denyDiffering(ReasonMethodRefused, string(method), strings.Join(r.methods, " or "))
+		return reason.Differing(ReasonMethodRefused, string(method), strings.Join(r.methods, " or "))
 	}
 	if method == MethodSession {
 		if len(r.claims) > 0 {
-			return denyDiffering(ReasonClaimRequired, "a session token, which has no claims", r.claims[0].show())
+			return reason.Differing(ReasonClaimRequired, "a session token, which has no claims", r.claims[0].show())
 		}
 		return nil // an audience is a JWT's
 	}
@@ -96,10 +98,10 @@ func (r *route) checkClaims(payload []byte) error {
 		return err
 	})
 	if err != nil {
-		return deny(ReasonMalformedClaims)
+		return reason.Deny(ReasonMalformedClaims)
 	}
 	if len(missing) > 0 {
-		return denyDiffering(ReasonClaimRequired, "claims without it", missing[0].show())
+		return reason.Differing(ReasonClaimRequired, "claims without it", missing[0].show())
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // secret is the value of a shared secret. It never prints itself.
@@ -119,7 +121,7 @@ func (s *sharedSecrets) isInForce(signer *sharedSecret) bool {
 func (s *sharedSecrets) signer(ctx context.Context, kind Kind, fits func(secret) bool) (*sharedSecret, error) {
 	set := s.set.Load()
 	if set.current == nil {
-		return nil, deny(ReasonSecretNotConfigured)
+		return nil, reason.Deny(ReasonSecretNotConfigured)
 	}
 	if fits(set.current.value) {
 		return set.current, nil
@@ -134,7 +136,7 @@ func (s *sharedSecrets) signer(ctx context.Context, kind Kind, fits func(secret)
 			}
 		}
 	}
-	return nil, deny(ReasonBadSignature)
+	return nil, reason.Deny(ReasonBadSignature)
 }
 
 // verifySession checks the signature that Better Auth puts behind a session token: HMAC-SHA256 of

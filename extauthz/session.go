@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.
@@ -22,7 +24,7 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 		return Identity{}, err
 	}
 	if v.database == nil {
-		return Identity{}, deny(ReasonSessionsNotConfigured)
+		return Identity{}, reason.Deny(ReasonSessionsNotConfigured)
 	}
 	// A look-up may outlive its check, whose texts are gone then; so it gets its own.
 	row, err := v.database.session(ctx, strings.Clone(credential.Token))
@@ -30,14 +32,14 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 		return Identity{}, err
 	}
 	if row == nil {
-		return Identity{}, deny(ReasonUnknownSession)
+		return Identity{}, reason.Deny(ReasonUnknownSession)
 	}
 	identity := Identity{
 		Subject: row.userID, Email: row.email, Name: row.name,
 		Method: MethodSession, ExpiresAt: row.expiresAt,
 	}
 	if now := v.now(); row.expiresAt.Before(now) {
-		return identity, denyDiffering(ReasonExpired, show.Time(row.expiresAt), "a time after "+show.Time(now))
+		return identity, reason.Differing(ReasonExpired, show.Time(row.expiresAt), "a time after "+show.Time(now))
 	}
 	return identity, checkSubject(identity.Subject)
 }
@@ -47,11 +49,11 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 func (v *sessionVerifier) verifySignature(ctx context.Context, credential *Credential) error {
 	switch {
 	case credential.Signature == "" && v.requireSignature:
-		return deny(ReasonUnsignedToken)
+		return reason.Deny(ReasonUnsignedToken)
 	case credential.Signature != "" && v.secrets.isConfigured():
 		return v.secrets.verifySession(ctx, credential)
 	case credential.Cookie || v.requireSignature:
-		return deny(ReasonSecretNotConfigured)
+		return reason.Deny(ReasonSecretNotConfigured)
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"extauthz/envoy/parts"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // checkToken decides a Bearer token and returns the reason, empty when allowed.
@@ -102,7 +104,7 @@ func TestChecksShareQueries(t *testing.T) {
 	checks.Go(func() { // one that has given up asks for nothing
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := d.session(ctx, "given-up"); denialOf(err).Reason != ReasonCancelled {
+		if _, err := d.session(ctx, "given-up"); reason.Of(err).Reason != ReasonCancelled {
 			t.Errorf("given up: %v", err)
 		}
 		close(given)

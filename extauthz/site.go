@@ -9,6 +9,8 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // checkSite refuses a request that another site's page made the browser send (CSRF), where that
@@ -65,7 +67,7 @@ func checkFetchSite(fields, origin []string) error {
 	if len(origin) > 0 {
 		got += ", Origin " + show.Claim(strings.Join(origin, ", "), true)
 	}
-	return denyDiffering(ReasonCrossSite, got, "same-origin, same-site or none, or a trusted origin")
+	return reason.Differing(ReasonCrossSite, got, "same-origin, same-site or none, or a trusted origin")
 }
 
 // checkOrigin is for browsers without Sec-Fetch-Site, and for plain http, where none sends it. No
@@ -74,7 +76,7 @@ func checkOrigin(r *request) error {
 	if len(r.origin) == 0 {
 		return nil
 	}
-	refusal := denyDiffering(ReasonCrossSite, "Origin "+show.Claim(strings.Join(r.origin, ", "), true),
+	refusal := reason.Differing(ReasonCrossSite, "Origin "+show.Claim(strings.Join(r.origin, ", "), true),
 		"the site of "+show.Claim(r.host, true)+", or a trusted origin")
 	if len(r.origin) > 1 {
 		return refusal

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // Credentials that other parts of Better Auth take and this server does not. Each is refused as before, with a reason
@@ -14,15 +16,15 @@ import (
 func nothingPresented(r *request) *Denial {
 	switch {
 	case r.apiKey:
-		return deny(ReasonAPIKeysNotConfigured)
+		return reason.Deny(ReasonAPIKeysNotConfigured)
 	case hasCookieCache(r.cookies):
-		return deny(ReasonCookieCacheAlone)
+		return reason.Deny(ReasonCookieCacheAlone)
 	case len(r.authorization) == 1:
 		if scheme := otherScheme(r.authorization[0]); scheme != "" {
-			return denyDiffering(ReasonUnsupportedScheme, scheme, "Bearer")
+			return reason.Differing(ReasonUnsupportedScheme, scheme, "Bearer")
 		}
 	}
-	return deny(ReasonMissingCredential)
+	return reason.Deny(ReasonMissingCredential)
 }
 
 // knownSchemes are those of the HTTP Authentication Scheme Registry, and some that are not there. What is none of
@@ -87,7 +89,7 @@ const (
 
 // isSessionUnknown tells that a session's row was not there, or is nowhere to be looked up.
 func isSessionUnknown(err error) bool {
-	switch denialOf(err).Reason {
+	switch reason.Of(err).Reason {
 	case ReasonUnknownSession, ReasonSessionsNotConfigured:
 		return true
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"extauthz/envoy/parts"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // Project Wycheproof's vectors are fetched as the Go module that they are, and stay out of this repository.
@@ -199,7 +201,7 @@ func TestWycheproofTokens(t *testing.T) {
 						}
 					default:
 						refused++
-						if denialOf(err).Status != http.StatusUnauthorized {
+						if reason.Of(err).Status != http.StatusUnauthorized {
 							t.Errorf("%d, %s, %s: %v, want a 401", vector.TcID, group.Comment, vector.Comment, err)
 						}
 					}
@@ -249,7 +251,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 		return err
 	}
 	if credential.Kind == KindSession { // no JWT at all
-		return deny(ReasonMalformedCredential)
+		return reason.Deny(ReasonMalformedCredential)
 	}
 	if credential.Kind == KindHS256 {
 		secrets := &sharedSecrets{metrics: newMetrics(nil)}
@@ -258,7 +260,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 		return err
 	}
 	if id := credential.jwt.keyID; parsed[id] == nil && id != "" {
-		return deny(ReasonUnknownKey) // without asking an issuer that is not there
+		return reason.Deny(ReasonUnknownKey) // without asking an issuer that is not there
 	}
 	_, err = (&jwksVerifier{keys: set, gate: newGate()}).verifySignature(t.Context(), &credential.jwt)
 	return err

@@ -1,91 +1,17 @@
-package extauthz
+package reason
 
-import (
-	"context"
-	"errors"
-	"fmt"
-	"net/http"
-)
-
-// Reason is why a check did not allow. It is one word for one cause, the same in the log, in the
-// metric's label, in the dynamic metadata, in the tests' names and in docs/reasons.md.
-type Reason string
-
-const (
-	ReasonTooManyHeaders        Reason = "too_many_headers"
-	ReasonOversizedMessage      Reason = "oversized_message"
-	ReasonUndecodableMessage    Reason = "undecodable_message"
-	ReasonMissingCredential     Reason = "missing_credential"
-	ReasonAPIKeysNotConfigured  Reason = "api_keys_not_configured"
-	ReasonCookieCacheAlone      Reason = "cookie_cache_alone"
-	ReasonUnsupportedScheme     Reason = "unsupported_scheme"
-	ReasonRepeatedAuthorization Reason = "repeated_authorization"
-	ReasonMalformedCredential   Reason = "malformed_credential"
-	ReasonOversizedCredential   Reason = "oversized_credential"
-	ReasonUnsignedCookie        Reason = "unsigned_cookie"
-
-	ReasonEncryptedToken        Reason = "encrypted_token"
-	ReasonMalformedToken        Reason = "malformed_token"
-	ReasonUnsupportedAlgorithm  Reason = "unsupported_algorithm"
-	ReasonUnsupportedType       Reason = "unsupported_type"
-	ReasonMissingKeyID          Reason = "missing_key_id"
-	ReasonUnknownKey            Reason = "unknown_key"
-	ReasonUnusableKey           Reason = "unusable_key"
-	ReasonKeyAlgorithmMismatch  Reason = "key_algorithm_mismatch"
-	ReasonUnsignedToken         Reason = "unsigned_token"
-	ReasonSecretNotConfigured   Reason = "secret_not_configured"
-	ReasonBadSignature          Reason = "bad_signature"
-	ReasonMalformedClaims       Reason = "malformed_claims"
-	ReasonExpired               Reason = "expired"
-	ReasonNotYetValid           Reason = "not_yet_valid"
-	ReasonIssuedInFuture        Reason = "issued_in_future"
-	ReasonWrongIssuer           Reason = "wrong_issuer"
-	ReasonWrongAudience         Reason = "wrong_audience"
-	ReasonProofRequired         Reason = "proof_required"
-	ReasonOAuthNotConfigured    Reason = "oauth_not_configured"
-	ReasonMissingSubject        Reason = "missing_subject"
-	ReasonSessionsNotConfigured Reason = "sessions_not_configured"
-	ReasonUnknownSession        Reason = "unknown_session"
-	ReasonStatelessSession      Reason = "stateless_session"
-	ReasonCrossSite             Reason = "cross_site"
-	ReasonJWKSUnavailable       Reason = "jwks_unavailable"
-	ReasonDatabaseUnavailable   Reason = "database_unavailable"
-	ReasonTimeBudgetSpent       Reason = "time_budget_spent"
-	ReasonOverloaded            Reason = "overloaded"
-	ReasonCancelled             Reason = "cancelled"
-	ReasonInternalError         Reason = "internal_error"
-	ReasonClosed                Reason = "closed"
-	ReasonBadRouteSettings      Reason = "bad_route_settings"
-	ReasonMethodRefused         Reason = "method_refused"
-	ReasonClaimRequired         Reason = "claim_required"
-)
-
-// The steps of a check.
-const (
-	StepCredential = "credential" // one credential is there
-	StepShape      = "shape"      // it is a JWT or a session token
-	StepKey        = "key"        // the key or secret for its signature is there
-	StepSignature  = "signature"
-	StepClaims     = "claims" // each has its type, and they are a user's own token's
-	StepTimes      = "times"  // exp, nbf, iat; a session's expiresAt
-	StepIssuer     = "issuer"
-	StepAudience   = "audience"
-	StepRow        = "row"     // the session's row in PostgreSQL
-	StepSubject    = "subject" // the user's id
-	StepRoute      = "route"   // what the route's context_extensions ask for
-	StepSite       = "site"    // where a cookie's request comes from
-)
+import "net/http"
 
 // The details are the bodies that clients of the Python verifier already know.
 const (
 	detailTooMany     = "Too many header fields"
-	detailMissing     = "Not authenticated: Missing Authorization header"
+	DetailMissing     = "Not authenticated: Missing Authorization header"
 	detailInvalid     = "Invalid token"
 	detailExpired     = "Token has expired"
 	detailNoSubject   = "Invalid token: missing user ID"
 	detailCrossSite   = "Cross-site request refused"
 	detailForbidden   = "Forbidden"
-	detailUnavailable = "Authentication service unavailable"
+	DetailUnavailable = "Authentication service unavailable"
 )
 
 // Fact is what a reason stands for: the answer that it gives, and how to find and mend its cause.
@@ -100,177 +26,177 @@ type Fact struct {
 
 // facts is the reason table, in the order of the steps.
 var facts = []Fact{
-	{ReasonTooManyHeaders, http.StatusRequestHeaderFieldsTooLarge, detailTooMany, StepCredential,
+	{TooManyHeaders, http.StatusRequestHeaderFieldsTooLarge, detailTooMany, StepCredential,
 		"The request has more than 1,000 header fields.",
 		"Send fewer; Envoy's own bound is `max_headers_count`, 100 by default."},
-	{ReasonOversizedMessage, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
+	{OversizedMessage, http.StatusServiceUnavailable, DetailUnavailable, StepCredential,
 		"Envoy's message for the check, the request's body with it, is larger than `EXTAUTHZ_MAX_MESSAGE_MIB`, " +
 			"8 MiB by default.",
 		"Leave `with_request_body` out of the filter: no body is looked at. " +
 			"Or lower its `max_request_bytes`, or raise the bound."},
-	{ReasonUndecodableMessage, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
+	{UndecodableMessage, http.StatusServiceUnavailable, DetailUnavailable, StepCredential,
 		"The message for the check cannot be decoded, is cut off, or takes longer than 10 s to come in.",
 		"See that an Envoy sends it, in the v3 API, and that nothing in between changes it; " +
 			"the error says what is wrong."},
-	{ReasonMissingCredential, http.StatusUnauthorized, detailMissing, StepCredential,
+	{MissingCredential, http.StatusUnauthorized, DetailMissing, StepCredential,
 		"No Authorization header with the scheme Bearer, and no session cookie.",
 		"Send `Authorization: Bearer …` or the session cookie. " +
 			"With Envoy's `allowed_headers`, list `authorization` and `cookie`."},
-	{ReasonAPIKeysNotConfigured, http.StatusUnauthorized, detailMissing, StepCredential,
+	{APIKeysNotConfigured, http.StatusUnauthorized, DetailMissing, StepCredential,
 		"An API key in `x-api-key`, and no Bearer token and no session cookie. " +
 			"API keys are not checked by this server.",
 		"Send a JWT or a session token. A route for API keys must not be checked here: " +
 			"let its backend verify them by Better Auth's `/api/auth/api-key/verify`."},
-	{ReasonCookieCacheAlone, http.StatusUnauthorized, detailMissing, StepCredential,
+	{CookieCacheAlone, http.StatusUnauthorized, DetailMissing, StepCredential,
 		"Better Auth's cookie cache (`session_data`) without the session cookie (`session_token`). " +
 			"The cache is no credential: it outlives a sign-out.",
 		"Send the session cookie too; browsers send both. " +
 			"With `cookiePrefix` its name is another: set `EXTAUTHZ_SESSION_COOKIE`. " +
 			"A Better Auth without a database is not supported by its cookies: send its JWTs."},
-	{ReasonUnsupportedScheme, http.StatusUnauthorized, detailMissing, StepCredential,
+	{UnsupportedScheme, http.StatusUnauthorized, DetailMissing, StepCredential,
 		"An Authorization header with another scheme than Bearer, such as Basic or DPoP, " +
 			"or with a token and no scheme, and no session cookie.",
 		"Write `Bearer` and a space before the token. Other schemes are not supported."},
-	{ReasonRepeatedAuthorization, http.StatusUnauthorized, detailInvalid, StepCredential,
+	{RepeatedAuthorization, http.StatusUnauthorized, detailInvalid, StepCredential,
 		"More than one Authorization header, or one that holds a comma.",
 		"Send exactly one Authorization header with one credential."},
-	{ReasonMalformedCredential, http.StatusUnauthorized, detailInvalid, StepShape,
+	{MalformedCredential, http.StatusUnauthorized, detailInvalid, StepShape,
 		"The credential is neither a JWT (three base64url parts) nor a session token, raw or `value.signature`.",
 		"Send the token as Better Auth issued it, whole and unquoted."},
-	{ReasonOversizedCredential, http.StatusUnauthorized, detailInvalid, StepShape,
+	{OversizedCredential, http.StatusUnauthorized, detailInvalid, StepShape,
 		"The credential is longer than 64 KiB.",
 		"Put less into the token (`definePayload`)."},
-	{ReasonUnsignedCookie, http.StatusUnauthorized, detailInvalid, StepShape,
+	{UnsignedCookie, http.StatusUnauthorized, detailInvalid, StepShape,
 		"The session cookie holds no signature; Better Auth always signs it.",
 		"Send the cookie unchanged. A raw session token belongs into `Authorization: Bearer …`."},
-	{ReasonEncryptedToken, http.StatusUnauthorized, detailInvalid, StepShape,
+	{EncryptedToken, http.StatusUnauthorized, detailInvalid, StepShape,
 		"An encrypted JWT (JWE, five parts), such as Better Auth's cookie cache with the strategy `jwe`.",
 		"Send a signed JWT of Better Auth's jwt plugin or the session token, " +
 			"and not the value of the cookie `session_data`."},
-	{ReasonMalformedToken, http.StatusUnauthorized, detailInvalid, StepShape,
+	{MalformedToken, http.StatusUnauthorized, detailInvalid, StepShape,
 		"A JWT whose base64url or header is not strictly well-formed: padding, stray bits, a repeated name, " +
 			"a `crit` header.",
 		"Issue the token with a JOSE library and pass it on unchanged."},
-	{ReasonUnsupportedType, http.StatusUnauthorized, detailInvalid, StepShape,
+	{UnsupportedType, http.StatusUnauthorized, detailInvalid, StepShape,
 		"Another kind of JWT than a user's own, by its `typ` or a claim: a cookie cache, an ID token (`at_hash`), " +
 			"a logout token (`events`).",
 		"Send a token of Better Auth's jwt plugin (`/api/auth/token`): its `typ` is absent or `JWT`."},
-	{ReasonUnsupportedAlgorithm, http.StatusUnauthorized, detailInvalid, StepShape,
+	{UnsupportedAlgorithm, http.StatusUnauthorized, detailInvalid, StepShape,
 		"The header's `alg` is not one of EdDSA, ES256, ES512, PS256, RS256 and HS256.",
 		"Sign with an algorithm that Better Auth issues."},
-	{ReasonMissingKeyID, http.StatusUnauthorized, detailInvalid, StepKey,
+	{MissingKeyID, http.StatusUnauthorized, detailInvalid, StepKey,
 		"A token with an asymmetric `alg` and no `kid`.",
 		"Issue the token with the `kid` of its key; Better Auth does."},
-	{ReasonUnknownKey, http.StatusUnauthorized, detailInvalid, StepKey,
+	{UnknownKey, http.StatusUnauthorized, detailInvalid, StepKey,
 		"No key of the JWKS has this `kid`, after a fetch that began when the check had arrived.",
 		"Check that `BETTER_AUTH_URL` (or `JWKS_URL`) is the issuer of this token, " +
 			"and that its key was not withdrawn."},
-	{ReasonUnusableKey, http.StatusUnauthorized, detailInvalid, StepKey,
+	{UnusableKey, http.StatusUnauthorized, detailInvalid, StepKey,
 		"The JWKS lists the key, but it may not verify tokens: RSA under 2048 bits, symmetric, private, " +
 			"`use` other than `sig`, an `alg` that does not fit it, or a member of a wrong type or that stands twice.",
 		"Create a fresh signing key in Better Auth."},
-	{ReasonKeyAlgorithmMismatch, http.StatusUnauthorized, detailInvalid, StepKey,
+	{KeyAlgorithmMismatch, http.StatusUnauthorized, detailInvalid, StepKey,
 		"The header's `alg` is not the key's own.",
 		"Sign with the algorithm that the JWKS gives for this `kid`."},
-	{ReasonSecretNotConfigured, http.StatusUnauthorized, detailInvalid, StepKey,
+	{SecretNotConfigured, http.StatusUnauthorized, detailInvalid, StepKey,
 		"An HS256 token or a session cookie, and no `BETTER_AUTH_SECRET` to check its signature with.",
 		"Set `BETTER_AUTH_SECRET` or `BETTER_AUTH_SECRET_FILE` to Better Auth's secret."},
-	{ReasonUnsignedToken, http.StatusUnauthorized, detailInvalid, StepSignature,
+	{UnsignedToken, http.StatusUnauthorized, detailInvalid, StepSignature,
 		"A raw session token, and `EXTAUTHZ_REQUIRE_SIGNATURE` wants one with its signature.",
 		"Send the token as Better Auth's `set-auth-token` header gives it (`value.signature`), or the session cookie."},
-	{ReasonBadSignature, http.StatusUnauthorized, detailInvalid, StepSignature,
+	{BadSignature, http.StatusUnauthorized, detailInvalid, StepSignature,
 		"The signature does not fit the credential and its key.",
 		"If this is no forgery: the secret here and in Better Auth must be the same, " +
 			"and the token must arrive unchanged."},
-	{ReasonMalformedClaims, http.StatusUnauthorized, detailInvalid, StepClaims,
+	{MalformedClaims, http.StatusUnauthorized, detailInvalid, StepClaims,
 		"Signed, but the claims are not a JSON object in which each name stands once and has its type, " +
 			"with a numeric `exp`.",
 		"Issue `exp` as a number of seconds, `aud` as a string or an array of strings, `email` and `name` as strings."},
-	{ReasonExpired, http.StatusUnauthorized, detailExpired, StepTimes,
+	{Expired, http.StatusUnauthorized, detailExpired, StepTimes,
 		"The signature is right; the token's `exp` or the session's `expiresAt` is past.",
 		"Get a fresh token or sign in again. If it should be alive, compare the clocks."},
-	{ReasonNotYetValid, http.StatusUnauthorized, detailInvalid, StepTimes,
+	{NotYetValid, http.StatusUnauthorized, detailInvalid, StepTimes,
 		"The token's `nbf` lies in the future.",
 		"Compare the clocks of the issuer and of this server."},
-	{ReasonIssuedInFuture, http.StatusUnauthorized, detailInvalid, StepTimes,
+	{IssuedInFuture, http.StatusUnauthorized, detailInvalid, StepTimes,
 		"The token's `iat` lies in the future.",
 		"Compare the clocks of the issuer and of this server."},
-	{ReasonProofRequired, http.StatusUnauthorized, detailInvalid, StepClaims,
+	{ProofRequired, http.StatusUnauthorized, detailInvalid, StepClaims,
 		"The token is bound to a key (`cnf`: DPoP, RFC 9449, or a client certificate, RFC 8705) and came as plain " +
 			"Bearer, which proves nothing.",
 		"Have the client ask for tokens that are not bound, or send a token of Better Auth's jwt plugin; " +
 			"proofs are not checked here."},
-	{ReasonOAuthNotConfigured, http.StatusUnauthorized, detailInvalid, StepClaims,
+	{OAuthNotConfigured, http.StatusUnauthorized, detailInvalid, StepClaims,
 		"An OAuth access token (`typ` `at+jwt`, a claim `azp`, `client_id` together with `scope`, or a `sub` that is " +
 			"the `client_id`): it is a client's, with that client's rights, and not the user's own.",
 		"Send a token of Better Auth's jwt plugin (`/api/auth/token`) or a session token. " +
 			"A project's own claim must not be named `azp`."},
-	{ReasonWrongIssuer, http.StatusUnauthorized, detailInvalid, StepIssuer,
+	{WrongIssuer, http.StatusUnauthorized, detailInvalid, StepIssuer,
 		"The token's `iss` is none of the accepted issuers: those of `EXTAUTHZ_ISSUERS`, " +
 			"or else the origin of `BETTER_AUTH_URL`.",
 		"If the token is Better Auth's: put its `iss` into `EXTAUTHZ_ISSUERS`, to the letter. It need not be a URL. " +
 			"Or set `jwt.issuer` in Better Auth to an accepted one."},
-	{ReasonWrongAudience, http.StatusUnauthorized, detailInvalid, StepAudience,
+	{WrongAudience, http.StatusUnauthorized, detailInvalid, StepAudience,
 		"The token's `aud` holds none of `API_AUDIENCE`.",
 		"Set `API_AUDIENCE` to the token's `aud`, or `jwt.audience` in Better Auth to `API_AUDIENCE`."},
-	{ReasonSessionsNotConfigured, http.StatusUnauthorized, detailInvalid, StepRow,
+	{SessionsNotConfigured, http.StatusUnauthorized, detailInvalid, StepRow,
 		"A session token, and no `DATABASE_URL` to look it up in.",
 		"Set `DATABASE_URL` to Better Auth's database. " +
 			"A Better Auth without one (stateless, or `secondaryStorage` alone) has no session that can be looked " +
 			"up: send its JWTs."},
-	{ReasonUnknownSession, http.StatusUnauthorized, detailInvalid, StepRow,
+	{UnknownSession, http.StatusUnauthorized, detailInvalid, StepRow,
 		"No row of the session table has this token, or its user has no row.",
 		"Sign in again. If the session should exist, check that `DATABASE_URL` is Better Auth's database. " +
 			"Opaque OAuth tokens and API keys look like session tokens, and are not supported; " +
 			"a Better Auth without a database has no sessions that could be looked up."},
-	{ReasonStatelessSession, http.StatusUnauthorized, detailInvalid, StepRow,
+	{StatelessSession, http.StatusUnauthorized, detailInvalid, StepRow,
 		"No session row is known for the cookie, and an encrypted cookie cache came with it: the session was ended, " +
 			"or Better Auth runs without a database and keeps it in that cache alone, which is not supported.",
 		"If Better Auth has a database: set `DATABASE_URL` to it, and sign in again. " +
 			"If it has none (stateless): give it one, or send its JWTs as `Authorization: Bearer …`."},
-	{ReasonMissingSubject, http.StatusUnauthorized, detailNoSubject, StepSubject,
+	{MissingSubject, http.StatusUnauthorized, detailNoSubject, StepSubject,
 		"A valid token whose `sub` is missing, empty, not a string, or holds control characters.",
 		"Issue tokens with the user's id as `sub`."},
-	{ReasonCrossSite, http.StatusForbidden, detailCrossSite, StepSite,
+	{CrossSite, http.StatusForbidden, detailCrossSite, StepSite,
 		"An unsafe method, or a WebSocket, authenticated by the cookie and sent from another site.",
 		"Call from the same site, list the page's origin in `EXTAUTHZ_TRUSTED_ORIGINS`, " +
 			"or send the token as `Authorization: Bearer …`."},
-	{ReasonMethodRefused, http.StatusForbidden, detailForbidden, StepRoute,
+	{MethodRefused, http.StatusForbidden, detailForbidden, StepRoute,
 		"The route's `methods` (context_extensions) do not list how this user was authenticated.",
 		"Send the kind of credential that the route asks for."},
-	{ReasonClaimRequired, http.StatusForbidden, detailForbidden, StepRoute,
+	{ClaimRequired, http.StatusForbidden, detailForbidden, StepRoute,
 		"The route asks for a claim (`claim.NAME` in its context_extensions) that the token does not have with this " +
 			"value; session tokens have none.",
 		"Issue the claim (`definePayload` in Better Auth's jwt plugin), or give the user the role."},
-	{ReasonBadRouteSettings, http.StatusServiceUnavailable, detailUnavailable, StepRoute,
+	{BadRouteSettings, http.StatusServiceUnavailable, DetailUnavailable, StepRoute,
 		"The route's context_extensions hold a name or a value that is not known.",
 		"Correct Envoy's configuration: `audience`, `methods`, `optional` and `claim.NAME` are known, " +
 			"and only narrow the server's settings."},
-	{ReasonJWKSUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepKey,
+	{JWKSUnavailable, http.StatusServiceUnavailable, DetailUnavailable, StepKey,
 		"The JWKS was never fetched, is older than a day, or lacks this `kid` and cannot be fetched now.",
 		"See that this server reaches the JWKS (`<BETTER_AUTH_URL>/api/auth/jwks`, or `<BETTER_AUTH_URL>/jwks` where " +
 			"that has a path), or set `JWKS_URL`; the error says how the fetch failed."},
-	{ReasonDatabaseUnavailable, http.StatusServiceUnavailable, detailUnavailable, StepRow,
+	{DatabaseUnavailable, http.StatusServiceUnavailable, DetailUnavailable, StepRow,
 		"PostgreSQL could not be asked, or its tables do not fit.",
 		"See that this server reaches `DATABASE_URL`; the error says what failed."},
-	{ReasonTimeBudgetSpent, http.StatusServiceUnavailable, detailUnavailable, "",
+	{TimeBudgetSpent, http.StatusServiceUnavailable, DetailUnavailable, "",
 		"The check's time budget (400 ms, or less when the caller's deadline is nearer) ran out before there was an " +
 			"answer.",
 		"Look for a slow database or issuer. In Envoy, give the filter a timeout of 0.5 s."},
-	{ReasonOverloaded, http.StatusServiceUnavailable, detailUnavailable, "",
+	{Overloaded, http.StatusServiceUnavailable, DetailUnavailable, "",
 		"More checks wait for the database, for the JWKS or for their signature's turn than can be answered in time, " +
 			"so this one was not begun; or the messages of others take all the memory that messages may take. " +
 			"JWTs whose signature is remembered go before.",
 		"Give the server more CPU or more replicas. " +
 			"Where the log's `client` shows a few addresses with made-up tokens, rate-limit them in Envoy."},
-	{ReasonCancelled, http.StatusServiceUnavailable, detailUnavailable, "",
+	{Cancelled, http.StatusServiceUnavailable, DetailUnavailable, "",
 		"Envoy gave the check up before there was an answer, as it does when its client goes away. " +
 			"Nobody got the answer.",
 		"Nothing, unless there are many: then see what the checks wait for."},
-	{ReasonInternalError, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
+	{InternalError, http.StatusServiceUnavailable, DetailUnavailable, StepCredential,
 		"A fault of this server; the request was refused.",
 		"Report it with the log line."},
-	{ReasonClosed, http.StatusServiceUnavailable, detailUnavailable, StepCredential,
+	{Closed, http.StatusServiceUnavailable, DetailUnavailable, StepCredential,
 		"The check came after the Authorizer was closed, by the server that it is embedded in.",
 		"Stop the gRPC server before you call `Close`."},
 }
@@ -283,79 +209,8 @@ var byReason = func() map[Reason]*Fact {
 	return byReason
 }()
 
-// factOf is the row of a reason, nil for one that is none. It is not to be changed.
-func factOf(reason Reason) *Fact { return byReason[reason] }
+// FactOf is the row of a reason, nil for one that is none. It is not to be changed.
+func FactOf(reason Reason) *Fact { return byReason[reason] }
 
 // Facts returns the reason table, one row a reason, in the order of the check's steps. The slice is the caller's.
 func Facts() []Fact { return append([]Fact(nil), facts...) }
-
-// Denial is the answer to a request that is not allowed: a refusal (401, 403) or an outage (503).
-// It is an error, so that a verifier returns it as one. A Denial is its holder's own: changing it changes no answer.
-type Denial struct {
-	Fact
-	// Got and Want say what differed, where two values did. They never hold a token or a secret.
-	Got, Want string
-
-	cause error // what failed, for an outage
-}
-
-// Error gives the reason and what differed; it never holds a credential.
-func (d *Denial) Error() string {
-	text := string(d.Reason)
-	if d.Got != "" || d.Want != "" {
-		text += fmt.Sprintf(": got %s, want %s", d.Got, d.Want)
-	}
-	if d.cause != nil {
-		text += ": " + d.cause.Error()
-	}
-	return text
-}
-
-// Unwrap returns what failed, for an outage; else nil.
-func (d *Denial) Unwrap() error { return d.cause }
-
-func deny(reason Reason) *Denial { return &Denial{Fact: *factOf(reason)} }
-
-func denyDiffering(reason Reason, got, want string) *Denial {
-	return &Denial{Fact: *factOf(reason), Got: got, Want: want}
-}
-
-// isMissing tells that the request brought nothing that is judged here.
-func (d *Denial) isMissing() bool { return d.Detail == detailMissing }
-
-// unavailable is the denial of what could not be checked: always 503, never 401 and never allow.
-func unavailable(reason Reason, cause error) *Denial {
-	return &Denial{Fact: *factOf(reason), cause: cause}
-}
-
-// givenUp is the denial of a check whose context ended while it waited: its budget is spent, or Envoy gave it up.
-func givenUp(ctx context.Context, waitingFor string) *Denial {
-	cause := errors.New("waiting for " + waitingFor)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return unavailable(ReasonCancelled, cause)
-	}
-	return unavailable(ReasonTimeBudgetSpent, cause)
-}
-
-// at says at which step the denial arose, for a reason that may arise at several.
-func (d *Denial) at(step string) *Denial {
-	d.Step = step
-	return d
-}
-
-// copied is the same denial for somebody else to hold; checks that wait together share one.
-func (d *Denial) copied() *Denial {
-	if d == nil {
-		return nil
-	}
-	own := *d
-	return &own
-}
-
-// denialOf turns any verifier's error into the one answer it stands for.
-func denialOf(err error) *Denial {
-	if denial, ok := errors.AsType[*Denial](err); ok {
-		return denial
-	}
-	return unavailable(ReasonInternalError, err)
-}

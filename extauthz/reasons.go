@@ -1,0 +1,82 @@
+package extauthz
+
+import "extauthz/extauthz/internal/reason"
+
+// Reason is why a check did not allow. It is one word for one cause, the same in the log, in the
+// metric's label, in the dynamic metadata, in the tests' names and in docs/reasons.md.
+type Reason = reason.Reason
+
+// Fact is what a reason stands for: the answer that it gives, and how to find and fix its cause.
+type Fact = reason.Fact
+
+// Denial is the answer to a request that is not allowed: a refusal (401, 403, 431) or an outage (503).
+// It is an error. A Denial is its holder's own: changing it changes no answer.
+type Denial = reason.Denial
+
+// Facts returns the reason table, one row a reason, in the order of the check's steps. The slice is the caller's.
+func Facts() []Fact { return reason.Facts() }
+
+// The reasons, in the order of the check's steps.
+const (
+	ReasonTooManyHeaders        = reason.TooManyHeaders
+	ReasonOversizedMessage      = reason.OversizedMessage
+	ReasonUndecodableMessage    = reason.UndecodableMessage
+	ReasonMissingCredential     = reason.MissingCredential
+	ReasonAPIKeysNotConfigured  = reason.APIKeysNotConfigured
+	ReasonCookieCacheAlone      = reason.CookieCacheAlone
+	ReasonUnsupportedScheme     = reason.UnsupportedScheme
+	ReasonRepeatedAuthorization = reason.RepeatedAuthorization
+	ReasonMalformedCredential   = reason.MalformedCredential
+	ReasonOversizedCredential   = reason.OversizedCredential
+	ReasonUnsignedCookie        = reason.UnsignedCookie
+	ReasonEncryptedToken        = reason.EncryptedToken
+	ReasonMalformedToken        = reason.MalformedToken
+	ReasonUnsupportedAlgorithm  = reason.UnsupportedAlgorithm
+	ReasonUnsupportedType       = reason.UnsupportedType
+	ReasonMissingKeyID          = reason.MissingKeyID
+	ReasonUnknownKey            = reason.UnknownKey
+	ReasonUnusableKey           = reason.UnusableKey
+	ReasonKeyAlgorithmMismatch  = reason.KeyAlgorithmMismatch
+	ReasonUnsignedToken         = reason.UnsignedToken
+	ReasonSecretNotConfigured   = reason.SecretNotConfigured
+	ReasonBadSignature          = reason.BadSignature
+	ReasonMalformedClaims       = reason.MalformedClaims
+	ReasonExpired               = reason.Expired
+	ReasonNotYetValid           = reason.NotYetValid
+	ReasonIssuedInFuture        = reason.IssuedInFuture
+	ReasonWrongIssuer           = reason.WrongIssuer
+	ReasonWrongAudience         = reason.WrongAudience
+	ReasonProofRequired         = reason.ProofRequired
+	ReasonOAuthNotConfigured    = reason.OAuthNotConfigured
+	ReasonMissingSubject        = reason.MissingSubject
+	ReasonSessionsNotConfigured = reason.SessionsNotConfigured
+	ReasonUnknownSession        = reason.UnknownSession
+	ReasonStatelessSession      = reason.StatelessSession
+	ReasonCrossSite             = reason.CrossSite
+	ReasonJWKSUnavailable       = reason.JWKSUnavailable
+	ReasonDatabaseUnavailable   = reason.DatabaseUnavailable
+	ReasonTimeBudgetSpent       = reason.TimeBudgetSpent
+	ReasonOverloaded            = reason.Overloaded
+	ReasonCancelled             = reason.Cancelled
+	ReasonInternalError         = reason.InternalError
+	ReasonClosed                = reason.Closed
+	ReasonBadRouteSettings      = reason.BadRouteSettings
+	ReasonMethodRefused         = reason.MethodRefused
+	ReasonClaimRequired         = reason.ClaimRequired
+)
+
+// The steps of a check.
+const (
+	StepCredential = reason.StepCredential
+	StepShape      = reason.StepShape
+	StepKey        = reason.StepKey
+	StepSignature  = reason.StepSignature
+	StepClaims     = reason.StepClaims
+	StepTimes      = reason.StepTimes
+	StepIssuer     = reason.StepIssuer
+	StepAudience   = reason.StepAudience
+	StepRow        = reason.StepRow
+	StepSubject    = reason.StepSubject
+	StepRoute      = reason.StepRoute
+	StepSite       = reason.StepSite
+)
