@@ -16,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 const (
@@ -218,7 +220,7 @@ func readSessions(rows pgx.Rows, tokens int) (found map[string]*sessionRow, isSt
 
 // timeOf reads seconds since 1970, bounded to what a calendar can show: PostgreSQL also has ±infinity.
 func timeOf(seconds float64) time.Time {
-	seconds = min(max(seconds, minNumericDate), maxNumericDate)
+	seconds = min(max(seconds, jose.MinNumericDate), jose.MaxNumericDate)
 	whole, fraction := math.Modf(seconds)
 	return time.Unix(int64(whole), int64(math.Round(fraction*1e6))*1e3)
 }

@@ -8,6 +8,8 @@ import (
 	"extauthz/extauthz/internal/show"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // Kind is what a credential looks like; it decides which verifier judges it.
@@ -35,7 +37,7 @@ type Credential struct {
 	// site counts then, and a signature is required.
 	Cookie bool
 
-	jwt jwt // the JWT taken apart; empty for a session token
+	jwt jose.Token // the JWT taken apart; empty for a session token
 }
 
 const (
@@ -153,17 +155,17 @@ func ParseBearer(token string) (Credential, error) {
 }
 
 func parseJWTCredential(token string) (Credential, error) {
-	parsed, err := parseJWT(token)
+	parsed, err := jose.Parse(token)
 	if err != nil {
 		return Credential{}, err
 	}
 	credential := Credential{Kind: KindJWT, Token: token, jwt: parsed}
 	switch {
-	case parsed.algorithm == algorithmHS256:
+	case parsed.Algorithm == jose.AlgorithmHS256:
 		credential.Kind = KindHS256
-	case !slices.Contains(asymmetricAlgorithms, parsed.algorithm):
-		return Credential{}, reason.Differing(ReasonUnsupportedAlgorithm, show.Quoted(parsed.algorithm),
-			show.List(append(asymmetricAlgorithms, algorithmHS256)))
+	case !slices.Contains(jose.AsymmetricAlgorithms, parsed.Algorithm):
+		return Credential{}, reason.Differing(ReasonUnsupportedAlgorithm, show.Quoted(parsed.Algorithm),
+			show.List(append(jose.AsymmetricAlgorithms, jose.AlgorithmHS256)))
 	}
 	return credential, nil
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // addCredentials gives a fuzz target the credentials of the verdict table to start from.
@@ -141,18 +143,18 @@ func FuzzParseJWT(f *testing.F) {
 		}
 	})
 	f.Fuzz(func(t *testing.T, token string) {
-		parsed, err := parseJWT(token)
+		parsed, err := jose.Parse(token)
 		if err != nil {
 			return
 		}
-		if again := string(parsed.signed) + "." + base64URL.EncodeToString(parsed.signature); again != token {
+		if again := string(parsed.Signed) + "." + jose.Base64URL.EncodeToString(parsed.Signature); again != token {
 			t.Fatalf("%q is also %q", token, again)
 		}
-		header, payload, _ := strings.Cut(string(parsed.signed), ".")
-		if again := base64URL.EncodeToString(parsed.payload); again != payload {
+		header, payload, _ := strings.Cut(string(parsed.Signed), ".")
+		if again := jose.Base64URL.EncodeToString(parsed.Payload); again != payload {
 			t.Fatalf("the payload %q is also %q", payload, again)
 		}
-		decoded, err := base64URL.DecodeString(header)
+		decoded, err := jose.Base64URL.DecodeString(header)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +162,7 @@ func FuzzParseJWT(f *testing.F) {
 		if err := json.NewDecoder(bytes.NewReader(decoded)).Decode(&second); err != nil {
 			t.Fatalf("%s was read, which encoding/json refuses: %v", decoded, err)
 		}
-		for name, got := range map[string]string{"alg": parsed.algorithm, "kid": parsed.keyID} {
+		for name, got := range map[string]string{"alg": parsed.Algorithm, "kid": parsed.KeyID} {
 			if want, _ := second[name].(string); got != want {
 				t.Fatalf("%s: %s is %q, want %q", decoded, name, got, want)
 			}

@@ -148,17 +148,17 @@ func (f *findings) keys(got *fetched) {
 	var usable, faults []string
 	for id, key := range got.keys {
 		shown := legible(id)
-		if key.fault != "" {
-			faults = append(faults, fmt.Sprintf("%s (%s)", shown, key.fault))
+		if key.Fault != "" {
+			faults = append(faults, fmt.Sprintf("%s (%s)", shown, key.Fault))
 		} else {
-			usable = append(usable, fmt.Sprintf("%s (%s)", shown, key.algorithm))
+			usable = append(usable, fmt.Sprintf("%s (%s)", shown, key.Algorithm))
 		}
 	}
 	for _, entry := range got.aside {
-		if entry.id == "" {
-			faults = append(faults, entry.fault)
+		if entry.ID == "" {
+			faults = append(faults, entry.Fault)
 		} else {
-			faults = append(faults, fmt.Sprintf("%s (%s)", legible(entry.id), entry.fault))
+			faults = append(faults, fmt.Sprintf("%s (%s)", legible(entry.ID), entry.Fault))
 		}
 	}
 	slices.Sort(usable)

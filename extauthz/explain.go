@@ -10,6 +10,10 @@ import (
 	"extauthz/extauthz/internal/show"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/identity"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 var stepsOf = [kinds][]string{
@@ -91,20 +95,20 @@ func leavesTrace(ctx context.Context) bool { return ctx.Value(traceless{}) == ni
 
 // explainClaims judges each claim on its own.
 func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
-	claims, err := parseClaims(credential.jwt.payload)
+	claims, err := jose.ParseClaims(credential.jwt.Payload)
 	if err != nil {
 		return
 	}
-	claims.isAccessToken = credential.jwt.isAccessToken
+	claims.IsAccessToken = credential.jwt.IsAccessToken
 	expected := &a.expected[credential.Kind]
 	verdicts := map[string]error{
-		StepClaims:   claims.profile.check(claims.subject),
-		StepTimes:    expected.checkTimes(&claims.times, a.now()),
-		StepIssuer:   expected.checkIssuer(claims.issuer, claims.hasIssuer),
-		StepAudience: expected.checkAudience(claims.audience),
-		StepSubject:  checkSubject(claims.subject),
+		StepClaims:   claims.Profile.Check(claims.Subject),
+		StepTimes:    expected.CheckTimes(&claims.Times, a.now()),
+		StepIssuer:   expected.CheckIssuer(claims.Issuer, claims.HasIssuer),
+		StepAudience: expected.CheckAudience(claims.Audience),
+		StepSubject:  identity.CheckSubject(claims.Subject),
 	}
-	identity := claims.identity(e.Identity.Method)
+	identity := claims.Identity(e.Identity.Method)
 	for i := range e.Steps {
 		step := &e.Steps[i]
 		verdict, isClaim := verdicts[step.Name]
@@ -126,8 +130,8 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 	case StepKey:
 		switch {
 		case credential.Kind == KindJWT:
-			return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(credential.jwt.keyID),
-				credential.jwt.algorithm, a.keys.fetcher.shown)
+			return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(credential.jwt.KeyID),
+				credential.jwt.Algorithm, a.keys.fetcher.shown)
 		case credential.Kind == KindSession && credential.Signature == "" && !a.requireSignature:
 			return "none needed for a raw token"
 		case !a.secrets.isConfigured():
@@ -147,10 +151,10 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 	case StepTimes:
 		return fmt.Sprintf("expires %s, in %s", show.Time(identity.ExpiresAt), identity.ExpiresAt.Sub(a.now()).Round(time.Second))
 	case StepIssuer:
-		claims, err := parseClaims(credential.jwt.payload)
-		return show.Claim(claims.issuer, err == nil)
+		claims, err := jose.ParseClaims(credential.jwt.Payload)
+		return show.Claim(claims.Issuer, err == nil)
 	case StepAudience:
-		return "one of " + show.List(a.expected[credential.Kind].audiences)
+		return "one of " + show.List(a.expected[credential.Kind].Audiences)
 	case StepRow:
 		return "there, with its user"
 	}
@@ -161,7 +165,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 func (c *Credential) describe() string {
 	switch {
 	case c.Kind != KindSession:
-		return fmt.Sprintf("JWT, alg %s, %d bytes", c.jwt.algorithm, len(c.Token))
+		return fmt.Sprintf("JWT, alg %s, %d bytes", c.jwt.Algorithm, len(c.Token))
 	case c.Cookie:
 		return "session token from a cookie, signed"
 	case c.Signature != "":

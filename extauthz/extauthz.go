@@ -30,6 +30,8 @@ import (
 	"extauthz/extauthz/internal/show"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -161,7 +163,7 @@ type Authorizer struct {
 	keys      *remoteKeySet
 	memory    *memory   // nil when turned off
 	database  *database // nil when not configured
-	expected  [kinds]expectations
+	expected  [kinds]jose.Expectations
 
 	requireSignature bool
 
@@ -240,8 +242,8 @@ func New(config Config) (*Authorizer, error) {
 	a.secrets = &sharedSecrets{metrics: a.metrics}
 	a.ReplaceSecrets(Secrets{config.Secret, config.FormerSecrets, config.FormerForHS256, config.FormerForSessions})
 	a.trusted, a.requireSignature = trusted, config.RequireSignature
-	a.expected[KindJWT] = expectations{issuer.accepted, config.Audiences, jwksLeeway}
-	a.expected[KindHS256] = expectations{issuer.accepted, config.Audiences, 0}
+	a.expected[KindJWT] = jose.Expectations{Issuers: issuer.accepted, Audiences: config.Audiences, Leeway: jwksLeeway}
+	a.expected[KindHS256] = jose.Expectations{Issuers: issuer.accepted, Audiences: config.Audiences, Leeway: 0}
 	a.verifiers = chain{
 		KindJWT:     &jwksVerifier{a.keys, newGate(), a.memory, a.expected[KindJWT], config.Now},
 		KindHS256:   &secretVerifier{a.secrets, a.memory, a.expected[KindHS256], config.Now},
@@ -610,7 +612,7 @@ func (a *Authorizer) recall(token string, d *decision) bool {
 	}
 	a.metrics.hits.Inc()
 	d.proof, d.method = proof, methodOf[proof.kind]
-	if err := a.expected[proof.kind].recheck(proof, now); err != nil {
+	if err := a.expected[proof.kind].Recheck(&proof.times, proof.issuer, proof.audience, now); err != nil {
 		d.denial = reason.Of(err)
 	}
 	return true

@@ -18,6 +18,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // verifierFunc stands for a verifier with a fault that cannot be caused otherwise.
@@ -363,7 +365,7 @@ func FuzzParseClaims(f *testing.F) {
 	f.Add([]byte(`{"sub":"a","exp":1,"aud":["a","b"],"iat":1.5,"nbf":0,"email":null}`))
 	f.Add([]byte(`{"s\u0075b":"a","exp":1e3}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		got, err := parseClaims(payload)
+		got, err := jose.ParseClaims(payload)
 		if err != nil {
 			return
 		}
@@ -372,14 +374,14 @@ func FuzzParseClaims(f *testing.F) {
 		if err := decoder.Decode(&want); err != nil {
 			t.Fatalf("accepted what encoding/json refuses: %v", err)
 		}
-		if subject, _ := want["sub"].(string); subject != got.subject {
-			t.Errorf("sub %q, want %q", got.subject, subject)
+		if subject, _ := want["sub"].(string); subject != got.Subject {
+			t.Errorf("sub %q, want %q", got.Subject, subject)
 		}
-		if issuer, _ := want["iss"].(string); issuer != got.issuer {
-			t.Errorf("iss %q, want %q", got.issuer, issuer)
+		if issuer, _ := want["iss"].(string); issuer != got.Issuer {
+			t.Errorf("iss %q, want %q", got.Issuer, issuer)
 		}
-		if expires, isNumber := want["exp"].(float64); !isNumber || expires != float64(got.expires) {
-			t.Errorf("exp %v, want %v", got.expires, want["exp"])
+		if expires, isNumber := want["exp"].(float64); !isNumber || expires != float64(got.Expires) {
+			t.Errorf("exp %v, want %v", got.Expires, want["exp"])
 		}
 	})
 }
@@ -402,7 +404,7 @@ func BenchmarkColdCheck(b *testing.B) {
 	for _, name := range []string{"ed", "rs", "ps", "es256", "es512"} {
 		s := signers()[name]
 		token := s.issue(goodClaims(nil))
-		parsed, err := parseJWT(token)
+		parsed, err := jose.Parse(token)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -412,7 +414,7 @@ func BenchmarkColdCheck(b *testing.B) {
 			var alone, whole time.Duration
 			for b.Loop() {
 				started := time.Now()
-				if !key.verify(parsed.signed, parsed.signature) {
+				if !key.Verify(parsed.Signed, parsed.Signature) {
 					b.Fatal("refused")
 				}
 				between := time.Now()
@@ -435,7 +437,7 @@ func BenchmarkParseJWT(b *testing.B) {
 	token := signers()["ed"].issue(goodClaims(nil))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := parseJWT(token); err != nil {
+		if _, err := jose.Parse(token); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -445,7 +447,7 @@ func BenchmarkParseClaims(b *testing.B) {
 	payload := []byte(goodClaims(nil))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := parseClaims(payload); err != nil {
+		if _, err := jose.ParseClaims(payload); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 const (
@@ -93,8 +95,8 @@ func (c closing) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // fetched is what one fetch brought.
 type fetched struct {
-	keys       map[string]*key
-	aside      []*key
+	keys       map[string]*jose.Key
+	aside      []*jose.Key
 	result     string        // for the metrics
 	err        error         // why there are no keys; a *fetchError
 	retryAfter time.Duration // how long the issuer wants to be left alone; 0 for no such wish
@@ -158,7 +160,7 @@ func (f *fetcher) try(ctx context.Context) fetched {
 	if len(document) > maxDocument {
 		return fetched{result: resultInvalid, err: fmt.Errorf("the answer is longer than %d bytes", maxDocument)}
 	}
-	keys, aside, err := parseKeys(document)
+	keys, aside, err := jose.ParseKeys(document)
 	if err != nil {
 		return fetched{result: resultInvalid, err: withForm(err, response.Header)}
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // rawJWK is a good Ed25519 JWK with the kid odd, in which members are replaced by JSON texts, or added; an empty text
@@ -242,10 +244,10 @@ func TestChangingKeysDoNotFillTheLog(t *testing.T) {
 
 // The number of entries is bounded, and so is what each of them may take: such a document changes nothing.
 func TestTooManyKeys(t *testing.T) {
-	if _, _, err := parseKeys([]byte(`{"keys":[` + strings.Repeat(`{},`, maxKeys) + `{}]}`)); err == nil || !strings.Contains(err.Error(), "lists more than 4096 keys") {
+	if _, _, err := jose.ParseKeys([]byte(`{"keys":[` + strings.Repeat(`{},`, jose.MaxKeys) + `{}]}`)); err == nil || !strings.Contains(err.Error(), "lists more than 4096 keys") {
 		t.Errorf("%v, want a bound", err)
 	}
-	if keys, aside, err := parseKeys([]byte(`{"keys":[` + strings.Repeat(`{},`, maxKeys-1) + `{}]}`)); err != nil || len(keys) != 0 || len(aside) != maxKeys {
+	if keys, aside, err := jose.ParseKeys([]byte(`{"keys":[` + strings.Repeat(`{},`, jose.MaxKeys-1) + `{}]}`)); err != nil || len(keys) != 0 || len(aside) != jose.MaxKeys {
 		t.Errorf("%d entries aside, %v", len(aside), err)
 	}
 }
@@ -276,9 +278,9 @@ func TestDocuments(t *testing.T) {
 		`null`:               `not a JSON object with an array "keys"`,
 		`"eyJrZXlzIjpbXX0="`: `not a JSON object with an array "keys"`,
 	} {
-		keys, _, err := parseKeys([]byte(document))
+		keys, _, err := jose.ParseKeys([]byte(document))
 		switch {
-		case want == "" && (err != nil || keys["odd"] == nil || keys["odd"].fault != ""):
+		case want == "" && (err != nil || keys["odd"] == nil || keys["odd"].Fault != ""):
 			t.Errorf("%q: %v, %v, want the key", show.Clip(document), keys, err)
 		case want != "" && (err == nil || err.Error() != "not a JWKS: "+want):
 			t.Errorf("%q: %v, want %q", show.Clip(document), err, want)

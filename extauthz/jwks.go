@@ -2,12 +2,15 @@ package extauthz
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
 	"extauthz/extauthz/internal/show"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // jwksLeeway is how far the issuer's clock and this one may differ.
@@ -18,7 +21,7 @@ type jwksVerifier struct {
 	keys     *remoteKeySet
 	gate     *gate
 	memory   *memory
-	expected expectations
+	expected jose.Expectations
 	now      func() time.Time
 }
 
@@ -33,22 +36,22 @@ func (v *jwksVerifier) Verify(ctx context.Context, credential Credential) (Ident
 
 // verifySignature finds the key by its kid. The key's own algorithm decides: a header that names
 // another is refused before any cryptography (RFC 8725 §3.1).
-func (v *jwksVerifier) verifySignature(ctx context.Context, token *jwt) (*key, error) {
-	if token.keyID == "" {
+func (v *jwksVerifier) verifySignature(ctx context.Context, token *jose.Token) (*jose.Key, error) {
+	if token.KeyID == "" {
 		return nil, reason.Deny(ReasonMissingKeyID)
 	}
-	key, err := v.keys.key(ctx, token.keyID)
+	key, err := v.keys.key(ctx, token.KeyID)
 	switch {
 	case err != nil:
 		return nil, err
 	case key == nil:
-		return nil, reason.Differing(ReasonUnknownKey, "kid "+show.Quoted(token.keyID), "a kid of the JWKS")
-	case key.fault != "":
-		return nil, reason.Differing(ReasonUnusableKey, "a key that is "+key.fault, "a key that may verify tokens")
-	case key.algorithm != token.algorithm:
-		return nil, reason.Differing(ReasonKeyAlgorithmMismatch, strconv.QuoteToASCII(token.algorithm), strconv.QuoteToASCII(key.algorithm))
+		return nil, reason.Differing(ReasonUnknownKey, "kid "+show.Quoted(token.KeyID), "a kid of the JWKS")
+	case key.Fault != "":
+		return nil, reason.Differing(ReasonUnusableKey, "a key that is "+key.Fault, "a key that may verify tokens")
+	case key.Algorithm != token.Algorithm:
+		return nil, reason.Differing(ReasonKeyAlgorithmMismatch, strconv.QuoteToASCII(token.Algorithm), strconv.QuoteToASCII(key.Algorithm))
 	}
-	fits, err := v.gate.pass(ctx, func() bool { return key.verify(token.signed, token.signature) })
+	fits, err := v.gate.pass(ctx, func() bool { return key.Verify(token.Signed, token.Signature) })
 	switch {
 	case err != nil:
 		return nil, err
@@ -60,19 +63,35 @@ func (v *jwksVerifier) verifySignature(ctx context.Context, token *jwt) (*key, e
 
 // judgeClaims is what is left once a signature is verified; signer is what it is by. With
 // a denial it returns the subject, which is proven by then. What is allowed is remembered.
-func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, memory *memory, expected *expectations, now time.Time) (Identity, error) {
+func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, memory *memory, expected *jose.Expectations, now time.Time) (Identity, error) {
 	method := methodOf[credential.Kind]
-	claims, err := parseClaims(credential.jwt.payload)
+	claims, err := jose.ParseClaims(credential.jwt.Payload)
 	if err != nil {
 		return Identity{Method: method}, err
 	}
-	claims.isAccessToken = credential.jwt.isAccessToken
-	identity := claims.identity(method)
-	if err := expected.check(&claims, now); err != nil {
+	claims.IsAccessToken = credential.jwt.IsAccessToken
+	identity := claims.Identity(method)
+	if err := expected.Check(&claims, now); err != nil {
 		return identity, err
 	}
 	if memory != nil && leavesTrace(ctx) {
-		memory.add(claims.proof(expected, credential, signer, identity), now)
+		memory.add(proofOf(&claims, expected, credential, signer, identity), now)
 	}
 	return identity, nil
+}
+
+// proofOf is what is remembered of claims that passed the expectations, with no text that those have already.
+func proofOf(c *jose.Claims, expected *jose.Expectations, credential *Credential, signer signedBy, identity Identity) *proof {
+	p := &proof{
+		kind: credential.Kind, signedBy: signer, digest: digestOf(credential.Token), times: c.Times,
+		issuer: expected.Issuers[slices.Index(expected.Issuers, c.Issuer)],
+	}
+	for i, audience := range expected.Audiences {
+		if slices.Contains(c.Audience, audience) {
+			p.audience = expected.Audiences[i : i+1]
+			break
+		}
+	}
+	p.answer.set(encodeAllow(&request{}, identity))
+	return p
 }

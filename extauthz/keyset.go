@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 const (
@@ -21,9 +23,9 @@ const (
 
 // keySet is the issuer's keys as one fetch brought them. It is never changed, only replaced.
 type keySet struct {
-	keys    map[string]*key
-	aside   []*key    // entries that no token can name, or that another with the same kid goes before
-	fetched time.Time // when the fetch began
+	keys    map[string]*jose.Key
+	aside   []*jose.Key // entries that no token can name, or that another with the same kid goes before
+	fetched time.Time   // when the fetch began
 }
 
 // remoteKeySet keeps the current key set of one issuer (RFC 7517) and fetches it: every minute, and when a check meets
@@ -74,7 +76,7 @@ func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
 // key returns the issuer's key of that id, or nil when the issuer has none. A known id is answered
 // from memory; an unknown one by a fetch that begins after this call, which the checks that come
 // in the meantime share. The error is a *Denial with status 503: the keys could not be had in time.
-func (s *remoteKeySet) key(ctx context.Context, id string) (*key, error) {
+func (s *remoteKeySet) key(ctx context.Context, id string) (*jose.Key, error) {
 	set := s.current.Load()
 	if set != nil && s.now().Sub(set.fetched) < maxKeySetAge {
 		if known := set.keys[id]; known != nil {
@@ -92,9 +94,9 @@ func (s *remoteKeySet) key(ctx context.Context, id string) (*key, error) {
 }
 
 // isCurrent tells whether the issuer still lists this very key, by what is known without asking.
-func (s *remoteKeySet) isCurrent(k *key, now time.Time) bool {
+func (s *remoteKeySet) isCurrent(k *jose.Key, now time.Time) bool {
 	set := s.current.Load()
-	return set != nil && set.keys[k.id] == k && now.Sub(set.fetched) < maxKeySetAge
+	return set != nil && set.keys[k.ID] == k && now.Sub(set.fetched) < maxKeySetAge
 }
 
 // await joins the next fetch and waits for its end. isNew tells that no fetch has been in vain for the kid.
@@ -253,20 +255,20 @@ func nextKeySet(earlier *keySet, got *fetched, began time.Time) *keySet {
 	if earlier != nil {
 		for id, key := range got.keys {
 			known := earlier.keys[id]
-			if known != nil && (known.equal(key) || key.fault != "" && key.fault == known.fault) {
+			if known != nil && (known.Equal(key) || key.Fault != "" && key.Fault == known.Fault) {
 				got.keys[id] = known
 			}
 		}
 	}
 	for _, key := range got.keys {
-		if key.since.IsZero() {
-			key.since = began
+		if key.Since.IsZero() {
+			key.Since = began
 		}
 	}
 	known := earlier.asideByName()
 	for _, entry := range got.aside {
-		if entry.since = began; known[entry.name()] != nil {
-			entry.since = known[entry.name()].since
+		if entry.Since = began; known[nameOf(entry)] != nil {
+			entry.Since = known[nameOf(entry)].Since
 		}
 	}
 	return &keySet{keys: got.keys, aside: got.aside, fetched: began}
@@ -275,22 +277,22 @@ func nextKeySet(earlier *keySet, got *fetched, began time.Time) *keySet {
 // entryName tells an entry that is set aside from others.
 type entryName struct{ id, fault string }
 
-func (k *key) name() entryName { return entryName{k.id, k.fault} }
+func nameOf(k *jose.Key) entryName { return entryName{k.ID, k.Fault} }
 
 // asideByName finds the entries of an earlier set, which may be nil, again.
-func (s *keySet) asideByName() map[entryName]*key {
+func (s *keySet) asideByName() map[entryName]*jose.Key {
 	if s == nil || len(s.aside) == 0 {
 		return nil
 	}
-	found := make(map[entryName]*key, len(s.aside))
+	found := make(map[entryName]*jose.Key, len(s.aside))
 	for _, entry := range s.aside {
-		found[entry.name()] = entry
+		found[nameOf(entry)] = entry
 	}
 	return found
 }
 
 // bringsKey tells whether the keys have one with a kid that was not known before.
-func bringsKey(earlier *keySet, keys map[string]*key) bool {
+func bringsKey(earlier *keySet, keys map[string]*jose.Key) bool {
 	for id := range keys {
 		if earlier == nil || earlier.keys[id] == nil {
 			return true
@@ -316,10 +318,10 @@ func (s *remoteKeySet) list() (keys []Key, fetched time.Time) {
 		return nil, time.Time{}
 	}
 	for _, k := range set.keys {
-		keys = append(keys, Key{ID: k.id, Algorithm: k.algorithm, Fault: k.fault, Since: k.since})
+		keys = append(keys, Key{ID: k.ID, Algorithm: k.Algorithm, Fault: k.Fault, Since: k.Since})
 	}
 	for _, k := range set.aside {
-		keys = append(keys, Key{ID: k.id, Fault: k.fault, Since: k.since})
+		keys = append(keys, Key{ID: k.ID, Fault: k.Fault, Since: k.Since})
 	}
 	slices.SortStableFunc(keys, func(a, b Key) int { return strings.Compare(a.ID, b.ID) })
 	return keys, set.fetched
@@ -329,7 +331,7 @@ func (s *remoteKeySet) list() (keys []Key, fetched time.Time) {
 func (s *remoteKeySet) usable() (count int) {
 	if set := s.current.Load(); set != nil {
 		for _, key := range set.keys {
-			if key.fault == "" {
+			if key.Fault == "" {
 				count++
 			}
 		}

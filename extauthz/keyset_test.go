@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // fakeIssuer stands for the network and the issuer behind it, so that time can be made up: real time
@@ -410,11 +412,11 @@ func TestRepeatedKeyID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, _, err := parseKeys(document)
+	keys, _, err := jose.ParseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if x := keys["x"]; len(keys) != 1 || x == nil || x.algorithm != "EdDSA" {
+	if x := keys["x"]; len(keys) != 1 || x == nil || x.Algorithm != "EdDSA" {
 		t.Errorf("%+v, want the Ed25519 key alone", keys)
 	}
 }
@@ -428,15 +430,15 @@ func FuzzParseKeys(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kid":"a","kid":"b","kty":"RSA","n":"AQ","e":"AQ"}]}`))
 	f.Add([]byte(`{"keys":[{"kid":"a","kty":"EC","crv":"P-256"},{"kid":"b","kty":"OKP","crv":"X25519","x":"AA"}]}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
-		keys, _, err := parseKeys(document)
+		keys, _, err := jose.ParseKeys(document)
 		if err != nil {
 			return
 		}
 		for id, key := range keys {
-			if id == "" || key.id != id || (key.fault == "") != (key.public != nil) {
+			if id == "" || key.ID != id || (key.Fault == "") != (key.Public != nil) {
 				t.Errorf("%q: %+v", id, key)
 			}
-			if key.fault == "" && key.verify([]byte("signed"), []byte("no signature")) {
+			if key.Fault == "" && key.Verify([]byte("signed"), []byte("no signature")) {
 				t.Errorf("%q verifies anything", id)
 			}
 		}
@@ -450,7 +452,7 @@ func BenchmarkVerify(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		keys, _, err := parseKeys(document)
+		keys, _, err := jose.ParseKeys(document)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -459,7 +461,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(s.algorithm, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if !keys[s.id].verify(message, signature) {
+				if !keys[s.id].Verify(message, signature) {
 					b.Fatal("refused")
 				}
 			}

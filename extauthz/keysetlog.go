@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -144,17 +143,17 @@ func (l *keySetLog) replaced(earlier, set *keySet) {
 		changed = changed || key != before
 		switch {
 		case key == before:
-		case before != nil && before.fault == "":
+		case before != nil && before.Fault == "":
 			l.addBounded(slog.LevelWarn, "JWKS key replaced under its kid; tokens by the earlier key are refused",
-				"kid", show.Clip(id), "from", before.describe(), "to", key.describe())
-		case key.fault != "":
-			l.addBounded(slog.LevelWarn, "JWKS key ignored", "kid", show.Clip(id), "fault", key.fault)
+				"kid", show.Clip(id), "from", before.Describe(), "to", key.Describe())
+		case key.Fault != "":
+			l.addBounded(slog.LevelWarn, "JWKS key ignored", "kid", show.Clip(id), "fault", key.Fault)
 		}
 	}
 	aside := earlier.asideByName()
 	for _, entry := range set.aside {
-		if aside[entry.name()] == nil {
-			l.addBounded(slog.LevelWarn, "JWKS entry ignored", "kid", show.Clip(entry.id), "fault", entry.fault)
+		if aside[nameOf(entry)] == nil {
+			l.addBounded(slog.LevelWarn, "JWKS entry ignored", "kid", show.Clip(entry.ID), "fault", entry.Fault)
 		}
 	}
 	switch {
@@ -164,12 +163,4 @@ func (l *keySetLog) replaced(earlier, set *keySet) {
 	case changed:
 		l.addBounded(slog.LevelInfo, "JWKS fetched", "url", l.url, "keys", len(set.keys))
 	}
-}
-
-// describe says of a key what an operator tells it by.
-func (k *key) describe() string {
-	if k.fault != "" {
-		return strings.TrimSpace(k.algorithm + " (ignored: " + k.fault + ")")
-	}
-	return k.algorithm
 }

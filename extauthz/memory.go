@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // proof is what stays true of a JWT whose signature was verified: whose signature it is and what the
@@ -17,7 +19,7 @@ type proof struct {
 	signedBy
 	issuer   string   // shared with the configuration, like audience
 	audience []string // those of the token's that are ours
-	times    times
+	times    jose.Times
 	digest   digest
 	slot     uint32      // in its shard's ring
 	used     atomic.Bool // since the sweep last came by
@@ -26,7 +28,7 @@ type proof struct {
 
 // signedBy is what a signature was verified with: a key of the issuer's key set, or a shared secret.
 type signedBy struct {
-	key    *key
+	key    *jose.Key
 	secret *sharedSecret
 }
 
@@ -130,7 +132,7 @@ func (s *memoryShard) sweep(now time.Time) {
 		s.hand = 0
 	}
 	candidate := s.ring[s.hand]
-	if candidate.used.Swap(false) && now.Before(candidate.times.expires.time().Add(jwksLeeway)) {
+	if candidate.used.Swap(false) && now.Before(candidate.times.Expires.Time().Add(jwksLeeway)) {
 		s.hand++
 		return
 	}

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // A remembered token is judged anew at every use, in everything but its signature.
@@ -167,7 +169,7 @@ func proofFor(i int) *proof {
 		Subject: fmt.Sprintf("user-%027d", i), Email: fmt.Sprintf("user%d@example.com", i), Name: "Zoë Day", Method: MethodJWKS,
 		IssuedAt: testNow, ExpiresAt: testNow.Add(time.Hour),
 	}
-	p := &proof{times: times{expires: numericDate(identity.ExpiresAt.Unix())}, digest: sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))}
+	p := &proof{times: jose.Times{Expires: jose.NumericDate(identity.ExpiresAt.Unix())}, digest: sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))}
 	p.answer.set(encodeAllow(&request{}, identity))
 	return p
 }
@@ -271,7 +273,7 @@ func TestExpiredTokensGiveWay(t *testing.T) {
 	m := newMemory(memoryShards, 1<<30)
 	for i := range 1000 {
 		p := proofFor(i)
-		p.times.expires = numericDate(testNow.Add(-time.Hour).Unix())
+		p.times.Expires = jose.NumericDate(testNow.Add(-time.Hour).Unix())
 		m.add(p, testNow)
 		m.find(p.digest)
 	}

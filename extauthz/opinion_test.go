@@ -10,28 +10,30 @@ import (
 	"testing"
 
 	golangjwt "github.com/golang-jwt/jwt/v5"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // secondOpinion judges a JWT by golang-jwt, as one would set that up: the key by kid with its own algorithm, issuer, audience, exp required, iat
 // looked at, leeway for the JWKS and none for the secret.
-func secondOpinion(token string, keys map[string]*key) error {
+func secondOpinion(token string, keys map[string]*jose.Key) error {
 	common := []golangjwt.ParserOption{
 		golangjwt.WithTimeFunc(fixedClock), golangjwt.WithIssuer(testIssuer), golangjwt.WithAudience("https://other.example.com", testAudience),
 		golangjwt.WithExpirationRequired(), golangjwt.WithIssuedAt(), golangjwt.WithStrictDecoding(),
 	}
-	jwks := golangjwt.NewParser(append(common, golangjwt.WithValidMethods(asymmetricAlgorithms), golangjwt.WithLeeway(jwksLeeway))...)
+	jwks := golangjwt.NewParser(append(common, golangjwt.WithValidMethods(jose.AsymmetricAlgorithms), golangjwt.WithLeeway(jwksLeeway))...)
 	_, err := jwks.Parse(token, func(parsed *golangjwt.Token) (any, error) {
 		id, _ := parsed.Header["kid"].(string)
 		known := keys[id]
-		if known == nil || known.algorithm != parsed.Method.Alg() {
+		if known == nil || known.Algorithm != parsed.Method.Alg() {
 			return nil, fmt.Errorf("no key %q for %s", id, parsed.Method.Alg())
 		}
-		return crypto.PublicKey(known.public), nil
+		return crypto.PublicKey(known.Public), nil
 	})
 	if err == nil {
 		return nil
 	}
-	shared := golangjwt.NewParser(append(common, golangjwt.WithValidMethods([]string{algorithmHS256}))...)
+	shared := golangjwt.NewParser(append(common, golangjwt.WithValidMethods([]string{jose.AlgorithmHS256}))...)
 	_, err2 := shared.Parse(token, func(*golangjwt.Token) (any, error) { return []byte(testSecret), nil })
 	if err2 == nil {
 		return nil
@@ -71,7 +73,7 @@ func makeToken(random *rand.Rand) string {
 	header := []string{member("alg", by.algorithm), member("kid", by.id)}
 	if hs {
 		header = header[:0]
-		header = append(header, member("alg", algorithmHS256))
+		header = append(header, member("alg", jose.AlgorithmHS256))
 	}
 	if sometimes(4) {
 		header[0] = pick(`"alg":"none"`, `"alg":"HS256"`, `"alg":"RS256"`, `"alg":"PS256"`, `"alg":"EdDSA"`, `"alg":"HS512"`, `"alg":7`, `"x":1`)
@@ -138,7 +140,7 @@ func TestSecondOpinion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, _, err := parseKeys(document)
+	keys, _, err := jose.ParseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}

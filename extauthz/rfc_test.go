@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // rfcExample is a token printed in an RFC, with its key as a JWK.
@@ -57,24 +59,24 @@ func TestRFCExamples(t *testing.T) {
 			if d.denial == nil || d.denial.Reason != example.reason {
 				t.Errorf("%v, want %s", d.denial, example.reason)
 			}
-			token, err := parseJWT(example.token)
-			if err != nil || example.key == "" && token.algorithm != algorithmHS256 {
+			token, err := jose.Parse(example.token)
+			if err != nil || example.key == "" && token.Algorithm != jose.AlgorithmHS256 {
 				return
 			}
 			fits := fitsHMAC(&token)(shared)
 			verify := func() bool { return fitsHMAC(&token)(shared) }
 			if example.key != "" {
-				keys, _, err := parseKeys(fmt.Appendf(nil, `{"keys":[{"kid":"example",%s]}`, example.key[1:]))
-				if err != nil || keys["example"] == nil || keys["example"].fault != "" {
+				keys, _, err := jose.ParseKeys(fmt.Appendf(nil, `{"keys":[{"kid":"example",%s]}`, example.key[1:]))
+				if err != nil || keys["example"] == nil || keys["example"].Fault != "" {
 					t.Fatalf("%v %+v", err, keys["example"])
 				}
-				verify = func() bool { return keys["example"].verify(token.signed, token.signature) }
+				verify = func() bool { return keys["example"].Verify(token.Signed, token.Signature) }
 				fits = verify()
 			}
 			if !fits {
 				t.Error("its signature does not fit")
 			}
-			token.signed[len(token.signed)-1] ^= 1
+			token.Signed[len(token.Signed)-1] ^= 1
 			if verify() {
 				t.Error("its signature fits other claims, too")
 			}

@@ -9,6 +9,8 @@ import (
 	"extauthz/extauthz/internal/show"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // routeSetting is one entry of Envoy's context_extensions, which a route or a virtual host sets for its requests and no
@@ -74,25 +76,25 @@ func (r *route) check(method Method, token string) error {
 	if len(r.audiences) == 0 && len(r.claims) == 0 {
 		return nil
 	}
-	parsed, err := parseJWT(token)
+	parsed, err := jose.Parse(token)
 	if err != nil {
 		return err
 	}
 	if len(r.audiences) > 0 {
-		claims, err := parseClaims(parsed.payload)
+		claims, err := jose.ParseClaims(parsed.Payload)
 		if err != nil {
 			return err
 		}
-		if err := (&expectations{audiences: r.audiences}).checkAudience(claims.audience); err != nil {
+		if err := (&jose.Expectations{Audiences: r.audiences}).CheckAudience(claims.Audience); err != nil {
 			return err
 		}
 	}
-	return r.checkClaims(parsed.payload)
+	return r.checkClaims(parsed.Payload)
 }
 
 func (r *route) checkClaims(payload []byte) error {
 	missing := slices.Clone(r.claims)
-	err := readObject(payload, func(name string, value *jsontext.Decoder) error {
+	err := jose.ReadObject(payload, func(name string, value *jsontext.Decoder) error {
 		raw, err := value.ReadValue()
 		missing = slices.DeleteFunc(missing, func(wanted routeSetting) bool { return wanted.name == name && holds(raw, wanted.value) })
 		return err

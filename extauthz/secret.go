@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // secret is the value of a shared secret. It never prints itself.
@@ -155,7 +157,7 @@ func (s *sharedSecrets) verifySession(ctx context.Context, credential *Credentia
 type secretVerifier struct {
 	secrets  *sharedSecrets
 	memory   *memory
-	expected expectations
+	expected jose.Expectations
 	now      func() time.Time
 }
 
@@ -169,6 +171,6 @@ func (v *secretVerifier) Verify(ctx context.Context, credential Credential) (Ide
 }
 
 // fitsHMAC tells of a secret whether the token is signed with it, in constant time.
-func fitsHMAC(token *jwt) func(secret) bool {
-	return func(value secret) bool { return hmac.Equal(value.mac(token.signed), token.signature) }
+func fitsHMAC(token *jose.Token) func(secret) bool {
+	return func(value secret) bool { return hmac.Equal(value.mac(token.Signed), token.Signature) }
 }

@@ -8,6 +8,8 @@ import (
 	"extauthz/extauthz/internal/show"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/identity"
 )
 
 // sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.
@@ -34,14 +36,14 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 	if row == nil {
 		return Identity{}, reason.Deny(ReasonUnknownSession)
 	}
-	identity := Identity{
+	who := Identity{
 		Subject: row.userID, Email: row.email, Name: row.name,
 		Method: MethodSession, ExpiresAt: row.expiresAt,
 	}
 	if now := v.now(); row.expiresAt.Before(now) {
-		return identity, reason.Differing(ReasonExpired, show.Time(row.expiresAt), "a time after "+show.Time(now))
+		return who, reason.Differing(ReasonExpired, show.Time(row.expiresAt), "a time after "+show.Time(now))
 	}
-	return identity, checkSubject(identity.Subject)
+	return who, identity.CheckSubject(who.Subject)
 }
 
 // verifySignature checks a signed token before PostgreSQL is asked. A raw token needs no signature unless that is

@@ -7,6 +7,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // Credentials that other parts of Better Auth take and this server does not. Each is refused as before, with a reason
@@ -103,12 +105,12 @@ func isCompactJWE(token string) bool {
 	if strings.Count(rest, ".") != 3 {
 		return false
 	}
-	decoded, err := base64URL.DecodeString(header)
+	decoded, err := jose.Base64URL.DecodeString(header)
 	if err != nil {
 		return false
 	}
 	hasEncryption := false
-	err = readObject(decoded, func(name string, value *jsontext.Decoder) error {
+	err = jose.ReadObject(decoded, func(name string, value *jsontext.Decoder) error {
 		hasEncryption = hasEncryption || name == "enc"
 		return value.SkipValue()
 	})

@@ -16,6 +16,8 @@ import (
 	"extauthz/envoy/parts"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/jose"
 )
 
 // Project Wycheproof's vectors are fetched as the Go module that they are, and stay out of this repository.
@@ -101,8 +103,8 @@ func TestWycheproofSignatures(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					keys, _, err := parseKeys(document)
-					if err != nil || keys["wycheproof"] == nil || keys["wycheproof"].fault != "" {
+					keys, _, err := jose.ParseKeys(document)
+					if err != nil || keys["wycheproof"] == nil || keys["wycheproof"].Fault != "" {
 						t.Fatalf("the key is not taken: %v %+v", err, keys["wycheproof"])
 					}
 					for _, vector := range group.Tests {
@@ -119,7 +121,7 @@ func TestWycheproofSignatures(t *testing.T) {
 						if vector.Result == "acceptable" {
 							want = false // legacy encodings (RFC 8017 wants the NULL parameter)
 						}
-						if fits := keys["wycheproof"].verify(message, signature); fits != want {
+						if fits := keys["wycheproof"].Verify(message, signature); fits != want {
 							t.Errorf("%d, %s, %v: %t, want %s", vector.TcID, vector.Comment, vector.Flags, fits, vector.Result)
 						}
 					}
@@ -152,7 +154,7 @@ func TestWycheproofHMAC(t *testing.T) {
 				t.Fatal(err1, err2, err3)
 			}
 			want := vector.Result == "valid" && group.TagSize == 256
-			token := jwt{signed: message, signature: tag}
+			token := jose.Token{Signed: message, Signature: tag}
 			if fits := fitsHMAC(&token)(key); fits != want {
 				t.Errorf("%d, %s: %t, want %t", vector.TcID, vector.Comment, fits, want)
 			}
@@ -240,7 +242,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if isSet.Keys == nil {
 		document = fmt.Appendf(nil, `{"keys":[%s]}`, keys)
 	}
-	parsed, _, err := parseKeys(document)
+	parsed, _, err := jose.ParseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +261,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 		_, err := secrets.signer(t.Context(), KindHS256, fitsHMAC(&credential.jwt))
 		return err
 	}
-	if id := credential.jwt.keyID; parsed[id] == nil && id != "" {
+	if id := credential.jwt.KeyID; parsed[id] == nil && id != "" {
 		return reason.Deny(ReasonUnknownKey) // without asking an issuer that is not there
 	}
 	_, err = (&jwksVerifier{keys: set, gate: newGate()}).verifySignature(t.Context(), &credential.jwt)

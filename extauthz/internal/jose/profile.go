@@ -1,4 +1,4 @@
-package extauthz
+package jose
 
 import (
 	"strings"
@@ -11,10 +11,10 @@ import (
 // Several kinds of JWT share one form, and one issuer signs them with one key (RFC 8725 §2.8). This file tells a
 // user's own token from the others, by the header's typ and by the claims that only the others have.
 
-// profile is what the claims and the header say of a token's kind.
-type profile struct {
+// Profile is what the claims and the header say of a token's kind.
+type Profile struct {
 	isBound       bool   // cnf: good only together with a proof that the sender has a key (RFC 7800 §3.1)
-	isAccessToken bool   // typ at+jwt (RFC 9068 §2.1)
+	IsAccessToken bool   // typ at+jwt (RFC 9068 §2.1)
 	hasParty      bool   // azp (OpenID Connect Core 1.0 §2): issued for an OAuth client
 	hasClient     bool   // client_id, which a project's own claims may have, too
 	hasScope      bool   // scope, likewise; both together are RFC 9068 §2.2
@@ -23,7 +23,7 @@ type profile struct {
 }
 
 // read takes in a claim if it tells of the token's kind, and returns false when it is another claim.
-func (p *profile) read(name string, value *jsontext.Decoder) (isRead bool, err error) {
+func (p *Profile) read(name string, value *jsontext.Decoder) (isRead bool, err error) {
 	switch name {
 	case "cnf": // of any value: one that is not understood is not proven either
 		p.isBound = true
@@ -49,7 +49,7 @@ func (p *profile) read(name string, value *jsontext.Decoder) (isRead bool, err e
 
 // readEvents tells a security event, such as a logout token, from a project's own claim of the name: its events are
 // named by URIs (RFC 8417 §2.2).
-func (p *profile) readEvents(value *jsontext.Decoder) error {
+func (p *Profile) readEvents(value *jsontext.Decoder) error {
 	if value.PeekKind() != '{' {
 		return value.SkipValue()
 	}
@@ -72,23 +72,23 @@ func (p *profile) readEvents(value *jsontext.Decoder) error {
 	return err
 }
 
-// check refuses what is no user's own token. A bound token is refused as one, whatever else it is: it must not be
+// Check refuses what is no user's own token. A bound token is refused as one, whatever else it is: it must not be
 // tried again as plain Bearer where OAuth is on.
-func (p *profile) check(subject string) error {
+func (p *Profile) Check(subject string) error {
 	switch {
 	case p.isBound:
-		return reason.Differing(ReasonProofRequired, "a claim cnf, and no proof", "a token that is bound to no key")
-	case p.isAccessToken:
-		return reason.Differing(ReasonOAuthNotConfigured, "typ at+jwt", "a token of Better Auth's jwt plugin")
+		return reason.Differing(reason.ProofRequired, "a claim cnf, and no proof", "a token that is bound to no key")
+	case p.IsAccessToken:
+		return reason.Differing(reason.OAuthNotConfigured, "typ at+jwt", "a token of Better Auth's jwt plugin")
 	case p.hasParty:
-		return reason.Differing(ReasonOAuthNotConfigured, "a claim azp", "a token of Better Auth's jwt plugin")
+		return reason.Differing(reason.OAuthNotConfigured, "a claim azp", "a token of Better Auth's jwt plugin")
 	case p.hasClient && p.hasScope:
-		return reason.Differing(ReasonOAuthNotConfigured, "claims client_id and scope", "a token of Better Auth's jwt plugin")
+		return reason.Differing(reason.OAuthNotConfigured, "claims client_id and scope", "a token of Better Auth's jwt plugin")
 	case p.clientID != "" && p.clientID == subject: // RFC 9068 §2.2: where no user is involved, sub is the client
-		return reason.Differing(ReasonOAuthNotConfigured, "a subject that is the client_id",
+		return reason.Differing(reason.OAuthNotConfigured, "a subject that is the client_id",
 			"a token of Better Auth's jwt plugin")
 	case p.other != "":
-		return reason.Differing(ReasonUnsupportedType, "a claim "+p.other, "a user's own token")
+		return reason.Differing(reason.UnsupportedType, "a claim "+p.other, "a user's own token")
 	}
 	return nil
 }

@@ -1,4 +1,6 @@
-package extauthz
+// Package identity is who a request comes from and how that was proven. It imports reason and show. It does not know
+// what proved it, nor how the backend is told.
+package identity
 
 import (
 	"time"
@@ -29,14 +31,14 @@ type Identity struct {
 	ExpiresAt time.Time
 }
 
-// checkSubject refuses a subject that could not be told apart, or could not travel, in a header or a log line.
-func checkSubject(subject string) error {
+// CheckSubject refuses a subject that could not be told apart, or could not travel, in a header or a log line.
+func CheckSubject(subject string) error {
 	if subject == "" || !utf8.ValidString(subject) {
-		return reason.Deny(ReasonMissingSubject)
+		return reason.Deny(reason.MissingSubject)
 	}
 	for _, r := range subject {
 		if unicode.IsControl(r) {
-			return reason.Deny(ReasonMissingSubject)
+			return reason.Deny(reason.MissingSubject)
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package extauthz
+package jose
 
 import (
 	"bytes"
@@ -15,33 +15,33 @@ import (
 	"extauthz/extauthz/internal/show"
 )
 
-// maxKeys bounds the entries of a JWKS. A document of maxDocument bytes could hold a hundred thousand empty ones.
-const maxKeys = 1 << 12
+// MaxKeys bounds the entries of a JWKS. A document of maxDocument bytes could hold a hundred thousand empty ones.
+const MaxKeys = 1 << 12
 
-// parseKeys reads a JWKS document (RFC 7517 §5). One bad key does not spoil the others; what is not a JWKS at all is an
+// ParseKeys reads a JWKS document (RFC 7517 §5). One bad key does not spoil the others; what is not a JWKS at all is an
 // error. aside are entries that no token can name, or that another with the same kid goes before: each has a fault.
-func parseKeys(document []byte) (keys map[string]*key, aside []*key, err error) {
+func ParseKeys(document []byte) (keys map[string]*Key, aside []*Key, err error) {
 	entries, err := readEntries(document)
 	if err != nil {
 		return nil, nil, fmt.Errorf("not a JWKS: %w", err)
 	}
-	keys = make(map[string]*key, len(entries))
+	keys = make(map[string]*Key, len(entries))
 	for i, raw := range entries {
 		for _, parsed := range parseKey(raw) {
-			switch earlier := keys[parsed.id]; {
-			case parsed.id == "":
-				parsed.fault = fmt.Sprintf("%s (entry %d of the list)", parsed.fault, i+1)
+			switch earlier := keys[parsed.ID]; {
+			case parsed.ID == "":
+				parsed.Fault = fmt.Sprintf("%s (entry %d of the list)", parsed.Fault, i+1)
 				aside = append(aside, parsed)
 			case earlier == nil:
-				keys[parsed.id] = parsed
-			case earlier.equal(parsed): // listed twice, which changes nothing
-			case earlier.fault != "" && parsed.fault == "": // of two keys with one kid, the first good one counts
+				keys[parsed.ID] = parsed
+			case earlier.Equal(parsed): // listed twice, which changes nothing
+			case earlier.Fault != "" && parsed.Fault == "": // of two keys with one kid, the first good one counts
 				aside = append(aside, earlier)
-				keys[parsed.id] = parsed
+				keys[parsed.ID] = parsed
 			default:
-				if parsed.fault == "" {
-					parsed.fault = "another key before it has the same kid, and that one counts"
-					parsed.public, parsed.algorithm = nil, ""
+				if parsed.Fault == "" {
+					parsed.Fault = "another key before it has the same kid, and that one counts"
+					parsed.Public, parsed.Algorithm = nil, ""
 				}
 				aside = append(aside, parsed)
 			}
@@ -73,8 +73,8 @@ func readEntries(document []byte) (entries []jsontext.Value, err error) {
 		}
 		found = true
 		return readElements(value, func(element jsontext.Value) error {
-			if len(entries) == maxKeys {
-				return fmt.Errorf("it lists more than %d keys", maxKeys)
+			if len(entries) == MaxKeys {
+				return fmt.Errorf("it lists more than %d keys", MaxKeys)
 			}
 			entries = append(entries, element)
 			return nil
@@ -165,19 +165,19 @@ type jwkMembers struct {
 // parseKey reads one JWK: one key, with a fault where it may not verify tokens. It is one for each kid where that is
 // repeated, so that a token by any of them is refused without asking the issuer again, and one without an id where
 // there is none.
-func parseKey(raw jsontext.Value) (parsed []*key) {
+func parseKey(raw jsontext.Value) (parsed []*Key) {
 	members := readJWK(raw)
 	if len(members.ids) == 0 {
 		fault := "it has no kid, so no token can name it"
 		if len(members.faults) > 0 {
 			fault = members.faults[0]
 		}
-		return []*key{{fault: fault}}
+		return []*Key{{Fault: fault}}
 	}
 	for _, id := range members.ids {
-		one := &key{id: id}
+		one := &Key{ID: id}
 		if err := one.read(members); err != nil {
-			one.fault = err.Error()
+			one.Fault = err.Error()
 		}
 		parsed = append(parsed, one)
 	}
@@ -257,7 +257,7 @@ func (m *jwkMembers) has(names ...string) bool {
 
 // read makes the key what its members say. The error is why it may not verify tokens. That a key which signs is
 // published is said whatever else is wrong with it.
-func (k *key) read(m jwkMembers) error {
+func (k *Key) read(m jwkMembers) error {
 	operations, hasOperations := m.lists["key_ops"]
 	switch {
 	case m.texts["kty"] == "oct" || m.has("k"):

@@ -1,4 +1,4 @@
-package extauthz
+package jose
 
 import (
 	"crypto"
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
@@ -30,25 +31,25 @@ const (
 	maxRSABits = 8192
 )
 
-const algorithmHS256 = "HS256"
+const AlgorithmHS256 = "HS256"
 
-// asymmetricAlgorithms are those that Better Auth can issue.
-var asymmetricAlgorithms = []string{"EdDSA", "ES256", "ES512", "PS256", "RS256"}
+// AsymmetricAlgorithms are those that Better Auth can issue.
+var AsymmetricAlgorithms = []string{"EdDSA", "ES256", "ES512", "PS256", "RS256"}
 
-// key is one entry of a JWKS. Its algorithm is fixed when it is read; a token cannot choose.
-type key struct {
-	id        string
-	algorithm string
-	public    crypto.PublicKey // nil for a key with a fault
+// Key is one entry of a JWKS. Its algorithm is fixed when it is read; a token cannot choose.
+type Key struct {
+	ID        string
+	Algorithm string
+	Public    crypto.PublicKey // nil for a key with a fault
 	// fault is why the key may not verify tokens; empty for a good key. A listed key that is of no
 	// use stays known, so that its tokens are refused without asking the issuer again.
-	fault string
-	since time.Time // when it was first fetched; for operators
+	Fault string
+	Since time.Time // when it was first fetched; for operators
 }
 
 // readPublic takes the public key out of a JWK and fixes its algorithm: the JWK's own alg, which
 // must fit the key, or where it has none the only one (for RSA the usual one) that does.
-func (k *key) readPublic(document []byte, algorithm string) error {
+func (k *Key) readPublic(document []byte, algorithm string) error {
 	decoded, err := jwk.ParseKey(document)
 	if err != nil {
 		return errors.New("not a well-formed JWK")
@@ -87,7 +88,7 @@ func (k *key) readPublic(document []byte, algorithm string) error {
 	if !slices.Contains(fitting, algorithm) {
 		return fmt.Errorf("its alg %q does not fit it", show.Clip(algorithm))
 	}
-	k.public, k.algorithm = public, algorithm
+	k.Public, k.Algorithm = public, algorithm
 	return nil
 }
 
@@ -107,22 +108,22 @@ func isROCA(modulus *big.Int) bool {
 	return true
 }
 
-// equal tells whether two keys would verify the same tokens.
-func (k *key) equal(other *key) bool {
-	public, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && k.id == other.id && k.algorithm == other.algorithm && k.fault == other.fault && public.Equal(other.public)
+// Equal tells whether two keys would verify the same tokens.
+func (k *Key) Equal(other *Key) bool {
+	public, ok := k.Public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.ID == other.ID && k.Algorithm == other.Algorithm && k.Fault == other.Fault && public.Equal(other.Public)
 }
 
-// verify tells whether the signature is this key's over the signed bytes (RFC 7518 §3, RFC 8037 §3.1).
-func (k *key) verify(signed, signature []byte) bool {
-	switch public := k.public.(type) {
+// Verify tells whether the signature is this key's over the signed bytes (RFC 7518 §3, RFC 8037 §3.1).
+func (k *Key) Verify(signed, signature []byte) bool {
+	switch public := k.Public.(type) {
 	case ed25519.PublicKey:
 		return ed25519.Verify(public, signed, signature)
 	case *ecdsa.PublicKey:
 		return verifyECDSA(public, signed, signature)
 	case *rsa.PublicKey:
 		digest := sha256.Sum256(signed)
-		if k.algorithm == "PS256" {
+		if k.Algorithm == "PS256" {
 			// The salt is as long as the digest and nothing else (RFC 7518 §3.5).
 			return rsa.VerifyPSS(public, crypto.SHA256, digest[:], signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
 		}
@@ -144,4 +145,12 @@ func verifyECDSA(public *ecdsa.PublicKey, signed, signature []byte) bool {
 	}
 	digest := sha256.Sum256(signed)
 	return ecdsa.Verify(public, digest[:], r, s)
+}
+
+// Describe says of a key what an operator tells it by.
+func (k *Key) Describe() string {
+	if k.Fault != "" {
+		return strings.TrimSpace(k.Algorithm + " (ignored: " + k.Fault + ")")
+	}
+	return k.Algorithm
 }
