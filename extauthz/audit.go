@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // AuditVersion is the version of [AuditRecord]'s form. It grows when a field changes its meaning or goes; a new field does
@@ -39,7 +41,7 @@ type auditing struct {
 }
 
 // write hands over a denial always, an allow by the rate.
-func (a *auditing) write(r *request, d *decision, took time.Duration, shadow Shadow) {
+func (a *auditing) write(r *request.Request, d *decision, took time.Duration, shadow Shadow) {
 	if a.record == nil {
 		return
 	}
@@ -57,8 +59,8 @@ func (a *auditing) write(r *request, d *decision, took time.Duration, shadow Sha
 	record.Duration = took.Microseconds()
 	// The record outlives the check, whose texts are gone then.
 	record.Subject = strings.Clone(d.who().Subject)
-	record.Method, record.Host, record.Path = keep(r.method), keep(r.host), keep(withoutQuery(r.path))
-	record.RequestID, record.Client = keep(r.requestID), keep(r.client)
+	record.Method, record.Host, record.Path = keep(r.Method), keep(r.Host), keep(withoutQuery(r.Path))
+	record.RequestID, record.Client = keep(r.RequestID), keep(r.Client)
 	a.record(record)
 }
 

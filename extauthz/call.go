@@ -8,6 +8,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // Register makes the server answer envoy.service.auth.v3.Authorization by this Authorizer. Make the server with
@@ -25,7 +27,7 @@ type call struct {
 	prefix  [5]byte // of the message in its stream: a flag and a length
 	message []byte
 	holding holding
-	request request
+	request request.Request
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
@@ -44,9 +46,9 @@ func (c *call) release() {
 		c.message = nil
 	}
 	r := &c.request
-	*r = request{
-		authorization: cleared(r.authorization), cookies: cleared(r.cookies), secFetchSite: cleared(r.secFetchSite),
-		origin: cleared(r.origin), identityNames: cleared(r.identityNames), route: cleared(r.route),
+	*r = request.Request{
+		Authorization: cleared(r.Authorization), Cookies: cleared(r.Cookies), SecFetchSite: cleared(r.SecFetchSite),
+		Origin: cleared(r.Origin), IdentityNames: cleared(r.IdentityNames), Route: cleared(r.Route),
 	}
 	calls.Put(c)
 }
@@ -125,7 +127,7 @@ func (a *Authorizer) handleDecoded(
 
 // read fills the request from the message.
 func (c *call) read(everyName bool) *Denial {
-	c.request.everyName = everyName
+	c.request.EveryName = everyName
 	if scanRequest(c.message, &c.request) {
 		return nil
 	}
@@ -159,7 +161,7 @@ func decodedSize(message []byte) int {
 
 // refuse answers a check whose message could not be read. It is counted and logged like any other.
 func (a *Authorizer) refuse(ctx context.Context, denial *Denial) any {
-	r := request{unread: denial}
+	r := request.Request{Unread: denial}
 	d := a.decide(ctx, &r)
 	if a.shadow == ShadowReportAndTrustClientHeaders {
 		return a.shadowResponse(&r, &d)

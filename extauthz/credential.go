@@ -10,6 +10,8 @@ import (
 	"extauthz/extauthz/internal/reason"
 
 	"extauthz/extauthz/internal/jose"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // Kind is what a credential looks like; it decides which verifier judges it.
@@ -62,17 +64,17 @@ type presented struct {
 // findCredential finds the request's one credential: the Authorization header when its scheme is
 // Bearer (RFC 6750 §2.1), else the session cookie. A Bearer credential is final, good or bad:
 // there is no falling back to the cookie.
-func findCredential(r *request, cookieName string) (presented, error) {
-	if len(r.authorization) > 1 || (len(r.authorization) == 1 && strings.Contains(r.authorization[0], ",")) {
+func findCredential(r *request.Request, cookieName string) (presented, error) {
+	if len(r.Authorization) > 1 || (len(r.Authorization) == 1 && strings.Contains(r.Authorization[0], ",")) {
 		return presented{}, reason.Deny(ReasonRepeatedAuthorization)
 	}
-	if len(r.authorization) == 1 {
+	if len(r.Authorization) == 1 {
 		// "Bearer" with nothing behind it brings no credential, as an empty cookie does not.
-		if token, isBearer := bearerToken(r.authorization[0]); isBearer && token != "" {
+		if token, isBearer := bearerToken(r.Authorization[0]); isBearer && token != "" {
 			return presented{text: token}, nil
 		}
 	}
-	if value := sessionCookie(r.cookies, cookieName); value != "" {
+	if value := sessionCookie(r.Cookies, cookieName); value != "" {
 		return presented{text: value, cookie: true}, nil
 	}
 	return presented{}, nothingPresented(r)

@@ -11,6 +11,8 @@ import (
 	"extauthz/extauthz/internal/reason"
 
 	"extauthz/extauthz/internal/jose"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // addCredentials gives a fuzz target the credentials of the verdict table to start from.
@@ -34,9 +36,9 @@ func FuzzFindCredential(f *testing.F) {
 		}
 	})
 	f.Fuzz(func(t *testing.T, authorization, cookies string) {
-		r := request{cookies: []string{cookies}}
+		r := request.Request{Cookies: []string{cookies}}
 		if authorization != "" {
-			r.authorization = []string{authorization}
+			r.Authorization = []string{authorization}
 		}
 		found, err := findCredential(&r, DefaultSessionCookie)
 		if err != nil {

@@ -32,6 +32,8 @@ import (
 	"extauthz/extauthz/internal/reason"
 
 	"extauthz/extauthz/internal/jose"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -512,9 +514,9 @@ var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSe
 
 // decide judges the request, counts the decision and logs it. Of its observers only an audit function that panics
 // changes it.
-func (a *Authorizer) decide(ctx context.Context, r *request) decision {
+func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision {
 	started := time.Now()
-	r.identityNames = a.kept.without(r.identityNames) // they are the client's, whatever the verdict
+	r.IdentityNames = a.kept.without(r.IdentityNames) // they are the client's, whatever the verdict
 	ctx, span := a.tracing.begin(ctx, r)
 	d := a.judge(ctx, r)
 	took := time.Since(started)
@@ -527,7 +529,7 @@ func (a *Authorizer) decide(ctx context.Context, r *request) decision {
 
 // judge finds the credential, has it judged, and last asks what the route wants of it. A panic anywhere on the way is a
 // denial.
-func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
+func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			reportPanic(a.log, a.metrics, panicInCheck, fault)
@@ -538,17 +540,17 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 	case a.life.closed.Load():
 		d.denial = reason.Unavailable(ReasonClosed, errors.New("Close was called"))
 		return d
-	case r.unread != nil:
-		d.denial = r.unread
+	case r.Unread != nil:
+		d.denial = r.Unread
 		return d
-	case r.tooMany:
+	case r.TooMany:
 		d.denial = reason.Deny(ReasonTooManyHeaders)
 		return d
 	}
 	var wanted route
-	if len(r.route) > 0 {
+	if len(r.Route) > 0 {
 		var err error
-		if wanted, err = readRoute(r.route, a.audiences); err != nil {
+		if wanted, err = readRoute(r.Route, a.audiences); err != nil {
 			d.denial = reason.Of(err)
 			return d
 		}
@@ -557,7 +559,7 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 	switch {
 	case err == nil:
 		a.judgeCredential(ctx, r, found, &d)
-		if d.denial == nil && len(r.route) > 0 {
+		if d.denial == nil && len(r.Route) > 0 {
 			err = wanted.check(d.method, found.text)
 		}
 	case wanted.optional && reason.Of(err).IsMissing():
@@ -570,7 +572,7 @@ func (a *Authorizer) judge(ctx context.Context, r *request) (d decision) {
 }
 
 // judgeCredential has the credential judged, by what is remembered or anew.
-func (a *Authorizer) judgeCredential(ctx context.Context, r *request, found presented, d *decision) {
+func (a *Authorizer) judgeCredential(ctx context.Context, r *request.Request, found presented, d *decision) {
 	if a.memory != nil && found.isMemorable() && a.recall(found.text, d) {
 		return
 	}
@@ -586,7 +588,7 @@ func (a *Authorizer) judgeCredential(ctx context.Context, r *request, found pres
 	if credential.Cookie {
 		if err == nil {
 			err = checkSite(r, a.trusted)
-		} else if isSessionUnknown(err) && hasEncryptedCache(r.cookies) {
+		} else if isSessionUnknown(err) && hasEncryptedCache(r.Cookies) {
 			err = reason.Deny(ReasonStatelessSession)
 		}
 	}

@@ -20,6 +20,8 @@ import (
 	"extauthz/extauthz/internal/reason"
 
 	"extauthz/extauthz/internal/jose"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // verifierFunc stands for a verifier with a fault that cannot be caused otherwise.
@@ -260,8 +262,8 @@ func TestExplain(t *testing.T) {
 		if row.reason == ReasonCrossSite || row.reason == ReasonStatelessSession || len(row.headers) != 1 {
 			continue // about the request, not the credential alone
 		}
-		r := request{}
-		r.readHeader(row.headers[0].name, row.headers[0].value)
+		r := request.Request{}
+		r.ReadHeader(row.headers[0].name, row.headers[0].value)
 		found, err := findCredential(&r, DefaultSessionCookie)
 		if err != nil {
 			continue

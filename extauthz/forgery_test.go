@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // originals are good credentials of every kind, each with how it is sent.
@@ -216,9 +218,9 @@ func TestMutatedCredentials(t *testing.T) {
 
 // judgeOne has one credential decided.
 func judgeOne(t *testing.T, a *Authorizer, text string, cookie bool) decision {
-	r := request{method: "GET", authorization: []string{"Bearer " + text}}
+	r := request.Request{Method: "GET", Authorization: []string{"Bearer " + text}}
 	if cookie {
-		r = request{method: "GET", cookies: []string{DefaultSessionCookie + "=" + text}}
+		r = request.Request{Method: "GET", Cookies: []string{DefaultSessionCookie + "=" + text}}
 	}
 	return a.decide(t.Context(), &r)
 }

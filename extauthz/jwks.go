@@ -11,6 +11,8 @@ import (
 	"extauthz/extauthz/internal/reason"
 
 	"extauthz/extauthz/internal/jose"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // jwksLeeway is how far the issuer's clock and this one may differ.
@@ -92,6 +94,6 @@ func proofOf(c *jose.Claims, expected *jose.Expectations, credential *Credential
 			break
 		}
 	}
-	p.answer.set(encodeAllow(&request{}, identity))
+	p.answer.set(encodeAllow(&request.Request{}, identity))
 	return p
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // headerWebUserAgent is the one header below our prefixes that belongs to a protocol: gRPC-Web clients send their
@@ -39,7 +41,7 @@ func newKeptHeaders(names []string) (keptHeaders, error) {
 		switch folded := foldName(lower); {
 		case slices.Contains(reservedHeaders, folded):
 			return fault("lists %s, which says who the user is: a client's own never passes; leave it out", shown)
-		case !isIdentityName(folded):
+		case !request.IsIdentityName(folded):
 			return fault("lists %s, which does not begin with x-user- or x-auth-: such a header passes anyway; "+
 				"leave it out", shown)
 		case folded != lower || strings.HasSuffix(lower, "-"):

@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // logDecision writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most
 // are left out, and the next one of the same reason says how many. It never holds a credential, and of the path no
 // query, where people put them.
-func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
+func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *decision) {
 	level := levelOfDecision(d)
 	if !a.log.Enabled(ctx, level) {
 		return
@@ -42,11 +44,11 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request, d *decision) {
 	}
 	add("auth_method", string(d.method))
 	add("subject", d.who().Subject)
-	add("method", r.method)
-	add("host", r.host)
-	add("path", withoutQuery(r.path))
-	add("request_id", r.requestID)
-	add("client", r.client)
+	add("method", r.Method)
+	add("host", r.Host)
+	add("path", withoutQuery(r.Path))
+	add("request_id", r.RequestID)
+	add("client", r.Client)
 	if d.denial != nil {
 		add("got", d.denial.Got)
 		add("want", d.denial.Want)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/jose"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // A remembered token is judged anew at every use, in everything but its signature.
@@ -170,7 +172,7 @@ func proofFor(i int) *proof {
 		IssuedAt: testNow, ExpiresAt: testNow.Add(time.Hour),
 	}
 	p := &proof{times: jose.Times{Expires: jose.NumericDate(identity.ExpiresAt.Unix())}, digest: sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))}
-	p.answer.set(encodeAllow(&request{}, identity))
+	p.answer.set(encodeAllow(&request.Request{}, identity))
 	return p
 }
 

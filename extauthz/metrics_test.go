@@ -16,6 +16,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // So many checks, so many counted, each under its reason.
@@ -218,7 +220,7 @@ func sampleCount(family *dto.MetricFamily) (count uint64) {
 
 func BenchmarkCount(b *testing.B) {
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, Metrics: prometheus.NewRegistry()})
-	var r request
+	var r request.Request
 	_, err := findCredential(&r, "")
 	denied := &decision{denial: reason.Of(err)}
 	for name, d := range map[string]*decision{"allow": {method: MethodJWKS}, "deny": denied} {

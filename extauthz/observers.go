@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // This file keeps the embedder's observers, which are the Logger, Config.Audit and the TracerProvider, from ending the
@@ -25,7 +27,7 @@ func (a *Authorizer) contain(where string) {
 }
 
 // recordAudit hands the decision to Config.Audit. An allow becomes a refusal where that panics.
-func (a *Authorizer) recordAudit(r *request, d *decision, took time.Duration) {
+func (a *Authorizer) recordAudit(r *request.Request, d *decision, took time.Duration) {
 	if a.audit.record == nil {
 		return
 	}

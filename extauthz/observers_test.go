@@ -16,6 +16,8 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // broken is a handler and a provider, whose tracer and spans are like it, that panics in the one method that is named.
@@ -159,9 +161,11 @@ func TestFloodInTheLog(t *testing.T) {
 		told := new(lockedBuffer)
 		metrics := newMetrics(nil)
 		a := &Authorizer{log: slog.New(slog.NewTextHandler(told, nil)), metrics: metrics, sampling: newSampling()}
-		refuse := func(code Reason) { a.logDecision(t.Context(), &request{}, &decision{denial: reason.Deny(code)}) }
+		refuse := func(code Reason) {
+			a.logDecision(t.Context(), &request.Request{}, &decision{denial: reason.Deny(code)})
+		}
 		outage := func() {
-			a.logDecision(t.Context(), &request{}, &decision{denial: reason.Unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
+			a.logDecision(t.Context(), &request.Request{}, &decision{denial: reason.Unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
 		}
 		const seconds, each = 10, 600
 		for range seconds * each {
@@ -202,7 +206,7 @@ func TestFloodInTheLog(t *testing.T) {
 // A line that is left out costs nothing, and neither does one that nobody wants.
 func TestLinesThatAreLeftOutCostNothing(t *testing.T) {
 	a := &Authorizer{log: containedLogger(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), newMetrics(nil)), metrics: newMetrics(nil), sampling: newSampling()}
-	r, ctx := &request{method: "GET", path: "/"}, t.Context()
+	r, ctx := &request.Request{Method: "GET", Path: "/"}, t.Context()
 	for name, d := range map[string]*decision{"left out": {denial: reason.Deny(ReasonBadSignature)}, "allowed": {}} {
 		for range 2 * deniedBurst {
 			a.logDecision(ctx, r, d)

@@ -15,6 +15,8 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // The headers that the backend gets. Their values are percent-encoded ([EncodeHeader]).
@@ -73,7 +75,7 @@ func allowedFacts(identity Identity) (facts [6]allowedFact, set int) {
 }
 
 // allowResponse gives the backend the identity, and takes from it whatever the client says of itself.
-func allowResponse(r *request, identity Identity) *authv3.CheckResponse {
+func allowResponse(r *request.Request, identity Identity) *authv3.CheckResponse {
 	facts, set := allowedFacts(identity)
 	ok := &authv3.OkHttpResponse{HeadersToRemove: headersToRemove(r, facts[:set])}
 	metadata := make(map[string]*structpb.Value, set)
@@ -95,7 +97,7 @@ func allowResponse(r *request, identity Identity) *authv3.CheckResponse {
 // headersToRemove lists the client's own identity headers, and those of our six that this answer does
 // not set: Envoy's allowed_headers may have hidden them from us. Envoy sets first and
 // removes afterwards, so no name may be in both lists.
-func headersToRemove(r *request, set []allowedFact) []string {
+func headersToRemove(r *request.Request, set []allowedFact) []string {
 	isSet := func(name string) bool {
 		return slices.ContainsFunc(set, func(fact allowedFact) bool { return fact.header == name })
 	}
@@ -112,7 +114,7 @@ func headersToRemove(r *request, set []allowedFact) []string {
 				return
 			}
 		case known == nil:
-			known = make(map[string]bool, len(r.identityNames))
+			known = make(map[string]bool, len(r.IdentityNames))
 			for _, earlier := range remove {
 				known[earlier] = true
 			}
@@ -125,7 +127,7 @@ func headersToRemove(r *request, set []allowedFact) []string {
 		}
 		remove = append(remove, name)
 	}
-	for _, name := range r.identityNames {
+	for _, name := range r.IdentityNames {
 		add(strings.ToLower(name))
 	}
 	for _, name := range identityHeaders {

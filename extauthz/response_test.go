@@ -13,6 +13,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // expectDenial checks everything that a denial carries.
@@ -127,9 +129,9 @@ func TestAllowResponse(t *testing.T) {
 			[]string{"x-user-email", "x-user-name", "x-auth-issued-at"}},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			var r request
+			var r request.Request
 			for _, name := range row.client {
-				r.readHeader(name, "spoofed")
+				r.ReadHeader(name, "spoofed")
 			}
 			ok := allowResponse(&r, row.identity).GetOkResponse()
 			got := headerMap(t, ok.GetHeaders())
@@ -152,7 +154,7 @@ func TestAllowResponse(t *testing.T) {
 }
 
 func TestDynamicMetadata(t *testing.T) {
-	response := allowResponse(&request{}, Identity{Subject: "user-1", Name: "Zoë Day", Method: MethodJWKS, ExpiresAt: time.Unix(1700000900, 0)})
+	response := allowResponse(&request.Request{}, Identity{Subject: "user-1", Name: "Zoë Day", Method: MethodJWKS, ExpiresAt: time.Unix(1700000900, 0)})
 	got := response.GetDynamicMetadata().AsMap()
 	want := map[string]any{"user_id": "user-1", "user_name": "Zoë Day", "auth_method": "jwks", "expires_at": 1700000900.0}
 	for name, value := range want {

@@ -11,11 +11,9 @@ import (
 	"extauthz/extauthz/internal/reason"
 
 	"extauthz/extauthz/internal/jose"
-)
 
-// routeSetting is one entry of Envoy's context_extensions, which a route or a virtual host sets for its requests and no
-// client can.
-type routeSetting struct{ name, value string }
+	"extauthz/extauthz/internal/request"
+)
 
 // The names of the settings that a route may have. Each only narrows what this server allows.
 const (
@@ -30,31 +28,31 @@ type route struct {
 	audiences []string
 	methods   []string
 	optional  bool
-	claims    []routeSetting // name without its prefix
+	claims    []request.Setting // name without its prefix
 }
 
 // readRoute reads a route's settings. What it does not know it does not pass over: a misspelt restriction would be none.
-func readRoute(settings []routeSetting, ours []string) (wanted route, err error) {
+func readRoute(settings []request.Setting, ours []string) (wanted route, err error) {
 	for _, s := range settings {
-		list := strings.Split(s.value, ",")
+		list := strings.Split(s.Value, ",")
 		for i := range list {
 			list[i] = strings.TrimSpace(list[i])
 		}
 		within := func(known ...string) bool {
 			return !slices.ContainsFunc(list, func(one string) bool { return !slices.Contains(known, one) })
 		}
-		claim, isClaim := strings.CutPrefix(s.name, routeClaim)
+		claim, isClaim := strings.CutPrefix(s.Name, routeClaim)
 		switch {
-		case s.name == routeAudience && within(ours...):
+		case s.Name == routeAudience && within(ours...):
 			wanted.audiences = list
-		case s.name == routeMethods && within(string(MethodJWKS), string(MethodHS256), string(MethodSession)):
+		case s.Name == routeMethods && within(string(MethodJWKS), string(MethodHS256), string(MethodSession)):
 			wanted.methods = list
-		case s.name == routeOptional && (s.value == "true" || s.value == "false"):
-			wanted.optional = s.value == "true"
-		case isClaim && claim != "" && s.value != "":
-			wanted.claims = append(wanted.claims, routeSetting{claim, s.value})
+		case s.Name == routeOptional && (s.Value == "true" || s.Value == "false"):
+			wanted.optional = s.Value == "true"
+		case isClaim && claim != "" && s.Value != "":
+			wanted.claims = append(wanted.claims, request.Setting{Name: claim, Value: s.Value})
 		default:
-			return route{}, reason.Differing(ReasonBadRouteSettings, "context_extensions "+show.Quoted(s.name)+": "+show.Quoted(s.value),
+			return route{}, reason.Differing(ReasonBadRouteSettings, "context_extensions "+show.Quoted(s.Name)+": "+show.Quoted(s.Value),
 				"audience (of API_AUDIENCE), methods (of jwks, hs256, session), optional (true or false) or claim.NAME")
 		}
 	}
@@ -69,7 +67,7 @@ func (r *route) check(method Method, token string) error {
 	}
 	if method == MethodSession {
 		if len(r.claims) > 0 {
-			return reason.Differing(ReasonClaimRequired, "a session token, which has no claims", r.claims[0].show())
+			return reason.Differing(ReasonClaimRequired, "a session token, which has no claims", shown(r.claims[0]))
 		}
 		return nil // an audience is a JWT's
 	}
@@ -96,14 +94,14 @@ func (r *route) checkClaims(payload []byte) error {
 	missing := slices.Clone(r.claims)
 	err := jose.ReadObject(payload, func(name string, value *jsontext.Decoder) error {
 		raw, err := value.ReadValue()
-		missing = slices.DeleteFunc(missing, func(wanted routeSetting) bool { return wanted.name == name && holds(raw, wanted.value) })
+		missing = slices.DeleteFunc(missing, func(wanted request.Setting) bool { return wanted.Name == name && holds(raw, wanted.Value) })
 		return err
 	})
 	if err != nil {
 		return reason.Deny(ReasonMalformedClaims)
 	}
 	if len(missing) > 0 {
-		return reason.Differing(ReasonClaimRequired, "claims without it", missing[0].show())
+		return reason.Differing(ReasonClaimRequired, "claims without it", shown(missing[0]))
 	}
 	return nil
 }
@@ -134,6 +132,6 @@ func holds(raw jsontext.Value, wanted string) bool {
 	return false
 }
 
-func (s routeSetting) show() string {
-	return "the claim " + show.Quoted(s.name) + " with " + show.Quoted(s.value)
+func shown(s request.Setting) string {
+	return "the claim " + show.Quoted(s.Name) + " with " + show.Quoted(s.Value)
 }

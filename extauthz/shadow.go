@@ -9,6 +9,8 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // Shadow is for a roll-out: the server decides, logs and counts as ever, and allows everything.
@@ -38,7 +40,7 @@ const shadowReminder = 10 * time.Minute
 const metadataShadow = "shadow"
 
 // shadowResponse is an allow that tells in its dynamic metadata what the answer would have been.
-func (a *Authorizer) shadowResponse(r *request, d *decision) *authv3.CheckResponse {
+func (a *Authorizer) shadowResponse(r *request.Request, d *decision) *authv3.CheckResponse {
 	response := &authv3.CheckResponse{
 		Status:          &statuspb.Status{Code: int32(codes.OK)},
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}},

@@ -11,21 +11,23 @@ import (
 	"extauthz/extauthz/internal/show"
 
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // checkSite refuses a request that another site's page made the browser send (CSRF), where that
 // could do something: an unsafe method (RFC 9110 §9.2.1), or a WebSocket, which browsers let any
 // page open. It matters for cookies only, which browsers send unasked.
-func checkSite(r *request, trusted []originPattern) error {
-	switch r.method {
+func checkSite(r *request.Request, trusted []originPattern) error {
+	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		if !r.websocket {
+		if !r.WebSocket {
 			return nil
 		}
 	}
 	var err error
-	if len(r.secFetchSite) > 0 {
-		err = checkFetchSite(r.secFetchSite, r.origin)
+	if len(r.SecFetchSite) > 0 {
+		err = checkFetchSite(r.SecFetchSite, r.Origin)
 	} else {
 		err = checkOrigin(r)
 	}
@@ -37,17 +39,17 @@ func checkSite(r *request, trusted []originPattern) error {
 
 // comesFromTrusted tells whether the request names exactly one origin, and that one is trusted. It does not settle
 // what a browser would not send: a Sec-Fetch-Site that is repeated or unknown.
-func comesFromTrusted(r *request, trusted []originPattern) bool {
-	if len(trusted) == 0 || len(r.origin) != 1 || len(r.secFetchSite) > 1 ||
-		len(r.secFetchSite) == 1 && strings.Trim(r.secFetchSite[0], " \t") != "cross-site" {
+func comesFromTrusted(r *request.Request, trusted []originPattern) bool {
+	if len(trusted) == 0 || len(r.Origin) != 1 || len(r.SecFetchSite) > 1 ||
+		len(r.SecFetchSite) == 1 && strings.Trim(r.SecFetchSite[0], " \t") != "cross-site" {
 		return false
 	}
-	from, ok := parseOrigin(r.origin[0])
+	from, ok := parseOrigin(r.Origin[0])
 	if !ok {
 		return false
 	}
 	for i := range trusted {
-		if trusted[i].matches(from, r.scheme == "https") {
+		if trusted[i].matches(from, r.Scheme == "https") {
 			return true
 		}
 	}
@@ -72,23 +74,23 @@ func checkFetchSite(fields, origin []string) error {
 
 // checkOrigin is for browsers without Sec-Fetch-Site, and for plain http, where none sends it. No
 // Origin means that no browser's script or form sent the request.
-func checkOrigin(r *request) error {
-	if len(r.origin) == 0 {
+func checkOrigin(r *request.Request) error {
+	if len(r.Origin) == 0 {
 		return nil
 	}
-	refusal := reason.Differing(ReasonCrossSite, "Origin "+show.Claim(strings.Join(r.origin, ", "), true),
-		"the site of "+show.Claim(r.host, true)+", or a trusted origin")
-	if len(r.origin) > 1 {
+	refusal := reason.Differing(ReasonCrossSite, "Origin "+show.Claim(strings.Join(r.Origin, ", "), true),
+		"the site of "+show.Claim(r.Host, true)+", or a trusted origin")
+	if len(r.Origin) > 1 {
 		return refusal
 	}
-	origin, err := url.Parse(strings.Trim(r.origin[0], " \t"))
+	origin, err := url.Parse(strings.Trim(r.Origin[0], " \t"))
 	if err != nil || (origin.Scheme != "http" && origin.Scheme != "https") || origin.Host == "" {
 		return refusal // also "null", which sandboxed pages send
 	}
-	if r.scheme == "https" && origin.Scheme == "http" {
+	if r.Scheme == "https" && origin.Scheme == "http" {
 		return refusal // a page that anybody on the way can write
 	}
-	if site(origin.Host) == "" || site(origin.Host) != site(r.host) {
+	if site(origin.Host) == "" || site(origin.Host) != site(r.Host) {
 		return refusal
 	}
 	return nil

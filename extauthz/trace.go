@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // tracing makes OpenTelemetry spans: one a check, and below it one for a JWKS fetch or a query that it waited
@@ -42,24 +44,18 @@ func (t *tracing) contain() {
 	}
 }
 
-// Headers of W3C Trace Context.
-const (
-	headerTraceparent = "traceparent"
-	headerTracestate  = "tracestate"
-)
-
 // begin starts a check's span below Envoy's own, which comes with the gRPC call, or, when Envoy traces nothing, below that
 // of the request itself.
-func (t *tracing) begin(ctx context.Context, r *request) (below context.Context, span trace.Span) {
+func (t *tracing) begin(ctx context.Context, r *request.Request) (below context.Context, span trace.Span) {
 	if t == nil {
 		return ctx, nil
 	}
 	below = ctx
 	defer t.contain()
-	carrier := propagation.MapCarrier{headerTraceparent: strings.Clone(r.traceparent), headerTracestate: strings.Clone(r.tracestate)}
-	if values := metadata.ValueFromIncomingContext(ctx, headerTraceparent); len(values) == 1 {
-		carrier[headerTraceparent] = values[0]
-		carrier[headerTracestate] = strings.Join(metadata.ValueFromIncomingContext(ctx, headerTracestate), ",")
+	carrier := propagation.MapCarrier{request.HeaderTraceparent: strings.Clone(r.Traceparent), request.HeaderTracestate: strings.Clone(r.Tracestate)}
+	if values := metadata.ValueFromIncomingContext(ctx, request.HeaderTraceparent); len(values) == 1 {
+		carrier[request.HeaderTraceparent] = values[0]
+		carrier[request.HeaderTracestate] = strings.Join(metadata.ValueFromIncomingContext(ctx, request.HeaderTracestate), ",")
 	}
 	ctx = propagation.TraceContext{}.Extract(ctx, carrier)
 	if started, made := t.tracer.Start(ctx, "check", trace.WithSpanKind(trace.SpanKindServer)); started != nil {

@@ -12,6 +12,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/grpc/metadata"
+
+	"extauthz/extauthz/internal/request"
 )
 
 func newRecorder(t *testing.T) (*tracetest.SpanRecorder, *sdktrace.TracerProvider) {
@@ -126,7 +128,7 @@ func TestSpanOfAnOutage(t *testing.T) {
 // Without a provider there is nothing to pay for.
 func TestNoSpansCostNothing(t *testing.T) {
 	var none *tracing
-	r, d, ctx := request{traceparent: traceOfRequest}, decision{}, t.Context()
+	r, d, ctx := request.Request{Traceparent: traceOfRequest}, decision{}, t.Context()
 	if allocations := testing.AllocsPerRun(100, func() {
 		ctx, span := none.begin(ctx, &r)
 		none.queried(ctx, none.now(), none.now(), 1, nil)

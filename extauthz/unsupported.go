@@ -9,20 +9,22 @@ import (
 	"extauthz/extauthz/internal/reason"
 
 	"extauthz/extauthz/internal/jose"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // Credentials that other parts of Better Auth take and this server does not. Each is refused as before, with a reason
 // that says what came, so that nobody looks for a fault in what is well.
 
 // nothingPresented says what the request brought in place of a credential.
-func nothingPresented(r *request) *Denial {
+func nothingPresented(r *request.Request) *Denial {
 	switch {
-	case r.apiKey:
+	case r.APIKey:
 		return reason.Deny(ReasonAPIKeysNotConfigured)
-	case hasCookieCache(r.cookies):
+	case hasCookieCache(r.Cookies):
 		return reason.Deny(ReasonCookieCacheAlone)
-	case len(r.authorization) == 1:
-		if scheme := otherScheme(r.authorization[0]); scheme != "" {
+	case len(r.Authorization) == 1:
+		if scheme := otherScheme(r.Authorization[0]); scheme != "" {
 			return reason.Differing(ReasonUnsupportedScheme, scheme, "Bearer")
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // verdict is one row of the verdict table: what a client sends, and what it gets. A refused row is
@@ -62,8 +64,8 @@ func verdictTable() []verdict {
 	rows := []verdict{
 		// A request has a bounded number of header fields.
 		allowed("990 header fields", byJWKS, withMany(990, bearer(good))), // some tests add a few
-		refused(ReasonTooManyHeaders, "1,001 header fields", withMany(maxHeaders+1, bearer(good))),
-		refused(ReasonTooManyHeaders, "1,001 header fields and no credential", withMany(maxHeaders+1, nil)),
+		refused(ReasonTooManyHeaders, "1,001 header fields", withMany(request.MaxHeaders+1, bearer(good))),
+		refused(ReasonTooManyHeaders, "1,001 header fields and no credential", withMany(request.MaxHeaders+1, nil)),
 
 		// A credential is there, once.
 		refused(ReasonMissingCredential, "nothing", nil),

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // This file takes the few fields that a check needs out of the message's bytes, and sends answers as
@@ -40,11 +42,11 @@ func ServerOptions() []grpc.ServerOption {
 }
 
 // response is the answer to send, made as seldom as can be.
-func (d *decision) response(r *request) *answer {
+func (d *decision) response(r *request.Request) *answer {
 	switch {
 	case d.denial != nil:
 		return denialAnswers[d.denial.Reason]
-	case d.proof != nil && len(r.identityNames) == 0:
+	case d.proof != nil && len(r.IdentityNames) == 0:
 		return &d.proof.answer
 	}
 	made := new(answer)
@@ -106,7 +108,7 @@ var denialAnswers = func() map[Reason]*answer {
 
 // encodeAllow is allowResponse, encoded without the message in between. It asks allowedFacts and
 // headersToRemove as that does, and a test holds the two against each other.
-func encodeAllow(r *request, identity Identity) []byte {
+func encodeAllow(r *request.Request, identity Identity) []byte {
 	facts, set := allowedFacts(identity)
 	var scratch [512]byte
 	headers, metadata := scratch[:0:256], scratch[256:256]
@@ -177,7 +179,7 @@ func (c codec) Unmarshal(data mem.BufferSlice, message any) error {
 // scanRequest fills r from an encoded CheckRequest, its strings lying in message. It returns false for
 // what only the ordinary codec should judge: a field that stands twice, groups, text that is not
 // UTF-8, anything cut short. r must be empty.
-func scanRequest(message []byte, r *request) bool {
+func scanRequest(message []byte, r *request.Request) bool {
 	var attributes, source, address, kind, outer, http field
 	ok := scan(message, func(f field) bool { return f.take(1, &attributes) }) &&
 		scan(attributes.value, func(f field) bool {
@@ -186,7 +188,7 @@ func scanRequest(message []byte, r *request) bool {
 		scan(source.value, func(f field) bool { return f.take(1, &address) }) &&
 		// An address is one of three kinds; the first has an IP address.
 		scan(address.value, func(f field) bool { return f.take(1, &kind) && f.take(2, &kind) && f.take(3, &kind) }) &&
-		(kind.number != 1 || scan(kind.value, func(f field) bool { return f.takeText(2, &r.client) })) &&
+		(kind.number != 1 || scan(kind.value, func(f field) bool { return f.takeText(2, &r.Client) })) &&
 		scan(outer.value, func(f field) bool { return f.take(2, &http) })
 	if !ok {
 		return false
@@ -198,22 +200,22 @@ func scanRequest(message []byte, r *request) bool {
 			hasHeaders = true
 			return f.kind == protowire.BytesType && scanHeader(f.value, 0, r)
 		}
-		return f.takeText(2, &r.method) && f.takeText(4, &r.path) && f.takeText(5, &r.host) && f.takeText(6, &r.scheme) && f.take(13, &headerMap)
+		return f.takeText(2, &r.Method) && f.takeText(4, &r.Path) && f.takeText(5, &r.Host) && f.takeText(6, &r.Scheme) && f.take(13, &headerMap)
 	})
-	if r.headers > maxHeaders && !r.everyName {
-		r.finish()
+	if r.Headers > request.MaxHeaders && !r.EveryName {
+		r.Finish()
 		return true
 	}
 	// A name that stands twice in the map headers is for the ordinary codec to settle; in header_map it
 	// is repeated indeed.
-	if !ok || hasHeaders && (headerMap.value != nil || len(r.authorization) > 1 || len(r.cookies) > 1 || len(r.secFetchSite) > 1 || len(r.origin) > 1) {
+	if !ok || hasHeaders && (headerMap.value != nil || len(r.Authorization) > 1 || len(r.Cookies) > 1 || len(r.SecFetchSite) > 1 || len(r.Origin) > 1) {
 		return false
 	}
 	ok = scan(headerMap.value, func(f field) bool {
 		return f.number != 1 || f.kind == protowire.BytesType && scanHeader(f.value, rawValue, r)
 	})
-	ok = ok || r.headers > maxHeaders && !r.everyName
-	r.finish()
+	ok = ok || r.Headers > request.MaxHeaders && !r.EveryName
+	r.Finish()
 	return ok
 }
 
@@ -222,20 +224,20 @@ func scanRequest(message []byte, r *request) bool {
 const maxScannedSettings = 32
 
 // scanExtension reads one of the map context_extensions. A name that stands twice is for the ordinary codec to settle.
-func scanExtension(f field, r *request) bool {
-	var s routeSetting
-	if len(r.route) == maxScannedSettings {
+func scanExtension(f field, r *request.Request) bool {
+	var s request.Setting
+	if len(r.Route) == maxScannedSettings {
 		return false
 	}
-	if f.kind != protowire.BytesType || !scan(f.value, func(f field) bool { return f.takeText(1, &s.name) && f.takeText(2, &s.value) }) {
+	if f.kind != protowire.BytesType || !scan(f.value, func(f field) bool { return f.takeText(1, &s.Name) && f.takeText(2, &s.Value) }) {
 		return false
 	}
-	for _, earlier := range r.route {
-		if earlier.name == s.name {
+	for _, earlier := range r.Route {
+		if earlier.Name == s.Name {
 			return false
 		}
 	}
-	r.route = append(r.route, s)
+	r.Route = append(r.Route, s)
 	return true
 }
 
@@ -243,7 +245,7 @@ func scanExtension(f field, r *request) bool {
 const rawValue = 3
 
 // scanHeader reads one header: an entry of the map headers, or a HeaderValue, which may have raw bytes.
-func scanHeader(message []byte, rawNumber protowire.Number, r *request) bool {
+func scanHeader(message []byte, rawNumber protowire.Number, r *request.Request) bool {
 	var key, value string
 	var raw field
 	ok := scan(message, func(f field) bool {
@@ -252,7 +254,7 @@ func scanHeader(message []byte, rawNumber protowire.Number, r *request) bool {
 	if len(raw.value) > 0 {
 		value = text(raw.value)
 	}
-	r.readHeader(key, value)
+	r.ReadHeader(key, value)
 	return ok
 }
 

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/google/go-cmp/cmp"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // dialAuthorizer serves an Authorizer by its own codec on loopback and returns a client.
@@ -79,19 +81,19 @@ func TestVerdictsOverTheWire(t *testing.T) {
 }
 
 // meaning is what a request means, whatever the order of its headers' names.
-func meaning(r request) request {
-	slices.Sort(r.identityNames)
-	slices.SortFunc(r.route, func(a, b routeSetting) int { return strings.Compare(a.name, b.name) })
-	if len(r.route) == 0 {
-		r.route = nil
+func meaning(r request.Request) request.Request {
+	slices.Sort(r.IdentityNames)
+	slices.SortFunc(r.Route, func(a, b request.Setting) int { return strings.Compare(a.Name, b.Name) })
+	if len(r.Route) == 0 {
+		r.Route = nil
 	}
-	r.identityNames = slices.Compact(r.identityNames)
-	for _, list := range []*[]string{&r.authorization, &r.cookies, &r.secFetchSite, &r.origin, &r.identityNames} {
+	r.IdentityNames = slices.Compact(r.IdentityNames)
+	for _, list := range []*[]string{&r.Authorization, &r.Cookies, &r.SecFetchSite, &r.Origin, &r.IdentityNames} {
 		if len(*list) == 0 {
 			*list = nil
 		}
 	}
-	r.hostHeader = ""
+	r.HostHeader = ""
 	return r
 }
 
@@ -117,16 +119,16 @@ func FuzzScanRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message []byte) {
 		var in authv3.CheckRequest
 		if proto.Unmarshal(message, &in) != nil {
-			var r request
+			var r request.Request
 			scanRequest(message, &r) // must not panic
 			return
 		}
-		var got request
+		var got request.Request
 		if !scanRequest(message, &got) {
 			return
 		}
 		want := readRequest(&in)
-		if diff := cmp.Diff(meaning(want), meaning(got), cmp.AllowUnexported(request{}, routeSetting{})); diff != "" {
+		if diff := cmp.Diff(meaning(want), meaning(got), cmp.AllowUnexported(request.Request{}, request.Setting{})); diff != "" {
 			t.Errorf("ordinary codec and scan differ:\n%s", diff)
 		}
 	})
@@ -138,9 +140,9 @@ func FuzzEncodeAllow(f *testing.F) {
 	f.Add("a", "", "", int64(0), int64(-1), "")
 	f.Add("\xff", strings.Repeat("é", 300), "%", int64(1), int64(1<<40), "x_auth_method")
 	f.Fuzz(func(t *testing.T, subject, email, name string, issuedAt, expiresAt int64, own string) {
-		r := request{}
+		r := request.Request{}
 		if utf8.ValidString(own) { // names come from messages whose text is UTF-8
-			r.readHeader(own, "spoofed")
+			r.ReadHeader(own, "spoofed")
 		}
 		identity := Identity{Subject: subject, Email: email, Name: name, Method: MethodSession, ExpiresAt: time.Unix(expiresAt, 0)}
 		if issuedAt != 0 {
@@ -171,7 +173,7 @@ func BenchmarkEncodeAllow(b *testing.B) {
 	identity := Identity{Subject: "user-1", Email: "zoe@example.com", Name: "Zoë Day", Method: MethodSession, ExpiresAt: testNow}
 	b.ReportAllocs()
 	for b.Loop() {
-		encodeAllow(&request{}, identity)
+		encodeAllow(&request.Request{}, identity)
 	}
 }
 
@@ -185,7 +187,7 @@ func TestScanTakesWhatEnvoySends(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var r request
+		var r request.Request
 		if !scanRequest(message, &r) {
 			t.Errorf("%s: left to the ordinary codec", name)
 		}
@@ -252,7 +254,7 @@ func BenchmarkScanRequest(b *testing.B) {
 
 func BenchmarkRememberedToken(b *testing.B) {
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL})
-	var r request
+	var r request.Request
 	if !scanRequest(hotRequest(b, signers()["ed"].issue(goodClaims(nil))), &r) {
 		b.Fatal("left to the ordinary codec")
 	}
