@@ -34,6 +34,8 @@ import (
 	"extauthz/extauthz/internal/jose"
 
 	"extauthz/extauthz/internal/request"
+
+	"extauthz/extauthz/internal/site"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -159,7 +161,7 @@ type Authorizer struct {
 	cookie    string
 	kept      keptHeaders
 	intake    *intake
-	trusted   []originPattern
+	trusted   []site.Pattern
 	secrets   *sharedSecrets
 	verifiers chain
 	keys      *remoteKeySet
@@ -207,9 +209,9 @@ func New(config Config) (*Authorizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	trusted, err := newOriginPatterns(config.TrustedOrigins)
+	trusted, err := site.ReadPatterns(config.TrustedOrigins)
 	if err != nil {
-		return nil, err
+		return nil, &ConfigError{"TrustedOrigins", err.Error()}
 	}
 	if config.RequireSignature && len(config.Secret) == 0 {
 		return nil, &ConfigError{"RequireSignature",
@@ -587,7 +589,7 @@ func (a *Authorizer) judgeCredential(ctx context.Context, r *request.Request, fo
 	d.identity, err = a.verifiers.Verify(ctx, credential)
 	if credential.Cookie {
 		if err == nil {
-			err = checkSite(r, a.trusted)
+			err = site.Check(r, a.trusted)
 		} else if isSessionUnknown(err) && hasEncryptedCache(r.Cookies) {
 			err = reason.Deny(ReasonStatelessSession)
 		}

@@ -15,6 +15,8 @@ import (
 	"extauthz/extauthz/internal/show"
 
 	"extauthz/extauthz/internal/jose"
+
+	"extauthz/extauthz/internal/site"
 )
 
 const (
@@ -59,8 +61,8 @@ func newJWKSClient(proxy *url.URL) *http.Client {
 }
 
 func stayWithinOrigin(request *http.Request, via []*http.Request) error {
-	from, err1 := originOf(via[0].URL)
-	to, err2 := originOf(request.URL)
+	from, err1 := site.Origin(via[0].URL)
+	to, err2 := site.Origin(request.URL)
 	if err := errors.Join(err1, err2); err != nil || from != to {
 		return fmt.Errorf("it redirects to another origin, %s://%s", request.URL.Scheme, request.URL.Host)
 	}

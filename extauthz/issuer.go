@@ -1,15 +1,11 @@
 package extauthz
 
 import (
-	"fmt"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 
-	"golang.org/x/net/idna"
-
-	"extauthz/extauthz/internal/show"
+	"extauthz/extauthz/internal/site"
 )
 
 // issuer says whose tokens are accepted and where their keys are.
@@ -30,9 +26,9 @@ func newIssuer(config *Config) (issuer, error) {
 			return issuer{}, err
 		}
 		base, _ := url.Parse(config.Issuer)
-		origin, err := originOf(base)
+		origin, err := site.Origin(base)
 		if err != nil {
-			return issuer{}, err
+			return issuer{}, &ConfigError{"Issuer", err.Error()}
 		}
 		path := strings.TrimRight(withoutDots(base.EscapedPath()), "/")
 		given, _, _ := strings.Cut(config.Issuer, "://")
@@ -65,36 +61,6 @@ func newIssuer(config *Config) (issuer, error) {
 		}
 	}
 	return issuer{unique, jwksURL}, nil
-}
-
-// originOf is the URL's origin as a browser and Node write it: in lower case, without the scheme's own port, the
-// host's letters in ASCII (WHATWG URL §4.7, RFC 6454 §6.1).
-func originOf(u *url.URL) (string, error) {
-	scheme, host, port := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()
-	if address, err := netip.ParseAddr(host); err == nil {
-		if host = address.String(); address.Is6() {
-			host = "[" + host + "]"
-		}
-	} else if !isASCII(host) {
-		if host, err = idna.New(idna.MapForLookup(), idna.Transitional(false)).ToASCII(host); err != nil {
-			return "", &ConfigError{"Issuer",
-				fmt.Sprintf("is %q, whose host is no name; write one like https://app.example.com", show.Clip(u.Redacted()))}
-		}
-	}
-	if port == defaultPorts[scheme] {
-		port = ""
-	}
-	if port != "" {
-		port = ":" + port
-	}
-	return scheme + "://" + host + port, nil
-}
-
-// defaultPorts are the ports that a URL leaves out.
-var defaultPorts = map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443", "ftp": "21"}
-
-func isASCII(text string) bool {
-	return strings.IndexFunc(text, func(r rune) bool { return r > 0x7f }) < 0
 }
 
 // withoutDots resolves the segments . and .. of a path (RFC 3986 §5.2.4), also where they are escaped, as Node does.

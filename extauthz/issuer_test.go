@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"extauthz/envoy/parts"
+
+	"extauthz/extauthz/internal/site"
 )
 
 // runBetterAuth runs a script of testdata/better-auth where Better Auth is installed, and reads what it prints.
@@ -62,7 +64,7 @@ type keysAt map[string]string
 
 func (k keysAt) RoundTrip(r *http.Request) (*http.Response, error) {
 	response := &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(""))}
-	origin, err := originOf(r.URL)
+	origin, err := site.Origin(r.URL)
 	if err != nil {
 		return nil, err
 	}

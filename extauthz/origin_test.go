@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"extauthz/extauthz/internal/site"
 )
 
 // trustedPatterns are what people list.
@@ -84,9 +86,9 @@ func TestTrustedOriginsAreNeverWiderThanBetterAuths(t *testing.T) {
 		origins[i] = strings.ToValidUTF8(origin, "")
 	}
 	var usable []string
-	var patterns []originPattern
+	var patterns []site.Pattern
 	for _, text := range texts {
-		if pattern, err := newOriginPattern(text); err == nil {
+		if pattern, err := site.ReadPattern(text); err == nil {
 			usable, patterns = append(usable, text), append(patterns, pattern)
 		} else if slices.Contains(trustedPatterns, text) {
 			t.Errorf("%q is refused: %v", text, err)
@@ -97,8 +99,8 @@ func TestTrustedOriginsAreNeverWiderThanBetterAuths(t *testing.T) {
 	both, narrower := 0, map[string]bool{}
 	for i, pattern := range patterns {
 		for j, text := range origins {
-			o, ok := parseOrigin(text)
-			mine := ok && pattern.matches(o, false)
+			o, ok := site.ParseOrigin(text)
+			mine := ok && pattern.Matches(o, false)
 			switch their := theirs[i][j] == '1'; {
 			case mine && their:
 				both++
@@ -129,7 +131,7 @@ func TestOriginPatternFaults(t *testing.T) {
 		"https://user@app.example.com", "https://app.example.com#x", "https://b\u00fccher.example", "https://app.example.com https://b.example.com", "https://app\t.example.com", "https://app.example.com\n", "https://app%2eexample.com",
 		"https://app.example.com,https://b.example.com", `https://app\.example.com`, "1app://x", "://x", "my app://", "myapp://x/callback", "myapp://x/a*", "https://", "Myapp://x",
 	} {
-		if pattern, err := newOriginPattern(text); err == nil {
+		if pattern, err := site.ReadPattern(text); err == nil {
 			t.Errorf("%q is taken for %+v", text, pattern)
 		} else if strings.ContainsAny(err.Error(), "\n\t") || len(err.Error()) > 300 {
 			t.Errorf("%q: %v", text, err)

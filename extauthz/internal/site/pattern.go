@@ -1,4 +1,4 @@
-package extauthz
+package site
 
 import (
 	"fmt"
@@ -16,8 +16,8 @@ import (
 // letter, or one with wildcards ("*" any text, "?" one character), or a host with wildcards and no scheme. What
 // matches here matches there; the other way about, some do not: see newOriginPattern and parseOrigin.
 
-// originPattern is one entry of the list.
-type originPattern struct {
+// Pattern is one entry of the list.
+type Pattern struct {
 	scheme    string // of an application's own scheme, such as myapp; else empty
 	authority string // of such: what stands behind the scheme; empty for any
 	host      string // host[:port] with wildcards, of a pattern without a scheme; else empty
@@ -26,23 +26,23 @@ type originPattern struct {
 	isAddress bool   // the wildcards stand in an IPv4 address, and match nothing else
 }
 
-// newOriginPatterns reads the list.
-func newOriginPatterns(texts []string) (patterns []originPattern, err error) {
+// ReadPatterns reads the list. Its error completes the sentence "TrustedOrigins …".
+func ReadPatterns(texts []string) (patterns []Pattern, err error) {
 	for _, text := range texts {
-		pattern, err := newOriginPattern(text)
+		pattern, err := ReadPattern(text)
 		if err != nil {
-			return nil, &ConfigError{"TrustedOrigins", err.Error()}
+			return nil, err
 		}
 		patterns = append(patterns, pattern)
 	}
 	return patterns, nil
 }
 
-// newOriginPattern reads a pattern. One that could never match, or that would match sites of anybody's, is a fault: it
+// ReadPattern reads a pattern. One that could never match, or that would match sites of anybody's, is a fault: it
 // completes the sentence "… ".
-func newOriginPattern(text string) (originPattern, error) {
-	fault := func(format string, args ...any) (originPattern, error) {
-		return originPattern{}, fmt.Errorf("has %q, which "+format, append([]any{show.Clip(text)}, args...)...)
+func ReadPattern(text string) (Pattern, error) {
+	fault := func(format string, args ...any) (Pattern, error) {
+		return Pattern{}, fmt.Errorf("has %q, which "+format, append([]any{show.Clip(text)}, args...)...)
 	}
 	const write = "write one like https://app.example.com or https://*.example.com"
 	for i := range len(text) {
@@ -67,13 +67,13 @@ func newOriginPattern(text string) (originPattern, error) {
 		if strings.Trim(path, "*") != "" { // /** is any path, and also none
 			return fault("has a path, which no origin has; leave it out")
 		}
-		p := originPattern{scheme: scheme, authority: strings.ToLower(authority)}
+		p := Pattern{scheme: scheme, authority: strings.ToLower(authority)}
 		p.isAddress = hasWildcard && isAddressPattern(p.authority)
 		return p, nil
 	}
-	p := originPattern{origin: text, anyScheme: strings.ContainsAny(scheme, "*?")}
+	p := Pattern{origin: text, anyScheme: strings.ContainsAny(scheme, "*?")}
 	if scheme == "" {
-		p = originPattern{host: text, anyScheme: true}
+		p = Pattern{host: text, anyScheme: true}
 	}
 	switch name, port := splitPort(rest); {
 	case strings.Contains(rest, "/"):
@@ -141,9 +141,9 @@ type origin struct {
 	host              string // the authority, of an application's own scheme as it came
 }
 
-// parseOrigin reads one Origin header as strictly as a browser writes it (RFC 6454 §6.2): scheme, host and port, and
+// ParseOrigin reads one Origin header as strictly as a browser writes it (RFC 6454 §6.2): scheme, host and port, and
 // nothing else. Better Auth reads any URL there and takes its origin; a path or a user name is none of a browser's.
-func parseOrigin(text string) (o origin, ok bool) {
+func ParseOrigin(text string) (o origin, ok bool) {
 	scheme, host, found := strings.Cut(text, "://")
 	scheme = strings.ToLower(scheme)
 	if !found || !isScheme(scheme) {
@@ -204,8 +204,8 @@ func isPort(text string) bool {
 	return err == nil && strconv.FormatUint(number, 10) == text
 }
 
-// matches tells whether the pattern trusts the origin. overTLS says that the request itself came over https.
-func (p *originPattern) matches(o origin, overTLS bool) bool {
+// Matches tells whether the pattern trusts the origin. overTLS says that the request itself came over https.
+func (p *Pattern) Matches(o origin, overTLS bool) bool {
 	switch {
 	case p.scheme != "":
 		return o.scheme == p.scheme && (p.authority == "" || glob(p.authority, o.authority) && p.fitsAddress(o.authority))
@@ -218,7 +218,7 @@ func (p *originPattern) matches(o origin, overTLS bool) bool {
 	return isWeb && glob(p.origin, o.scheme+"://"+o.authority) && p.fitsAddress(o.authority)
 }
 
-func (p *originPattern) fitsAddress(authority string) bool {
+func (p *Pattern) fitsAddress(authority string) bool {
 	if !p.isAddress {
 		return true
 	}

@@ -1,4 +1,7 @@
-package extauthz
+// Package site tells where a request comes from, and refuses what another site's page made a browser send. It reads
+// origins as browsers write them and patterns as Better Auth's trustedOrigins. It imports reason, request and show, and
+// does not know credentials.
+package site
 
 import (
 	"net"
@@ -15,10 +18,10 @@ import (
 	"extauthz/extauthz/internal/request"
 )
 
-// checkSite refuses a request that another site's page made the browser send (CSRF), where that
+// Check refuses a request that another site's page made the browser send (CSRF), where that
 // could do something: an unsafe method (RFC 9110 §9.2.1), or a WebSocket, which browsers let any
 // page open. It matters for cookies only, which browsers send unasked.
-func checkSite(r *request.Request, trusted []originPattern) error {
+func Check(r *request.Request, trusted []Pattern) error {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		if !r.WebSocket {
@@ -39,17 +42,17 @@ func checkSite(r *request.Request, trusted []originPattern) error {
 
 // comesFromTrusted tells whether the request names exactly one origin, and that one is trusted. It does not settle
 // what a browser would not send: a Sec-Fetch-Site that is repeated or unknown.
-func comesFromTrusted(r *request.Request, trusted []originPattern) bool {
+func comesFromTrusted(r *request.Request, trusted []Pattern) bool {
 	if len(trusted) == 0 || len(r.Origin) != 1 || len(r.SecFetchSite) > 1 ||
 		len(r.SecFetchSite) == 1 && strings.Trim(r.SecFetchSite[0], " \t") != "cross-site" {
 		return false
 	}
-	from, ok := parseOrigin(r.Origin[0])
+	from, ok := ParseOrigin(r.Origin[0])
 	if !ok {
 		return false
 	}
 	for i := range trusted {
-		if trusted[i].matches(from, r.Scheme == "https") {
+		if trusted[i].Matches(from, r.Scheme == "https") {
 			return true
 		}
 	}
@@ -69,7 +72,7 @@ func checkFetchSite(fields, origin []string) error {
 	if len(origin) > 0 {
 		got += ", Origin " + show.Claim(strings.Join(origin, ", "), true)
 	}
-	return reason.Differing(ReasonCrossSite, got, "same-origin, same-site or none, or a trusted origin")
+	return reason.Differing(reason.CrossSite, got, "same-origin, same-site or none, or a trusted origin")
 }
 
 // checkOrigin is for browsers without Sec-Fetch-Site, and for plain http, where none sends it. No
@@ -78,7 +81,7 @@ func checkOrigin(r *request.Request) error {
 	if len(r.Origin) == 0 {
 		return nil
 	}
-	refusal := reason.Differing(ReasonCrossSite, "Origin "+show.Claim(strings.Join(r.Origin, ", "), true),
+	refusal := reason.Differing(reason.CrossSite, "Origin "+show.Claim(strings.Join(r.Origin, ", "), true),
 		"the site of "+show.Claim(r.Host, true)+", or a trusted origin")
 	if len(r.Origin) > 1 {
 		return refusal
