@@ -5,9 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"extauthz/extauthz/internal/show"
-
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/show"
 )
 
 // AuditVersion is the version of [AuditRecord]'s form. It grows when a field changes its meaning or goes; a new field does

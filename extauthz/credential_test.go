@@ -8,10 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"extauthz/extauthz/internal/reason"
-
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/jose"
-
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -40,7 +39,7 @@ func FuzzFindCredential(f *testing.F) {
 		if authorization != "" {
 			r.Authorization = []string{authorization}
 		}
-		found, err := findCredential(&r, DefaultSessionCookie)
+		found, err := credential.Find(&r, DefaultSessionCookie)
 		if err != nil {
 			if reason.Of(err).Status != http.StatusUnauthorized {
 				t.Fatalf("%v", err)
@@ -50,27 +49,27 @@ func FuzzFindCredential(f *testing.F) {
 		if strings.Contains(authorization, ",") {
 			t.Fatalf("%q holds a comma and was read", authorization)
 		}
-		if !found.cookie {
+		if !found.Cookie {
 			scheme, rest := authorization, ""
 			if i := strings.Index(strings.ToLower(authorization), "bearer"); i >= 0 {
 				scheme, rest = authorization[:i], authorization[i+len("bearer"):]
 			}
-			if strings.Trim(scheme, " \t") != "" || strings.Trim(rest, " \t") != strings.Trim(found.text, " \t") {
-				t.Fatalf("%q was read as %q", authorization, found.text)
+			if strings.Trim(scheme, " \t") != "" || strings.Trim(rest, " \t") != strings.Trim(found.Text, " \t") {
+				t.Fatalf("%q was read as %q", authorization, found.Text)
 			}
 			return
 		}
 		// A second parser finds a cookie of that name, with that value, wherever it reads the field at all.
 		for _, parsed := range (&http.Request{Header: http.Header{"Cookie": {cookies}}}).Cookies() {
-			if parsed.Name != DefaultSessionCookie && parsed.Name != securePrefix+DefaultSessionCookie {
+			if parsed.Name != DefaultSessionCookie && parsed.Name != credential.SecurePrefix+DefaultSessionCookie {
 				continue
 			}
-			if parsed.Value == strings.Trim(found.text, `" `) || parsed.Value == found.text {
+			if parsed.Value == strings.Trim(found.Text, `" `) || parsed.Value == found.Text {
 				return
 			}
 		}
-		if _, err := ParseCookie(found.text); err == nil {
-			t.Fatalf("%q: the cookie %q is a credential, and net/http finds no such", cookies, found.text)
+		if _, err := ParseCookie(found.Text); err == nil {
+			t.Fatalf("%q: the cookie %q is a credential, and net/http finds no such", cookies, found.Text)
 		}
 	})
 }
@@ -78,7 +77,7 @@ func FuzzFindCredential(f *testing.F) {
 // FuzzParseBearer: what is taken for a credential is, put together again, what came.
 func FuzzParseBearer(f *testing.F) {
 	addCredentials(f, func(name, value string) {
-		if token, isBearer := bearerToken(value); name == "authorization" && isBearer {
+		if token, isBearer := credential.BearerToken(value); name == "authorization" && isBearer {
 			f.Add(token)
 		}
 	})
@@ -101,7 +100,7 @@ func FuzzParseBearer(f *testing.F) {
 func FuzzParseCookie(f *testing.F) {
 	addCredentials(f, func(name, value string) {
 		if name == "cookie" {
-			f.Add(sessionCookie([]string{value}, DefaultSessionCookie))
+			f.Add(credential.SessionCookie([]string{value}, DefaultSessionCookie))
 		}
 	})
 	f.Fuzz(func(t *testing.T, value string) {
@@ -140,7 +139,7 @@ func checkReassembles(t *testing.T, text string, credential *Credential) {
 // FuzzParseJWT: a token has one spelling, and its header says the same to a second parser.
 func FuzzParseJWT(f *testing.F) {
 	addCredentials(f, func(_, value string) {
-		if token, _ := bearerToken(value); isCompactJWS(token) {
+		if token, _ := credential.BearerToken(value); credential.IsCompactJWS(token) {
 			f.Add(token)
 		}
 	})

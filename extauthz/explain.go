@@ -7,16 +7,14 @@ import (
 	"slices"
 	"time"
 
-	"extauthz/extauthz/internal/show"
-
-	"extauthz/extauthz/internal/reason"
-
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/identity"
-
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/show"
 )
 
-var stepsOf = [kinds][]string{
+var stepsOf = [credential.Kinds][]string{
 	KindJWT:     {StepShape, StepKey, StepSignature, StepClaims, StepTimes, StepIssuer, StepAudience, StepSubject},
 	KindHS256:   {StepShape, StepKey, StepSignature, StepClaims, StepTimes, StepIssuer, StepAudience, StepSubject},
 	KindSession: {StepShape, StepKey, StepSignature, StepRow, StepTimes, StepSubject},
@@ -48,8 +46,8 @@ type Explanation struct {
 // It leaves no trace: nothing is logged, remembered or counted, neither a check nor a use of a former secret, nor a
 // query that no check shares. Only the fetch of the JWKS that an unknown kid causes, within the bound that all
 // fetches have in common, is counted as one.
-func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explanation {
-	identity, err := a.verifiers.Verify(withoutTrace(ctx), credential)
+func (a *Authorizer) Explain(ctx context.Context, presented Credential) Explanation {
+	identity, err := a.verifiers.Verify(withoutTrace(ctx), presented)
 	e := Explanation{Identity: identity}
 	failed := ""
 	if err != nil {
@@ -57,8 +55,8 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 		failed = cmp.Or(e.Denial.Step, StepCredential)
 	}
 	var steps []string
-	if credential.Kind < kinds {
-		steps = stepsOf[credential.Kind]
+	if presented.Kind < credential.Kinds {
+		steps = stepsOf[presented.Kind]
 	}
 	if failed != "" && !slices.Contains(steps, failed) { // a fault of the credential as a whole, or of this server
 		e.Steps = append(e.Steps, Step{Name: failed, Denial: e.Denial.Copied(), Reached: true})
@@ -71,14 +69,14 @@ func (a *Authorizer) Explain(ctx context.Context, credential Credential) Explana
 		step := Step{Name: name, Reached: i <= last}
 		switch {
 		case i < last || e.Denial == nil:
-			step.Found = a.found(name, &credential, &identity)
+			step.Found = a.found(name, &presented, &identity)
 		case i == last:
 			step.Denial = e.Denial.Copied()
 		}
 		e.Steps = append(e.Steps, step)
 	}
 	if claims := slices.Index(steps, StepClaims); claims >= 0 && slices.Index(steps, failed) >= claims {
-		a.explainClaims(&e, &credential)
+		a.explainClaims(&e, &presented)
 	}
 	return e
 }
@@ -95,11 +93,11 @@ func leavesTrace(ctx context.Context) bool { return ctx.Value(traceless{}) == ni
 
 // explainClaims judges each claim on its own.
 func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
-	claims, err := jose.ParseClaims(credential.jwt.Payload)
+	claims, err := jose.ParseClaims(credential.JWT.Payload)
 	if err != nil {
 		return
 	}
-	claims.IsAccessToken = credential.jwt.IsAccessToken
+	claims.IsAccessToken = credential.JWT.IsAccessToken
 	expected := &a.expected[credential.Kind]
 	verdicts := map[string]error{
 		StepClaims:   claims.Profile.Check(claims.Subject),
@@ -126,12 +124,12 @@ func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
 func (a *Authorizer) found(step string, credential *Credential, identity *Identity) string {
 	switch step {
 	case StepShape:
-		return credential.describe()
+		return credential.Describe()
 	case StepKey:
 		switch {
 		case credential.Kind == KindJWT:
-			return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(credential.jwt.KeyID),
-				credential.jwt.Algorithm, a.keys.fetcher.shown)
+			return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(credential.JWT.KeyID),
+				credential.JWT.Algorithm, a.keys.fetcher.shown)
 		case credential.Kind == KindSession && credential.Signature == "" && !a.requireSignature:
 			return "none needed for a raw token"
 		case !a.secrets.isConfigured():
@@ -151,7 +149,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 	case StepTimes:
 		return fmt.Sprintf("expires %s, in %s", show.Time(identity.ExpiresAt), identity.ExpiresAt.Sub(a.now()).Round(time.Second))
 	case StepIssuer:
-		claims, err := jose.ParseClaims(credential.jwt.Payload)
+		claims, err := jose.ParseClaims(credential.JWT.Payload)
 		return show.Claim(claims.Issuer, err == nil)
 	case StepAudience:
 		return "one of " + show.List(a.expected[credential.Kind].Audiences)
@@ -159,17 +157,4 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 		return "there, with its user"
 	}
 	return show.Quoted(identity.Subject)
-}
-
-// describe says what a credential is, without any part of it that is secret.
-func (c *Credential) describe() string {
-	switch {
-	case c.Kind != KindSession:
-		return fmt.Sprintf("JWT, alg %s, %d bytes", c.jwt.Algorithm, len(c.Token))
-	case c.Cookie:
-		return "session token from a cookie, signed"
-	case c.Signature != "":
-		return "session token, signed"
-	}
-	return "session token, raw"
 }

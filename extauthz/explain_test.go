@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/extauthz/internal/credential"
 )
 
 // gathered is every value of the registry but the key set's age, the connections that are up at the moment and, where
@@ -182,7 +184,7 @@ func TestExplainOddCredentials(t *testing.T) {
 		{"an empty session", Credential{Kind: KindSession}, http.StatusUnauthorized},
 		{"a JWT as HS256", as(KindHS256), http.StatusUnauthorized},
 		{"a JWT as a session", as(KindSession), http.StatusUnauthorized},
-		{"a kind behind the last", as(kinds), http.StatusServiceUnavailable},
+		{"a kind behind the last", as(credential.Kinds), http.StatusServiceUnavailable},
 		{"the last number", as(255), http.StatusServiceUnavailable},
 		{"nothing of an unknown kind", Credential{Kind: 77}, http.StatusServiceUnavailable},
 	} {

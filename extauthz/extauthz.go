@@ -27,14 +27,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"extauthz/extauthz/internal/show"
-
-	"extauthz/extauthz/internal/reason"
-
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/jose"
-
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
-
+	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
 )
 
@@ -167,7 +164,7 @@ type Authorizer struct {
 	keys      *remoteKeySet
 	memory    *memory   // nil when turned off
 	database  *database // nil when not configured
-	expected  [kinds]jose.Expectations
+	expected  [credential.Kinds]jose.Expectations
 
 	requireSignature bool
 
@@ -512,7 +509,7 @@ func (d *decision) who() Identity {
 	return d.identity
 }
 
-var methodOf = [kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
+var methodOf = [credential.Kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
 
 // decide judges the request, counts the decision and logs it. Of its observers only an audit function that panics
 // changes it.
@@ -557,12 +554,12 @@ func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision)
 			return d
 		}
 	}
-	found, err := findCredential(r, a.cookie)
+	found, err := credential.Find(r, a.cookie)
 	switch {
 	case err == nil:
 		a.judgeCredential(ctx, r, found, &d)
 		if d.denial == nil && len(r.Route) > 0 {
-			err = wanted.check(d.method, found.text)
+			err = wanted.check(d.method, found.Text)
 		}
 	case wanted.optional && reason.Of(err).IsMissing():
 		return d // passes, and brings nobody's identity
@@ -574,29 +571,38 @@ func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision)
 }
 
 // judgeCredential has the credential judged, by what is remembered or anew.
-func (a *Authorizer) judgeCredential(ctx context.Context, r *request.Request, found presented, d *decision) {
-	if a.memory != nil && found.isMemorable() && a.recall(found.text, d) {
+func (a *Authorizer) judgeCredential(ctx context.Context, r *request.Request, found credential.Presented, d *decision) {
+	if a.memory != nil && found.IsMemorable() && a.recall(found.Text, d) {
 		return
 	}
-	credential, err := found.read()
+	presented, err := found.Read()
 	if err != nil {
 		d.denial = reason.Of(err)
 		return
 	}
 	ctx, cancel := withTimeBudget(ctx, a.budget)
 	defer cancel()
-	d.method = methodOf[credential.Kind]
-	d.identity, err = a.verifiers.Verify(ctx, credential)
-	if credential.Cookie {
+	d.method = methodOf[presented.Kind]
+	d.identity, err = a.verifiers.Verify(ctx, presented)
+	if presented.Cookie {
 		if err == nil {
 			err = site.Check(r, a.trusted)
-		} else if isSessionUnknown(err) && hasEncryptedCache(r.Cookies) {
+		} else if isSessionUnknown(err) && credential.HasEncryptedCache(r.Cookies) {
 			err = reason.Deny(ReasonStatelessSession)
 		}
 	}
 	if err != nil {
 		d.denial = reason.Of(err)
 	}
+}
+
+// isSessionUnknown tells that a session's row was not there, or is nowhere to be looked up.
+func isSessionUnknown(err error) bool {
+	switch reason.Of(err).Reason {
+	case ReasonUnknownSession, ReasonSessionsNotConfigured:
+		return true
+	}
+	return false
 }
 
 // recall judges a JWT whose signature was verified before: everything but the signature anew. It

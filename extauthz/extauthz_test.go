@@ -17,10 +17,9 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
-	"extauthz/extauthz/internal/reason"
-
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/jose"
-
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -264,11 +263,11 @@ func TestExplain(t *testing.T) {
 		}
 		r := request.Request{}
 		r.ReadHeader(row.headers[0].name, row.headers[0].value)
-		found, err := findCredential(&r, DefaultSessionCookie)
+		found, err := credential.Find(&r, DefaultSessionCookie)
 		if err != nil {
 			continue
 		}
-		credential, err := found.read()
+		credential, err := found.Read()
 		if err != nil {
 			continue
 		}
@@ -337,7 +336,7 @@ func FuzzCheck(f *testing.F) {
 			f.Add(authorization, cookies)
 		}
 		if row.reason == "" {
-			token, _ := bearerToken(authorization)
+			token, _ := credential.BearerToken(authorization)
 			allowed[token] = true
 		}
 	}
@@ -349,7 +348,7 @@ func FuzzCheck(f *testing.F) {
 			}
 			switch code := Reason(response.GetDynamicMetadata().GetFields()["reason"].GetStringValue()); {
 			case response.GetOkResponse() != nil:
-				if token, _ := bearerToken(authorization); !allowed[token] {
+				if token, _ := credential.BearerToken(authorization); !allowed[token] {
 					t.Errorf("%q and %q were allowed", authorization, cookies)
 				}
 			case code == ReasonInternalError:

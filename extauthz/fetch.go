@@ -12,10 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"extauthz/extauthz/internal/show"
-
 	"extauthz/extauthz/internal/jose"
-
+	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
 )
 

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"extauthz/envoy/parts"
-
 	"extauthz/extauthz/internal/site"
 )
 

@@ -13,9 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"extauthz/extauthz/internal/show"
-
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/show"
 )
 
 // rawJWK is a good Ed25519 JWK with the kid odd, in which members are replaced by JSON texts, or added; an empty text

@@ -6,13 +6,10 @@ import (
 	"strconv"
 	"time"
 
-	"extauthz/extauthz/internal/show"
-
-	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/jose"
-
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/show"
 )
 
 // jwksLeeway is how far the issuer's clock and this one may differ.
@@ -29,7 +26,7 @@ type jwksVerifier struct {
 
 // Verify implements [Verifier].
 func (v *jwksVerifier) Verify(ctx context.Context, credential Credential) (Identity, error) {
-	key, err := v.verifySignature(ctx, &credential.jwt)
+	key, err := v.verifySignature(ctx, &credential.JWT)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -67,11 +64,11 @@ func (v *jwksVerifier) verifySignature(ctx context.Context, token *jose.Token) (
 // a denial it returns the subject, which is proven by then. What is allowed is remembered.
 func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, memory *memory, expected *jose.Expectations, now time.Time) (Identity, error) {
 	method := methodOf[credential.Kind]
-	claims, err := jose.ParseClaims(credential.jwt.Payload)
+	claims, err := jose.ParseClaims(credential.JWT.Payload)
 	if err != nil {
 		return Identity{Method: method}, err
 	}
-	claims.IsAccessToken = credential.jwt.IsAccessToken
+	claims.IsAccessToken = credential.JWT.IsAccessToken
 	identity := claims.Identity(method)
 	if err := expected.Check(&claims, now); err != nil {
 		return identity, err

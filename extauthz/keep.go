@@ -5,9 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"extauthz/extauthz/internal/show"
-
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/show"
 )
 
 // headerWebUserAgent is the one header below our prefixes that belongs to a protocol: gRPC-Web clients send their

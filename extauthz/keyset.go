@@ -11,9 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/reason"
 )
 
 const (

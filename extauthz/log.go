@@ -6,9 +6,8 @@ import (
 	"net/http"
 	"strings"
 
-	"extauthz/extauthz/internal/show"
-
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/show"
 )
 
 // logDecision writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most

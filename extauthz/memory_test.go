@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/jose"
-
 	"extauthz/extauthz/internal/request"
 )
 
@@ -133,7 +133,7 @@ func TestOnlyAllowedTokensAreRemembered(t *testing.T) {
 		}
 		if row.reason == "" && row.want.Method != MethodSession {
 			for _, h := range row.headers {
-				if token, isBearer := bearerToken(h.value); h.name == "authorization" && isBearer {
+				if token, isBearer := credential.BearerToken(h.value); h.name == "authorization" && isBearer {
 					allowed[token] = true
 				}
 			}

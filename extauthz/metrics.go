@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/extauthz/internal/credential"
 )
 
 // The values of the label outcome.
@@ -40,7 +42,7 @@ type metrics struct {
 
 	panicLines map[string]*sampler // of the log, by where; never changed
 
-	formerSecrets [kinds]prometheus.Counter // uses; none for KindJWT
+	formerSecrets [credential.Kinds]prometheus.Counter // uses; none for KindJWT
 	fetches       *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
 	queries       map[string]prometheus.Counter // by result

@@ -15,8 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/request"
 )
 
@@ -221,7 +221,7 @@ func sampleCount(family *dto.MetricFamily) (count uint64) {
 func BenchmarkCount(b *testing.B) {
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, Metrics: prometheus.NewRegistry()})
 	var r request.Request
-	_, err := findCredential(&r, "")
+	_, err := credential.Find(&r, "")
 	denied := &decision{denial: reason.Of(err)}
 	for name, d := range map[string]*decision{"allow": {method: MethodJWKS}, "deny": denied} {
 		b.Run(name, func(b *testing.B) {

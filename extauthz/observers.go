@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/request"
 )
 

@@ -16,7 +16,6 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/request"
 )
 

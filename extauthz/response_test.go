@@ -13,7 +13,6 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/request"
 )
 

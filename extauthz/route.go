@@ -6,13 +6,10 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"extauthz/extauthz/internal/show"
-
-	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/jose"
-
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/show"
 )
 
 // The names of the settings that a route may have. Each only narrows what this server allows.

@@ -8,6 +8,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
+
+	"extauthz/extauthz/internal/credential"
 )
 
 // What a route asks for narrows what the server allows, for every kind of credential, cold and remembered, over both
@@ -110,7 +112,7 @@ func TestRouteSettings(t *testing.T) {
 
 func hasBearer(headers []header) bool {
 	return slices.ContainsFunc(headers, func(h header) bool {
-		_, isBearer := bearerToken(h.value)
+		_, isBearer := credential.BearerToken(h.value)
 		return h.name == "authorization" && isBearer
 	})
 }

@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"extauthz/extauthz/internal/reason"
-
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/reason"
 )
 
 // secret is the value of a shared secret. It never prints itself.
@@ -50,7 +50,7 @@ type Secrets struct {
 type secretSet struct {
 	current *sharedSecret // nil when none is configured
 	former  []*sharedSecret
-	uses    [kinds]bool // the kinds of credentials that a former secret may verify
+	uses    [credential.Kinds]bool // the kinds of credentials that a former secret may verify
 }
 
 // sharedSecrets are the secrets in force, and what the former ones are good for: during a rotation, tokens of a
@@ -66,7 +66,7 @@ type sharedSecrets struct {
 func (s *sharedSecrets) replace(fresh Secrets) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var uses [kinds]bool
+	var uses [credential.Kinds]bool
 	uses[KindHS256], uses[KindSession] = fresh.FormerForHS256, fresh.FormerForSessions
 	s.put(fresh.Current, fresh.Former, uses)
 }
@@ -79,7 +79,7 @@ func (s *sharedSecrets) replaceValues(current []byte, former [][]byte) {
 }
 
 // put makes the set. s.mu is held.
-func (s *sharedSecrets) put(current []byte, former [][]byte, uses [kinds]bool) {
+func (s *sharedSecrets) put(current []byte, former [][]byte, uses [credential.Kinds]bool) {
 	var known []*sharedSecret
 	if earlier := s.set.Load(); earlier != nil {
 		known = append(slices.Clone(earlier.former), earlier.current)
@@ -163,7 +163,7 @@ type secretVerifier struct {
 
 // Verify implements [Verifier].
 func (v *secretVerifier) Verify(ctx context.Context, credential Credential) (Identity, error) {
-	signer, err := v.secrets.signer(ctx, KindHS256, fitsHMAC(&credential.jwt))
+	signer, err := v.secrets.signer(ctx, KindHS256, fitsHMAC(&credential.JWT))
 	if err != nil {
 		return Identity{}, err
 	}

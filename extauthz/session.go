@@ -5,11 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"extauthz/extauthz/internal/show"
-
-	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/identity"
+	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/show"
 )
 
 // sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.

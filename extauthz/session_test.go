@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"extauthz/envoy/parts"
-
 	"extauthz/extauthz/internal/reason"
 )
 

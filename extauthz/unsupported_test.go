@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/credential"
 )
 
 // Credentials that are not supported are refused as before, with a reason that says what came; beside one that is
@@ -53,7 +55,7 @@ func TestUnsupportedCredentials(t *testing.T) {
 	refused(ReasonMissingCredential, "a longer name", cookies("better-auth.session_data_x=abc"))
 	refused(ReasonStatelessSession, "an unknown session and a JWE", cookies(DefaultSessionCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))+"; better-auth.session_data="+jwe))
 	refused(ReasonStatelessSession, "in chunks", cookies("__Secure-myapp.session_data.0="+jwe+"; "+DefaultSessionCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))))
-	refused(ReasonUnknownSession, "an unknown session and a cache that is not encrypted", cookies(DefaultSessionCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))+"; better-auth.session_data="+compactCache))
+	refused(ReasonUnknownSession, "an unknown session and a cache that is not encrypted", cookies(DefaultSessionCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))+"; better-auth.session_data="+credential.CompactCache))
 	refused(ReasonUnknownSession, "an unknown Bearer token and a JWE", append(bearer(unknownToken), cache))
 	refused(ReasonExpired, "an expired session and a JWE", cookies(DefaultSessionCookie+"="+url.QueryEscape(signedSession(expiredToken, testSecret))+"; better-auth.session_data="+jwe))
 	refused(ReasonBadSignature, "a forged cookie and a JWE", cookies(DefaultSessionCookie+"="+url.QueryEscape(signedSession(liveToken, "x"))+"; better-auth.session_data="+jwe))

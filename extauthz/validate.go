@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/show"
 )
 
@@ -56,10 +57,10 @@ func (c *Config) validate() error {
 			"ShadowHeaders or ShadowReportAndTrustClientHeaders", c.Shadow)
 	case math.IsNaN(c.AuditAllowRate) || c.AuditAllowRate > 1:
 		return fault("AuditAllowRate", "is %v; give a share up to 1, or a negative number for none", c.AuditAllowRate)
-	case strings.HasPrefix(c.SessionCookie, securePrefix):
+	case strings.HasPrefix(c.SessionCookie, credential.SecurePrefix):
 		return fault("SessionCookie", "is %q; leave out %s, which is accepted by itself", show.Clip(c.SessionCookie),
-			securePrefix)
-	case strings.ContainsFunc(c.SessionCookie, func(r rune) bool { return r > '~' || !isTokenChar(byte(r)) }):
+			credential.SecurePrefix)
+	case strings.ContainsFunc(c.SessionCookie, func(r rune) bool { return r > '~' || !credential.IsTokenChar(byte(r)) }):
 		return fault("SessionCookie",
 			"is %q, which is not a cookie's name (RFC 6265 section 4.1.1); "+
 				"write one like myapp.session_token", show.Clip(c.SessionCookie))

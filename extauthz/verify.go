@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"extauthz/extauthz/internal/credential"
 )
 
 // A Verifier judges credentials of one sort.
@@ -37,12 +39,12 @@ func withTimeBudget(ctx context.Context, budget time.Duration) (context.Context,
 }
 
 // chain holds the verifier of each kind of credential.
-type chain [kinds]Verifier
+type chain [credential.Kinds]Verifier
 
 // Verify implements [Verifier]. A kind that is none is an error.
-func (c *chain) Verify(ctx context.Context, credential Credential) (Identity, error) {
-	if credential.Kind >= kinds {
-		return Identity{}, fmt.Errorf("a credential of the unknown kind %d", credential.Kind)
+func (c *chain) Verify(ctx context.Context, presented Credential) (Identity, error) {
+	if presented.Kind >= credential.Kinds {
+		return Identity{}, fmt.Errorf("a credential of the unknown kind %d", presented.Kind)
 	}
-	return c[credential.Kind].Verify(ctx, credential)
+	return c[presented.Kind].Verify(ctx, presented)
 }

@@ -14,10 +14,8 @@ import (
 	"testing"
 
 	"extauthz/envoy/parts"
-
-	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/reason"
 )
 
 // Project Wycheproof's vectors are fetched as the Go module that they are, and stay out of this repository.
@@ -258,12 +256,12 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if credential.Kind == KindHS256 {
 		secrets := &sharedSecrets{metrics: newMetrics(nil)}
 		secrets.replace(Secrets{Current: sharedSecret})
-		_, err := secrets.signer(t.Context(), KindHS256, fitsHMAC(&credential.jwt))
+		_, err := secrets.signer(t.Context(), KindHS256, fitsHMAC(&credential.JWT))
 		return err
 	}
-	if id := credential.jwt.KeyID; parsed[id] == nil && id != "" {
+	if id := credential.JWT.KeyID; parsed[id] == nil && id != "" {
 		return reason.Deny(ReasonUnknownKey) // without asking an issuer that is not there
 	}
-	_, err = (&jwksVerifier{keys: set, gate: newGate()}).verifySignature(t.Context(), &credential.jwt)
+	_, err = (&jwksVerifier{keys: set, gate: newGate()}).verifySignature(t.Context(), &credential.JWT)
 	return err
 }

@@ -10,9 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"extauthz/extauthz/internal/show"
-
 	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/show"
 )
 
 // Token is a JSON Web Token in compact serialization, taken apart and not yet believed.

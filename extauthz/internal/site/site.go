@@ -11,11 +11,9 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 
-	"extauthz/extauthz/internal/show"
-
 	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/show"
 )
 
 // Check refuses a request that another site's page made the browser send (CSRF), where that

@@ -1,4 +1,4 @@
-package extauthz
+package credential
 
 import (
 	"slices"
@@ -6,10 +6,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/jose"
-
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -17,18 +15,18 @@ import (
 // that says what came, so that nobody looks for a fault in what is well.
 
 // nothingPresented says what the request brought in place of a credential.
-func nothingPresented(r *request.Request) *Denial {
+func nothingPresented(r *request.Request) *reason.Denial {
 	switch {
 	case r.APIKey:
-		return reason.Deny(ReasonAPIKeysNotConfigured)
+		return reason.Deny(reason.APIKeysNotConfigured)
 	case hasCookieCache(r.Cookies):
-		return reason.Deny(ReasonCookieCacheAlone)
+		return reason.Deny(reason.CookieCacheAlone)
 	case len(r.Authorization) == 1:
 		if scheme := otherScheme(r.Authorization[0]); scheme != "" {
-			return reason.Differing(ReasonUnsupportedScheme, scheme, "Bearer")
+			return reason.Differing(reason.UnsupportedScheme, scheme, "Bearer")
 		}
 	}
-	return reason.Deny(ReasonMissingCredential)
+	return reason.Deny(reason.MissingCredential)
 }
 
 // knownSchemes are those of the HTTP Authentication Scheme Registry, and some that are not there. What is none of
@@ -42,7 +40,7 @@ var knownSchemes = []string{
 // otherScheme names the scheme of a header that is not Bearer's; it is empty when there is nothing in it, or Bearer.
 func otherScheme(authorization string) string {
 	authorization = strings.Trim(authorization, " \t")
-	if _, isBearer := bearerToken(authorization); isBearer || authorization == "" {
+	if _, isBearer := BearerToken(authorization); isBearer || authorization == "" {
 		return ""
 	}
 	scheme, _, _ := strings.Cut(authorization, " ")
@@ -74,9 +72,9 @@ func hasCookieCache(fields []string) (has bool) {
 	return has
 }
 
-// hasEncryptedCache tells a cookie cache as a Better Auth without a database has it by default: a JWE with a key that
+// HasEncryptedCache tells a cookie cache as a Better Auth without a database has it by default: a JWE with a key that
 // is derived from the secret.
-func hasEncryptedCache(fields []string) (has bool) {
+func HasEncryptedCache(fields []string) (has bool) {
 	cookieCaches(fields, func(value string) bool {
 		has = strings.HasPrefix(value, encryptedCache)
 		return !has
@@ -87,18 +85,9 @@ func hasEncryptedCache(fields []string) (has bool) {
 const (
 	// encryptedCache is how such a JWE begins: {"alg":"dir" in base64url.
 	encryptedCache = "eyJhbGciOiJkaXIi"
-	// compactCache is how a cookie cache of the strategy compact begins: {"session":{ in base64url.
-	compactCache = "eyJzZXNzaW9uIjp7"
+	// CompactCache is how a cookie cache of the strategy compact begins: {"session":{ in base64url.
+	CompactCache = "eyJzZXNzaW9uIjp7"
 )
-
-// isSessionUnknown tells that a session's row was not there, or is nowhere to be looked up.
-func isSessionUnknown(err error) bool {
-	switch reason.Of(err).Reason {
-	case ReasonUnknownSession, ReasonSessionsNotConfigured:
-		return true
-	}
-	return false
-}
 
 // isCompactJWE tells an encrypted JWT by its form: five parts in base64url, the first of them an object with enc
 // (RFC 7516 §3.1, §4.1.2).

@@ -1,17 +1,17 @@
-package extauthz
+// Package credential finds the one credential that a request presents and reads it, by its shape alone. It imports
+// request, jose, reason and show, and does not know whether a credential is good.
+package credential
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 
-	"extauthz/extauthz/internal/show"
-
-	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/jose"
-
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/show"
 )
 
 // Kind is what a credential looks like; it decides which verifier judges it.
@@ -25,7 +25,7 @@ const (
 	// KindSession is one of Better Auth's opaque session tokens, raw or signed.
 	KindSession
 
-	kinds // their number
+	Kinds // their number
 )
 
 // Credential is what one request presents to prove who sends it. It is a value; copies are independent.
@@ -39,7 +39,7 @@ type Credential struct {
 	// site counts then, and a signature is required.
 	Cookie bool
 
-	jwt jose.Token // the JWT taken apart; empty for a session token
+	JWT jose.Token // the JWT taken apart; empty for a session token
 }
 
 const (
@@ -50,56 +50,56 @@ const (
 	maxSessionToken = 256
 	// sessionSignatureLength is HMAC-SHA256 in standard base64 with its padding.
 	sessionSignatureLength = 44
-	// securePrefix is what a browser wants before the name of a cookie that only https may set
+	// SecurePrefix is what a browser wants before the name of a cookie that only https may set
 	// (RFC 6265bis §4.1.3.1).
-	securePrefix = "__Secure-"
+	SecurePrefix = "__Secure-"
 )
 
-// presented is a credential as it stands in the request, not read yet.
-type presented struct {
-	text   string
-	cookie bool
+// Presented is a credential as it stands in the request, not read yet.
+type Presented struct {
+	Text   string
+	Cookie bool
 }
 
-// findCredential finds the request's one credential: the Authorization header when its scheme is
+// Find finds the request's one credential: the Authorization header when its scheme is
 // Bearer (RFC 6750 §2.1), else the session cookie. A Bearer credential is final, good or bad:
 // there is no falling back to the cookie.
-func findCredential(r *request.Request, cookieName string) (presented, error) {
+func Find(r *request.Request, cookieName string) (Presented, error) {
 	if len(r.Authorization) > 1 || (len(r.Authorization) == 1 && strings.Contains(r.Authorization[0], ",")) {
-		return presented{}, reason.Deny(ReasonRepeatedAuthorization)
+		return Presented{}, reason.Deny(reason.RepeatedAuthorization)
 	}
 	if len(r.Authorization) == 1 {
 		// "Bearer" with nothing behind it brings no credential, as an empty cookie does not.
-		if token, isBearer := bearerToken(r.Authorization[0]); isBearer && token != "" {
-			return presented{text: token}, nil
+		if token, isBearer := BearerToken(r.Authorization[0]); isBearer && token != "" {
+			return Presented{Text: token}, nil
 		}
 	}
-	if value := sessionCookie(r.Cookies, cookieName); value != "" {
-		return presented{text: value, cookie: true}, nil
+	if value := SessionCookie(r.Cookies, cookieName); value != "" {
+		return Presented{Text: value, Cookie: true}, nil
 	}
-	return presented{}, nothingPresented(r)
+	return Presented{}, nothingPresented(r)
 }
 
-// read parses the credential.
-func (p presented) read() (Credential, error) {
-	if p.cookie {
-		return ParseCookie(p.text)
+// Read parses the credential.
+func (p Presented) Read() (Credential, error) {
+	if p.Cookie {
+		return ParseCookie(p.Text)
 	}
-	return ParseBearer(p.text)
+	return ParseBearer(p.Text)
 }
 
-// isMemorable tells whether it can be a remembered JWT: a Bearer token whose header begins {".
-func (p presented) isMemorable() bool {
-	return !p.cookie && len(p.text) <= maxCredential && strings.HasPrefix(p.text, "eyJ")
+// IsMemorable tells whether it can be a remembered JWT: a Bearer token whose header begins {".
+func (p Presented) IsMemorable() bool {
+	return !p.Cookie && len(p.Text) <= maxCredential && strings.HasPrefix(p.Text, "eyJ")
 }
 
-// bearerToken splits "Bearer token". The scheme's case does not matter (RFC 9110 §11.1). What follows
+// BearerToken splits "Bearer token". The scheme's case does not matter (RFC 9110 §11.1). What follows
 // the scheme without a space is returned with what parts it from the scheme, and so is no token: it
 // is a bad Bearer credential and not some other scheme's.
-func bearerToken(authorization string) (token string, isBearer bool) {
+func BearerToken(authorization string) (token string, isBearer bool) {
 	authorization = strings.Trim(authorization, " \t")
 	end := 0
-	for end < len(authorization) && isTokenChar(authorization[end]) {
+	for end < len(authorization) && IsTokenChar(authorization[end]) {
 		end++
 	}
 	if !strings.EqualFold(authorization[:end], "Bearer") {
@@ -108,8 +108,8 @@ func bearerToken(authorization string) (token string, isBearer bool) {
 	return strings.TrimLeft(authorization[end:], " "), true
 }
 
-// isTokenChar is tchar of RFC 9110 §5.6.2.
-func isTokenChar(c byte) bool {
+// IsTokenChar is tchar of RFC 9110 §5.6.2.
+func IsTokenChar(c byte) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		return true
@@ -117,17 +117,17 @@ func isTokenChar(c byte) bool {
 	return c != 0 && strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// sessionCookie returns the value of the session cookie, empty when there is none. The first of a
+// SessionCookie returns the value of the session cookie, empty when there is none. The first of a
 // name counts, as in Better Auth; the __Secure- form, which a plain-http page cannot set, goes before
 // the other.
-func sessionCookie(fields []string, name string) string {
+func SessionCookie(fields []string, name string) string {
 	value, found := "", false
 	for _, field := range fields {
 		for pair := range strings.SplitSeq(field, ";") {
 			key, v, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
 			switch {
 			case !ok:
-			case strings.HasPrefix(key, securePrefix) && key[len(securePrefix):] == name:
+			case strings.HasPrefix(key, SecurePrefix) && key[len(SecurePrefix):] == name:
 				return v
 			case key == name && !found:
 				value, found = v, true
@@ -143,15 +143,15 @@ func sessionCookie(fields []string, name string) string {
 func ParseBearer(token string) (Credential, error) {
 	switch {
 	case token == "":
-		return Credential{}, reason.Deny(ReasonMalformedCredential)
+		return Credential{}, reason.Deny(reason.MalformedCredential)
 	case len(token) > maxCredential:
-		return Credential{}, reason.Deny(ReasonOversizedCredential)
-	case isCompactJWS(token):
+		return Credential{}, reason.Deny(reason.OversizedCredential)
+	case IsCompactJWS(token):
 		return parseJWTCredential(token)
 	case isCompactJWE(token):
-		return Credential{}, reason.Deny(ReasonEncryptedToken)
-	case strings.HasPrefix(token, compactCache):
-		return Credential{}, reason.Differing(ReasonUnsupportedType, "a cookie cache", "a JWT or a session token")
+		return Credential{}, reason.Deny(reason.EncryptedToken)
+	case strings.HasPrefix(token, CompactCache):
+		return Credential{}, reason.Differing(reason.UnsupportedType, "a cookie cache", "a JWT or a session token")
 	}
 	return parseSession(token)
 }
@@ -161,12 +161,12 @@ func parseJWTCredential(token string) (Credential, error) {
 	if err != nil {
 		return Credential{}, err
 	}
-	credential := Credential{Kind: KindJWT, Token: token, jwt: parsed}
+	credential := Credential{Kind: KindJWT, Token: token, JWT: parsed}
 	switch {
 	case parsed.Algorithm == jose.AlgorithmHS256:
 		credential.Kind = KindHS256
 	case !slices.Contains(jose.AsymmetricAlgorithms, parsed.Algorithm):
-		return Credential{}, reason.Differing(ReasonUnsupportedAlgorithm, show.Quoted(parsed.Algorithm),
+		return Credential{}, reason.Differing(reason.UnsupportedAlgorithm, show.Quoted(parsed.Algorithm),
 			show.List(append(jose.AsymmetricAlgorithms, jose.AlgorithmHS256)))
 	}
 	return credential, nil
@@ -176,7 +176,7 @@ func parseJWTCredential(token string) (Credential, error) {
 // but a signed session token is a *Denial: Better Auth never sets another.
 func ParseCookie(value string) (Credential, error) {
 	if len(value) > maxCredential {
-		return Credential{}, reason.Deny(ReasonOversizedCredential)
+		return Credential{}, reason.Deny(reason.OversizedCredential)
 	}
 	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 		value = value[1 : len(value)-1]
@@ -186,15 +186,15 @@ func ParseCookie(value string) (Credential, error) {
 		return Credential{}, err
 	}
 	if credential.Signature == "" {
-		return Credential{}, reason.Deny(ReasonUnsignedCookie)
+		return Credential{}, reason.Deny(reason.UnsignedCookie)
 	}
 	credential.Cookie = true
 	return credential, nil
 }
 
-// isCompactJWS tells a JWT by its form: exactly two dots and characters of base64url only
+// IsCompactJWS tells a JWT by its form: exactly two dots and characters of base64url only
 // (RFC 7515 §3.1). A signed session token is never one, since its signature ends in "=".
-func isCompactJWS(token string) bool {
+func IsCompactJWS(token string) bool {
 	dots := 0
 	for i := range len(token) {
 		switch c := token[i]; {
@@ -217,7 +217,7 @@ func parseSession(text string) (Credential, error) {
 	if strings.Contains(text, "%") {
 		decoded, err := url.PathUnescape(text)
 		if err != nil {
-			return Credential{}, reason.Deny(ReasonMalformedCredential)
+			return Credential{}, reason.Deny(reason.MalformedCredential)
 		}
 		text = decoded
 	}
@@ -225,11 +225,11 @@ func parseSession(text string) (Credential, error) {
 	if dot := strings.LastIndexByte(text, '.'); dot >= 0 {
 		value, signature = text[:dot], text[dot+1:]
 		if !isSessionSignature(signature) {
-			return Credential{}, reason.Deny(ReasonMalformedCredential)
+			return Credential{}, reason.Deny(reason.MalformedCredential)
 		}
 	}
 	if !isSessionToken(value) {
-		return Credential{}, reason.Deny(ReasonMalformedCredential)
+		return Credential{}, reason.Deny(reason.MalformedCredential)
 	}
 	return Credential{Kind: KindSession, Token: value, Signature: signature}, nil
 }
@@ -259,4 +259,17 @@ func isSessionSignature(signature string) bool {
 		}
 	}
 	return true
+}
+
+// Describe says what a credential is, without any part of it that is secret.
+func (c *Credential) Describe() string {
+	switch {
+	case c.Kind != KindSession:
+		return fmt.Sprintf("JWT, alg %s, %d bytes", c.JWT.Algorithm, len(c.Token))
+	case c.Cookie:
+		return "session token from a cookie, signed"
+	case c.Signature != "":
+		return "session token, signed"
+	}
+	return "session token, raw"
 }
