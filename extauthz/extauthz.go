@@ -31,6 +31,7 @@ import (
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/route"
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
 )
@@ -546,10 +547,10 @@ func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision)
 		d.denial = reason.Deny(ReasonTooManyHeaders)
 		return d
 	}
-	var wanted route
+	var wanted route.Rules
 	if len(r.Route) > 0 {
 		var err error
-		if wanted, err = readRoute(r.Route, a.audiences); err != nil {
+		if wanted, err = route.Read(r.Route, a.audiences); err != nil {
 			d.denial = reason.Of(err)
 			return d
 		}
@@ -559,9 +560,9 @@ func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision)
 	case err == nil:
 		a.judgeCredential(ctx, r, found, &d)
 		if d.denial == nil && len(r.Route) > 0 {
-			err = wanted.check(d.method, found.Text)
+			err = wanted.Check(d.method, found.Text)
 		}
-	case wanted.optional && reason.Of(err).IsMissing():
+	case wanted.Optional && reason.Of(err).IsMissing():
 		return d // passes, and brings nobody's identity
 	}
 	if err != nil {

@@ -1,4 +1,6 @@
-package extauthz
+// Package route is what a route asks for beyond the server's own settings, by Envoy's context_extensions: ever narrower. It
+// imports identity, jose, reason, request and show, and does not know how a credential was judged.
+package route
 
 import (
 	"slices"
@@ -6,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
@@ -20,16 +23,16 @@ const (
 	routeClaim    = "claim."   // and the claim's name: it must be, or hold, exactly this value
 )
 
-// route is what the request's route wants beyond the server's own settings.
-type route struct {
+// Rules is what the request's route wants beyond the server's own settings.
+type Rules struct {
 	audiences []string
 	methods   []string
-	optional  bool
+	Optional  bool
 	claims    []request.Setting // name without its prefix
 }
 
-// readRoute reads a route's settings. What it does not know it does not pass over: a misspelt restriction would be none.
-func readRoute(settings []request.Setting, ours []string) (wanted route, err error) {
+// Read reads a route's settings. What it does not know it does not pass over: a misspelt restriction would be none.
+func Read(settings []request.Setting, ours []string) (wanted Rules, err error) {
 	for _, s := range settings {
 		list := strings.Split(s.Value, ",")
 		for i := range list {
@@ -42,29 +45,29 @@ func readRoute(settings []request.Setting, ours []string) (wanted route, err err
 		switch {
 		case s.Name == routeAudience && within(ours...):
 			wanted.audiences = list
-		case s.Name == routeMethods && within(string(MethodJWKS), string(MethodHS256), string(MethodSession)):
+		case s.Name == routeMethods && within(string(identity.MethodJWKS), string(identity.MethodHS256), string(identity.MethodSession)):
 			wanted.methods = list
 		case s.Name == routeOptional && (s.Value == "true" || s.Value == "false"):
-			wanted.optional = s.Value == "true"
+			wanted.Optional = s.Value == "true"
 		case isClaim && claim != "" && s.Value != "":
 			wanted.claims = append(wanted.claims, request.Setting{Name: claim, Value: s.Value})
 		default:
-			return route{}, reason.Differing(ReasonBadRouteSettings, "context_extensions "+show.Quoted(s.Name)+": "+show.Quoted(s.Value),
+			return Rules{}, reason.Differing(reason.BadRouteSettings, "context_extensions "+show.Quoted(s.Name)+": "+show.Quoted(s.Value),
 				"audience (of API_AUDIENCE), methods (of jwks, hs256, session), optional (true or false) or claim.NAME")
 		}
 	}
 	return wanted, nil
 }
 
-// check judges a credential that the server itself allows. The claims are read from the token anew: its signature is
+// Check judges a credential that the server itself allows. The claims are read from the token anew: its signature is
 // verified by now, and few routes ask.
-func (r *route) check(method Method, token string) error {
+func (r *Rules) Check(method identity.Method, token string) error {
 	if len(r.methods) > 0 && !slices.Contains(r.methods, string(method)) {
-		return reason.Differing(ReasonMethodRefused, string(method), strings.Join(r.methods, " or "))
+		return reason.Differing(reason.MethodRefused, string(method), strings.Join(r.methods, " or "))
 	}
-	if method == MethodSession {
+	if method == identity.MethodSession {
 		if len(r.claims) > 0 {
-			return reason.Differing(ReasonClaimRequired, "a session token, which has no claims", shown(r.claims[0]))
+			return reason.Differing(reason.ClaimRequired, "a session token, which has no claims", shown(r.claims[0]))
 		}
 		return nil // an audience is a JWT's
 	}
@@ -87,7 +90,7 @@ func (r *route) check(method Method, token string) error {
 	return r.checkClaims(parsed.Payload)
 }
 
-func (r *route) checkClaims(payload []byte) error {
+func (r *Rules) checkClaims(payload []byte) error {
 	missing := slices.Clone(r.claims)
 	err := jose.ReadObject(payload, func(name string, value *jsontext.Decoder) error {
 		raw, err := value.ReadValue()
@@ -95,10 +98,10 @@ func (r *route) checkClaims(payload []byte) error {
 		return err
 	})
 	if err != nil {
-		return reason.Deny(ReasonMalformedClaims)
+		return reason.Deny(reason.MalformedClaims)
 	}
 	if len(missing) > 0 {
-		return reason.Differing(ReasonClaimRequired, "claims without it", shown(missing[0]))
+		return reason.Differing(reason.ClaimRequired, "claims without it", shown(missing[0]))
 	}
 	return nil
 }
