@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/session/postgres/connstring"
 )
 
 const (
@@ -296,7 +297,7 @@ func withoutConnectionString(err error) error {
 	}
 	lines := strings.Split(strings.ReplaceAll(connectErr.Unwrap().Error(), "ValidateConnect failed: ", ""), "\n")
 	slices.Sort(lines)
-	return &connectError{withAdvice(strings.Join(slices.Compact(lines), "; ")), err}
+	return &connectError{connstring.WithAdvice(strings.Join(slices.Compact(lines), "; ")), err}
 }
 
 // connectError is why no connection could be made, in one line without a connection string.

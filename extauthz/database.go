@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/session/postgres/connstring"
 )
 
 const (
@@ -75,7 +76,7 @@ func newDatabase(c *Config, metrics *metrics, tracing *tracing) (*database, erro
 	if err != nil {
 		return nil, err
 	}
-	leftOut := unknownParameters(c.DatabaseURL)
+	leftOut := connstring.Unknown(c.DatabaseURL)
 	if len(leftOut) > 0 {
 		c.Logger.Warn("the connection string has parameters that no PostgreSQL driver is known to have; "+
 			"they are left out", "parameters", leftOut)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"extauthz/extauthz/internal/session/postgres/connstring"
 )
 
 func TestParseDatabaseURL(t *testing.T) {
@@ -57,7 +59,7 @@ func TestParseDatabaseURL(t *testing.T) {
 		{"postgresql+pg8000://u:p@/app?unix_sock=/cloudsql/project:region:db/.s.PGSQL.5432", "/cloudsql/project:region:db", "disable", "", "unix_sock"},
 		{"postgresql+psycopg2://u:p@/app?host=/cloudsql/project:region:db", "/cloudsql/project:region:db", "disable", "", ""},
 	} {
-		config, schema, err := parseDatabaseURL(row.dsn)
+		config, schema, err := connstring.Parse(row.dsn)
 		if err != nil {
 			t.Errorf("%s: %v", row.dsn, err)
 			continue
@@ -122,12 +124,12 @@ func TestConnectionStringIsNotWeakened(t *testing.T) {
 		"ssl_min_protocol_version=SSLv3":               "unknown ssl_min_protocol_version",
 		"service=s3cret":                               "names a service that no service file has",
 	} {
-		_, _, err := parseDatabaseURL(base + query)
+		_, _, err := connstring.Parse(base + query)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v, want %q", query, err, want)
 		}
 	}
-	config, _, err := parseDatabaseURL(base + "sslmode=require&channel_binding=require&require_auth=scram-sha-256&ssl_min_protocol_version=TLSv1.3")
+	config, _, err := connstring.Parse(base + "sslmode=require&channel_binding=require&require_auth=scram-sha-256&ssl_min_protocol_version=TLSv1.3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +139,7 @@ func TestConnectionStringIsNotWeakened(t *testing.T) {
 	for variable, value := range map[string]string{"PGREQUIREPEER": "postgres", "PGGSSENCMODE": "require", "PGSSLCRL": "/x"} {
 		t.Run(variable, func(t *testing.T) {
 			t.Setenv(variable, value)
-			if _, _, err := parseDatabaseURL(base); err == nil {
+			if _, _, err := connstring.Parse(base); err == nil {
 				t.Error("left out")
 			}
 		})
@@ -149,7 +151,7 @@ func TestConnectionStringParameters(t *testing.T) {
 	t.Setenv("HOME", "/nonexistent")
 	dsn := "postgresql://u:p@db/app?sslmode=disable&statement_timeout=5000&currentSchema=auth&app.tenant=7&options[lock_timeout]=1s&TimeZone=UTC" +
 		"&replication=database&zzz=1&aaa=2&zzz=3&keepalives=1&max=10&fallback_application_name=f&connect_timeout=1"
-	config, _, err := parseDatabaseURL(dsn)
+	config, _, err := connstring.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +168,7 @@ func TestConnectionStringParameters(t *testing.T) {
 	if config.ConnConfig.ConnectTimeout != time.Second {
 		t.Errorf("connect_timeout %s", config.ConnConfig.ConnectTimeout)
 	}
-	if got := unknownParameters(dsn); !slices.Equal(got, []string{"aaa", "replication", "zzz"}) {
+	if got := connstring.Unknown(dsn); !slices.Equal(got, []string{"aaa", "replication", "zzz"}) {
 		t.Errorf("left out %v", got)
 	}
 	// A service file's go the same way.
@@ -175,14 +177,14 @@ func TestConnectionStringParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PGSERVICEFILE", file)
-	if _, _, err := parseDatabaseURL("postgresql://?service=app&sslmode=disable"); err == nil || !strings.Contains(err.Error(), "requirepeer") {
+	if _, _, err := connstring.Parse("postgresql://?service=app&sslmode=disable"); err == nil || !strings.Contains(err.Error(), "requirepeer") {
 		t.Errorf("%v", err)
 	}
-	config, _, err = parseDatabaseURL("postgresql://?service=good&sslmode=disable")
+	config, _, err = connstring.Parse("postgresql://?service=good&sslmode=disable")
 	if err != nil || config.ConnConfig.Host != "db" || len(config.ConnConfig.RuntimeParams) != 1 {
 		t.Errorf("%v %+v", err, config)
 	}
-	if got := unknownParameters("service=good sslmode=disable"); !slices.Equal(got, []string{"from_file"}) {
+	if got := connstring.Unknown("service=good sslmode=disable"); !slices.Equal(got, []string{"from_file"}) {
 		t.Errorf("left out %v", got)
 	}
 }
@@ -209,7 +211,7 @@ func TestRefusedParametersAreTold(t *testing.T) {
 	} {
 		expectFindings(t, diagnoseTest(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn + "&" + query}), "database", "failure connect: ", want)
 	}
-	if got := withAdvice("FATAL: unsupported startup parameter in options: search_path (SQLSTATE 08P01)"); !strings.Contains(got, "ignore_startup_parameters") {
+	if got := connstring.WithAdvice("FATAL: unsupported startup parameter in options: search_path (SQLSTATE 08P01)"); !strings.Contains(got, "ignore_startup_parameters") {
 		t.Error(got)
 	}
 }
@@ -239,8 +241,8 @@ func TestUnescapedPasswordIsNotShown(t *testing.T) {
 		for _, behind := range []string{"@", "/", "#", "?", ":", "&", "=", "%zz"} {
 			for _, before := range []string{"postgresql://u:", "postgresql://u:5432/", "postgresql+asyncpg://u:", "postgres://", "jdbc:postgresql://u:", "socket://u:"} {
 				dsn := before + pieces[0] + between + pieces[1] + behind + pieces[2] + "@db.internal:5432/app?sslmode=disable"
-				shown := strings.Join(unknownParameters(dsn), " ")
-				config, _, err := parseDatabaseURL(dsn)
+				shown := strings.Join(connstring.Unknown(dsn), " ")
+				config, _, err := connstring.Parse(dsn)
 				if err != nil {
 					shown += err.Error()
 				} else {
@@ -277,7 +279,7 @@ func TestUnescapedPasswordIsNotShown(t *testing.T) {
 		"postgresql://u:p@a,b,c/app?port=1,2":              "2 ports for 3 hosts",
 		"postgresql://u:p@db/app?host=s3cret/x":            "percent-encode",
 	} {
-		_, _, err := parseDatabaseURL(dsn)
+		_, _, err := connstring.Parse(dsn)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v, want %q and no password", dsn, err, want)
 		}
@@ -294,10 +296,10 @@ func FuzzParseDatabaseURL(f *testing.F) {
 	f.Add("socket:/tmp?password=", "#@")
 	f.Fuzz(func(t *testing.T, before, after string) {
 		const password = "correct-horse-battery"
-		if _, _, err := parseDatabaseURL(before + password + after); err != nil && strings.Contains(err.Error(), password) {
+		if _, _, err := connstring.Parse(before + password + after); err != nil && strings.Contains(err.Error(), password) {
 			t.Error(err)
 		}
-		unknownParameters(before + password + after)
+		connstring.Unknown(before + password + after)
 	})
 }
 
@@ -320,7 +322,7 @@ func FuzzDatabaseURLRoundTrip(f *testing.F) {
 			"for Python": "postgresql+asyncpg://" + escape(user) + ":" + escape(password) + "@db:5433/" + escape(database) + "?application_name=" + escape(application),
 			"keywords":   "host=db port=5433 user=" + quote(user) + " password=" + quote(password) + " dbname=" + quote(database) + " application_name=" + quote(application),
 		} {
-			config, _, err := parseDatabaseURL(dsn)
+			config, _, err := connstring.Parse(dsn)
 			if err != nil {
 				if form == "keywords" && strings.ContainsFunc(dsn, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 					continue
@@ -337,12 +339,12 @@ func FuzzDatabaseURLRoundTrip(f *testing.F) {
 
 // A socket that is named itself has its port in its name; what would lead elsewhere when left out is an error.
 func TestSocketsByTheirFile(t *testing.T) {
-	config, _, err := parseDatabaseURL("postgresql+asyncpg://u:p@/app?host=/run/postgresql/.s.PGSQL.6432")
+	config, _, err := connstring.Parse("postgresql+asyncpg://u:p@/app?host=/run/postgresql/.s.PGSQL.6432")
 	if err != nil || config.ConnConfig.Host != "/run/postgresql" || config.ConnConfig.Port != 6432 {
 		t.Errorf("%+v, %v", config, err)
 	}
 	for _, parameter := range []string{"socketFactory=com.google.cloud.sql.postgres.SocketFactory", "cloudSqlInstance=project:region:db"} {
-		if _, _, err := parseDatabaseURL("jdbc:postgresql:///app?" + parameter); err == nil || !strings.Contains(err.Error(), "socket factory") {
+		if _, _, err := connstring.Parse("jdbc:postgresql:///app?" + parameter); err == nil || !strings.Contains(err.Error(), "socket factory") {
 			t.Errorf("%s: %v", parameter, err)
 		}
 	}

@@ -32,6 +32,7 @@ import (
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/route"
+	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
 )
@@ -328,7 +329,7 @@ func hasPort(u *url.URL) bool {
 // CheckDatabaseURL tells whether a connection string can be [Config.DatabaseURL]; its error is a *[ConfigError]. It
 // connects to nothing.
 func CheckDatabaseURL(value string) error {
-	if _, _, err := parseDatabaseURL(value); err != nil {
+	if _, _, err := connstring.Parse(value); err != nil {
 		return &ConfigError{"DatabaseURL", err.Error()}
 	}
 	return nil

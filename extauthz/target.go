@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"extauthz/extauthz/internal/session/postgres/connstring"
 )
 
 // target is where, as whom and how to connect.
@@ -23,7 +25,7 @@ type target struct {
 
 // readTarget reads a connection string.
 func readTarget(dsn string) (*target, error) {
-	config, schema, err := parseDatabaseURL(dsn)
+	config, schema, err := connstring.Parse(dsn)
 	if err != nil {
 		return nil, err
 	}

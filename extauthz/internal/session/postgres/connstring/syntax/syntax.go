@@ -1,4 +1,6 @@
-package extauthz
+// Package syntax takes a connection string apart, a URL or keyword=value, as libpq does and as node-postgres does where
+// libpq refuses it. It imports parameter, and does not know what a parameter is for.
+package syntax
 
 import (
 	"errors"
@@ -7,18 +9,23 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"extauthz/extauthz/internal/session/postgres/connstring/parameter"
 )
 
-// parameter is a name and a value of a connection string, decoded.
-type parameter struct {
-	name, value string
+// Pair is a name and a value of a connection string, decoded.
+type Pair struct {
+	Name, Value string
 	inQuery     bool // of a URL
 }
 
-var errAmbiguous = errors.New("can be read in more than one way, as one is whose password holds @, /, ?, # or : as they are; " +
+var ErrAmbiguous = errors.New("can be read in more than one way, as one is whose password holds @, /, ?, # or : as they are; " +
 	"percent-encode them: %40, %2F, %3F, %23, %3A")
 
-var errQuery = errors.New("has a query part that cannot be read; write it as ?name=value&name=value")
+var ErrNotConnectionString = errors.New("is not a PostgreSQL connection string; write " +
+	"postgresql://user:password@host:5432/database, with special characters of the password percent-encoded")
+
+var ErrQuery = errors.New("has a query part that cannot be read; write it as ?name=value&name=value")
 
 // otherSchemes are those that may be named in a message. Any other text before :// may be a piece of a password.
 var otherSchemes = []string{"mysql", "mariadb", "mongodb", "sqlite", "libsql", "file", "mssql", "sqlserver", "oracle", "redis", "rediss", "prisma",
@@ -27,9 +34,9 @@ var otherSchemes = []string{"mysql", "mariadb", "mongodb", "sqlite", "libsql", "
 // decoder decodes one component of a URL, and tells whether it can be.
 type decoder func(string) (string, bool)
 
-// readURL reads postgresql://…, and the spellings with a driver behind the scheme. It is libpq's reading
+// ReadURL reads postgresql://…, and the spellings with a driver behind the scheme. It is libpq's reading
 // (conninfo_uri_parse_options) where libpq takes the string, otherwise node-postgres', which is WHATWG's URL.
-func readURL(scheme, rest string) ([]parameter, error) {
+func ReadURL(scheme, rest string) ([]Pair, error) {
 	base, driver, _ := strings.Cut(strings.ToLower(scheme), "+") // whatever the driver, the way to the server is the same
 	if base != "postgresql" && base != "postgres" {
 		if slices.Contains(otherSchemes, base) {
@@ -44,7 +51,7 @@ func readURL(scheme, rest string) ([]parameter, error) {
 		return nil, err
 	}
 	if endsInQuery.MatchString(u.query) {
-		return nil, errAmbiguous
+		return nil, ErrAmbiguous
 	}
 	pairs, accepted := u.decode(decodeLibpq, false)
 	if accepted && driver == "" && !u.lastAt && isLibpqs(u.query, pairs) {
@@ -58,31 +65,31 @@ func readURL(scheme, rest string) ([]parameter, error) {
 		decode = decodeNode
 	}
 	if pairs, accepted = u.decode(decode, true); !accepted {
-		return nil, errNotConnectionString
+		return nil, ErrNotConnectionString
 	}
 	if u.hidesPassword(pairs) {
-		return nil, errAmbiguous
+		return nil, ErrAmbiguous
 	}
 	if driver != "" {
 		return joinHosts(pairs), nil
 	}
 	// To node-postgres a path is the database, whatever dbname says, and what is empty was not said.
-	return slices.DeleteFunc(pairs, func(p parameter) bool {
-		return p.name == "dbname" && u.database != "" && p.inQuery || p.value == "" && isTarget(p.name)
+	return slices.DeleteFunc(pairs, func(p Pair) bool {
+		return p.Name == "dbname" && u.database != "" && p.inQuery || p.Value == "" && IsTarget(p.Name)
 	}), nil
 }
 
 // endsInQuery finds what looks like the end of a password, host and path in a parameter's value.
 var endsInQuery = regexp.MustCompile(`@[^&]*/`)
 
-func isTarget(name string) bool {
+func IsTarget(name string) bool {
 	return slices.Contains([]string{"user", "password", "host", "port", "dbname"}, name)
 }
 
 // hidesPassword tells whether the query may be the rest of a password, whose pieces would be taken for parameters'
 // names and told as left out: an @ ends it then.
-func (u *urlParts) hidesPassword(pairs []parameter) bool {
-	if !strings.Contains(u.query, "@") || !slices.ContainsFunc(pairs, func(p parameter) bool { return classOf(p.name) == classUnknown }) {
+func (u *urlParts) hidesPassword(pairs []Pair) bool {
+	if !strings.Contains(u.query, "@") || !slices.ContainsFunc(pairs, func(p Pair) bool { return parameter.ClassOf(p.Name) == parameter.ClassUnknown }) {
 		return false
 	}
 	if !u.hasUser {
@@ -91,7 +98,7 @@ func (u *urlParts) hidesPassword(pairs []parameter) bool {
 	for pair := range strings.SplitSeq(u.query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
 		_, behind, hasAt := strings.Cut(value, "@")
-		if strings.Contains(name, "@") || hasAt && (classOf(name) == classUnknown || strings.Contains(behind, "/")) {
+		if strings.Contains(name, "@") || hasAt && (parameter.ClassOf(name) == parameter.ClassUnknown || strings.Contains(behind, "/")) {
 			return true
 		}
 	}
@@ -113,7 +120,7 @@ func splitURL(rest string) (u urlParts, err error) {
 	if at := strings.IndexByte(head, '@'); at >= 0 {
 		end := at
 		if mark := strings.IndexByte(head[:at], '?'); mark >= 0 && strings.Contains(head[mark:at], "=") {
-			return u, errAmbiguous // host?user=me@example.com, or a password with a question mark
+			return u, ErrAmbiguous // host?user=me@example.com, or a password with a question mark
 		}
 		if end = strings.IndexAny(head[at:], "?#"); end < 0 {
 			end = len(head)
@@ -126,12 +133,12 @@ func splitURL(rest string) (u urlParts, err error) {
 		rest = rest[at+1:]
 	}
 	if strings.Contains(rest, "#") {
-		return u, errAmbiguous // part of a name to libpq, and the end of the URL to node-postgres
+		return u, ErrAmbiguous // part of a name to libpq, and the end of the URL to node-postgres
 	}
 	rest, u.query, _ = strings.Cut(rest, "?")
 	authority, path, hasPath := strings.Cut(rest, "/")
 	if strings.Contains(path, "@") {
-		return u, errAmbiguous
+		return u, ErrAmbiguous
 	}
 	if hasPath {
 		u.database = path
@@ -142,7 +149,7 @@ func splitURL(rest string) (u urlParts, err error) {
 		if strings.HasPrefix(authority, "[") { // IPv6 (RFC 3986 §3.2.2), which libpq does not look into
 			end := strings.IndexByte(authority, ']')
 			if end < 2 || len(authority) > end+1 && authority[end+1] != ':' && authority[end+1] != ',' {
-				return u, errNotConnectionString
+				return u, ErrNotConnectionString
 			}
 			one, authority = authority[1:end], authority[end+1:]
 		} else {
@@ -175,28 +182,28 @@ func splitURL(rest string) (u urlParts, err error) {
 
 // decode decodes the components. asForm reads the query as HTML forms are written (WHATWG URL §5.1), where + is a
 // space.
-func (u *urlParts) decode(decode decoder, asForm bool) (pairs []parameter, ok bool) {
+func (u *urlParts) decode(decode decoder, asForm bool) (pairs []Pair, ok bool) {
 	add := func(name, raw string) bool {
 		decode := decode
 		if name == "host" {
 			decode = decodeLibpq // a socket's folder has slashes, and no host anything else that is escaped
 		}
 		value, ok := decode(raw)
-		pairs = append(pairs, parameter{name: name, value: value})
+		pairs = append(pairs, Pair{Name: name, Value: value})
 		return ok
 	}
 	if !add("user", u.user) || !add("password", u.password) || !add("host", u.hosts) || !add("port", u.ports) || !add("dbname", u.database) {
 		return nil, false
 	}
-	pairs = slices.DeleteFunc(pairs, func(p parameter) bool { return p.value == "" }) // the default
-	for pair := range strings.SplitSeq(u.query, "&") {
-		if pair == "" {
+	pairs = slices.DeleteFunc(pairs, func(p Pair) bool { return p.Value == "" }) // the default
+	for text := range strings.SplitSeq(u.query, "&") {
+		if text == "" {
 			continue
 		}
 		if asForm {
-			pair = strings.ReplaceAll(pair, "+", " ")
+			text = strings.ReplaceAll(text, "+", " ")
 		}
-		rawName, rawValue, _ := strings.Cut(pair, "=")
+		rawName, rawValue, _ := strings.Cut(text, "=")
 		name, ok := decodeQuery(decode, rawName, asForm)
 		value, alsoOK := decodeQuery(decode, rawValue, asForm)
 		if !ok || !alsoOK {
@@ -205,7 +212,7 @@ func (u *urlParts) decode(decode decoder, asForm bool) (pairs []parameter, ok bo
 		if name == "options" {
 			value = spacedOptions(value)
 		}
-		pairs = append(pairs, parameter{name, value, true})
+		pairs = append(pairs, Pair{name, value, true})
 	}
 	return pairs, true
 }
@@ -311,14 +318,14 @@ func hexByte(high, low byte) (c byte, ok bool) {
 }
 
 // isLibpqs tells whether libpq takes the query: each pair has one =, and each name is its own.
-func isLibpqs(query string, pairs []parameter) bool {
+func isLibpqs(query string, pairs []Pair) bool {
 	for pair := range strings.SplitSeq(query, "&") {
 		if pair != "" && strings.Count(pair, "=") != 1 {
 			return false
 		}
 	}
 	for _, p := range pairs {
-		if !slices.Contains(libpqKeywords, p.name) && (p.name != "ssl" || p.value != "true") {
+		if !slices.Contains(parameter.LibpqKeywords, p.Name) && (p.Name != "ssl" || p.Value != "true") {
 			return false
 		}
 	}
@@ -326,15 +333,15 @@ func isLibpqs(query string, pairs []parameter) bool {
 }
 
 // joinHosts reads host=a:5432&host=b:5432, by which SQLAlchemy names several hosts.
-func joinHosts(pairs []parameter) []parameter {
+func joinHosts(pairs []Pair) []Pair {
 	var hosts, ports []string
 	count := 0
 	for _, p := range pairs {
-		if p.name != "host" {
+		if p.Name != "host" {
 			continue
 		}
 		count++
-		for one := range strings.SplitSeq(p.value, ",") {
+		for one := range strings.SplitSeq(p.Value, ",") {
 			host, port, _ := strings.Cut(one, ":")
 			if strings.HasPrefix(one, "/") || strings.Count(one, ":") > 1 {
 				host, port = one, ""
@@ -345,19 +352,19 @@ func joinHosts(pairs []parameter) []parameter {
 	if count < 2 && strings.Join(ports, "") == "" {
 		return pairs
 	}
-	pairs = slices.DeleteFunc(pairs, func(p parameter) bool {
-		return p.name == "host" || p.name == "port" && strings.Join(ports, "") != ""
+	pairs = slices.DeleteFunc(pairs, func(p Pair) bool {
+		return p.Name == "host" || p.Name == "port" && strings.Join(ports, "") != ""
 	})
-	pairs = append(pairs, parameter{name: "host", value: strings.Join(hosts, ",")})
+	pairs = append(pairs, Pair{Name: "host", Value: strings.Join(hosts, ",")})
 	if strings.Join(ports, "") != "" {
-		pairs = append(pairs, parameter{name: "port", value: strings.Join(ports, ",")})
+		pairs = append(pairs, Pair{Name: "port", Value: strings.Join(ports, ",")})
 	}
 	return pairs
 }
 
-// readSocketURL reads node-postgres' socket:/folder?db=name&encoding=utf8, also with user:password@ behind two slashes.
-func readSocketURL(rest string) ([]parameter, error) {
-	var pairs []parameter
+// ReadSocketURL reads node-postgres' socket:/folder?db=name&encoding=utf8, also with user:password@ behind two slashes.
+func ReadSocketURL(rest string) ([]Pair, error) {
+	var pairs []Pair
 	if after, hasAuthority := strings.CutPrefix(rest, "//"); hasAuthority {
 		authority, path, _ := strings.Cut(after, "/")
 		rest = "/" + path
@@ -373,46 +380,46 @@ func readSocketURL(rest string) ([]parameter, error) {
 	path, query, _ := strings.Cut(rest, "?")
 	u := urlParts{hosts: path, query: query}
 	if strings.ContainsAny(path, "@#") {
-		return nil, errAmbiguous
+		return nil, ErrAmbiguous
 	}
 	more, ok := u.decode(decodeLibpq, true)
 	if !ok || !strings.HasPrefix(path, "/") {
-		return nil, errNotConnectionString
+		return nil, ErrNotConnectionString
 	}
 	for i := range more {
-		switch more[i].name {
+		switch more[i].Name {
 		case "db":
-			more[i].name = "dbname"
+			more[i].Name = "dbname"
 		case "encoding":
-			more[i].name = "client_encoding"
+			more[i].Name = "client_encoding"
 		}
 	}
 	return append(pairs, more...), nil
 }
 
-// readKeywords reads libpq's other form, keyword=value with single quotes and backslashes (conninfo_parse).
-func readKeywords(text string) ([]parameter, error) {
+// ReadKeywords reads libpq's other form, keyword=value with single quotes and backslashes (conninfo_parse).
+func ReadKeywords(text string) ([]Pair, error) {
 	const space = " \t\n\r\v\f"
-	var pairs []parameter
+	var pairs []Pair
 	for text = strings.TrimLeft(text, space); text != ""; text = strings.TrimLeft(text, space) {
 		name, after, ok := strings.Cut(text, "=")
 		name = strings.TrimRight(name, space)
 		if !ok || name == "" || strings.ContainsAny(name, space) {
-			return nil, errNotConnectionString
+			return nil, ErrNotConnectionString
 		}
 		var value string
 		if value, text, ok = cutValue(strings.TrimLeft(after, space)); !ok {
-			return nil, errNotConnectionString
+			return nil, ErrNotConnectionString
 		}
-		if classOf(name) == classUnknown { // a word of an unquoted password has the same look: not named, and not left out
+		if parameter.ClassOf(name) == parameter.ClassUnknown { // a word of an unquoted password has the same look: not named, and not left out
 			return nil, errors.New("has a keyword that PostgreSQL's drivers do not know; " +
 				"write host=… user=… password='…' dbname=…, with values that hold spaces in single quotes, " +
 				"or postgresql://…")
 		}
-		pairs = append(pairs, parameter{name: name, value: value})
+		pairs = append(pairs, Pair{Name: name, Value: value})
 	}
 	if len(pairs) == 0 {
-		return nil, errNotConnectionString
+		return nil, ErrNotConnectionString
 	}
 	return pairs, nil
 }

@@ -1,4 +1,6 @@
-package extauthz
+// Package connstring reads a connection string of any driver into pgx's configuration. It imports parameter and syntax, and
+// connects to nothing. Its errors never hold any part of the string but names of parameters.
+package connstring
 
 import (
 	"context"
@@ -15,16 +17,15 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"extauthz/extauthz/internal/session/postgres/connstring/syntax"
 )
 
 // maxConnectTimeout bounds the time for making one connection, whatever the connection string says.
 const maxConnectTimeout = 2 * time.Second
 
-var errNotConnectionString = errors.New("is not a PostgreSQL connection string; write " +
-	"postgresql://user:password@host:5432/database, with special characters of the password percent-encoded")
-
-// connectionString is what a connection string says, whichever its form.
-type connectionString struct {
+// text is what a connection string says, whichever its form.
+type text struct {
 	values   map[string]string // by libpq's keyword
 	runtime  map[string]string // run-time parameters for the server
 	schema   string            // Prisma's schema, empty when not given
@@ -35,11 +36,11 @@ type connectionString struct {
 	newest   uint16            // TLS version, 0 when not given
 }
 
-// parseDatabaseURL reads a connection string as libpq does (URL, or keyword=value) and as node-postgres does where
+// Parse reads a connection string as libpq does (URL, or keyword=value) and as node-postgres does where
 // libpq refuses it, and knows the parameters of other drivers. What both accept and mean differently is an error,
 // except where libpq's manual is explicit: see docs/database.md. schema is Prisma's, empty when not given.
 // Its errors never hold any part of the string but names of parameters.
-func parseDatabaseURL(dsn string) (config *pgxpool.Config, schema string, err error) {
+func Parse(dsn string) (config *pgxpool.Config, schema string, err error) {
 	c, err := readConnectionString(dsn)
 	if err != nil {
 		return nil, "", err
@@ -48,9 +49,9 @@ func parseDatabaseURL(dsn string) (config *pgxpool.Config, schema string, err er
 	return config, c.schema, err
 }
 
-// unknownParameters names the parameters of a connection string that were left out, since no driver is known to have
+// Unknown names the parameters of a connection string that were left out, since no driver is known to have
 // them.
-func unknownParameters(dsn string) []string {
+func Unknown(dsn string) []string {
 	c, err := readConnectionString(dsn)
 	if err != nil {
 		return nil
@@ -61,19 +62,19 @@ func unknownParameters(dsn string) []string {
 	return c.leftOut
 }
 
-func readConnectionString(dsn string) (*connectionString, error) {
+func readConnectionString(dsn string) (*text, error) {
 	dsn = strings.TrimSpace(dsn)
 	if quote := strings.IndexAny(dsn, `"'`); quote == 0 && strings.HasSuffix(dsn[1:], dsn[:1]) {
 		return nil, errors.New("is in quotes, which some tools do not remove; write it without them")
 	}
 	if strings.ContainsFunc(dsn, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f }) {
-		return nil, errNotConnectionString
+		return nil, syntax.ErrNotConnectionString
 	}
 	pairs, err := readPairs(dsn)
 	if err != nil {
 		return nil, err
 	}
-	c := &connectionString{values: map[string]string{}, runtime: map[string]string{}}
+	c := &text{values: map[string]string{}, runtime: map[string]string{}}
 	if err := c.sort(pairs); err != nil {
 		return nil, err
 	}
@@ -84,30 +85,30 @@ func readConnectionString(dsn string) (*connectionString, error) {
 }
 
 // readPairs tells the forms of a connection string apart.
-func readPairs(dsn string) ([]parameter, error) {
+func readPairs(dsn string) ([]syntax.Pair, error) {
 	// JDBC writes its own scheme before PostgreSQL's.
 	if len(dsn) > 5 && strings.EqualFold(dsn[:5], "jdbc:") {
 		dsn = dsn[5:]
 	}
 	if len(dsn) > 7 && strings.EqualFold(dsn[:7], "socket:") {
-		return readSocketURL(dsn[7:])
+		return syntax.ReadSocketURL(dsn[7:])
 	}
 	if strings.HasPrefix(dsn, "/") { // node-postgres: a socket's folder, and a database behind a space
 		folder, database, _ := strings.Cut(dsn, " ")
 		if strings.ContainsAny(folder, "@?#=") {
-			return nil, errNotConnectionString
+			return nil, syntax.ErrNotConnectionString
 		}
-		return []parameter{{name: "host", value: folder}, {name: "dbname", value: database}}, nil
+		return []syntax.Pair{{Name: "host", Value: folder}, {Name: "dbname", Value: database}}, nil
 	}
 	if scheme, rest, isURL := strings.Cut(dsn, "://"); isURL && !strings.ContainsAny(scheme, " =\t\r\n'") {
-		return readURL(scheme, rest)
+		return syntax.ReadURL(scheme, rest)
 	}
-	return readKeywords(dsn)
+	return syntax.ReadKeywords(dsn)
 }
 
 // config makes pgx's configuration. pgx reads what the string leaves out from the PG* environment variables, a service
 // file, a password file and ~/.postgresql, as libpq does.
-func (c *connectionString) config() (*pgxpool.Config, error) {
+func (c *text) config() (*pgxpool.Config, error) {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(c.values)) {
 		fmt.Fprintf(&text, "%s='%s' ", name, strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(c.values[name]))
@@ -161,7 +162,7 @@ func fallbackTLS(connection *pgx.ConnConfig) []*tls.Config {
 }
 
 // explain says which part of the string pgx did not take, without saying what is in it: pgx quotes values.
-func (c *connectionString) explain(err error) error {
+func (c *text) explain(err error) error {
 	if c.values["service"] != "" && strings.Contains(err.Error(), "service") {
 		return errors.New("names a service that no service file has (PGSERVICEFILE, or ~/.pg_service.conf)")
 	}
@@ -187,12 +188,12 @@ func (c *connectionString) explain(err error) error {
 		return errors.New("has sslrootcert, sslcert, sslkey or sslpassword that do not make a TLS configuration; " +
 			"see that they are PEM and belong together")
 	}
-	return errNotConnectionString
+	return syntax.ErrNotConnectionString
 }
 
 // pin makes the addresses of hostaddr those of their hosts: libpq connects to the address, and takes the host for
 // the certificate's name.
-func (c *connectionString) pin(connection *pgx.ConnConfig) {
+func (c *text) pin(connection *pgx.ConnConfig) {
 	addresses := map[string][]string{}
 	for i, host := range strings.Split(c.values["host"], ",") {
 		if c.hostaddr[i] != "" {
@@ -213,7 +214,7 @@ var socketFile = regexp.MustCompile(`^(/[^,]*)/\.s\.PGSQL\.([0-9]+)$`)
 
 // checkHosts refuses hosts that no name or address can be: such text is a password that was not escaped, and an error
 // of the resolver would show it.
-func (c *connectionString) checkHosts() error {
+func (c *text) checkHosts() error {
 	if socket := socketFile.FindStringSubmatch(c.values["host"]); socket != nil {
 		c.values["host"], c.values["port"] = socket[1], socket[2]
 	}
@@ -235,14 +236,14 @@ func (c *connectionString) checkHosts() error {
 			return errors.New("names an abstract Unix socket, which is not supported; name a folder, or a host")
 		}
 		if strings.ContainsFunc(host, isNoHostRune) {
-			return errAmbiguous
+			return syntax.ErrAmbiguous
 		}
 	}
 	ports := strings.Split(c.values["port"], ",")
 	for i, port := range ports {
 		ports[i] = strings.TrimSpace(port)
 		if number, err := strconv.ParseUint(ports[i], 10, 16); ports[i] != "" && (err != nil || number == 0) {
-			return errNotConnectionString
+			return syntax.ErrNotConnectionString
 		}
 	}
 	if c.values["port"] != "" {

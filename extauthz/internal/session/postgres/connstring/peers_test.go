@@ -1,4 +1,4 @@
-package extauthz
+package connstring
 
 import (
 	"bytes"
@@ -23,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"extauthz/envoy/parts"
+	"extauthz/extauthz/internal/session/postgres/connstring/syntax"
 )
 
 // reached is what a client told the server: the meaning of its connection string.
@@ -149,7 +150,7 @@ func (s *recordingServer) psql(t *testing.T, psql, dsn string) *reached {
 
 // ours is what parseDatabaseURL makes of it, connected where it says.
 func (s *recordingServer) ours(t *testing.T, dsn string) (*reached, string, error) {
-	config, _, err := parseDatabaseURL(dsn)
+	config, _, err := Parse(dsn)
 	if err != nil {
 		return nil, "", err
 	}
@@ -320,7 +321,7 @@ func TestConnectionStringsMeanWhatTheyMeanToPeers(t *testing.T) {
 			if i >= written && elsewhere != "" {
 				t.Errorf("%s\nleads to %s, and neither psql nor node-postgres takes it", dsn, elsewhere)
 			}
-		case errors.Is(err, errAmbiguous) && strings.Contains(dsn[:strings.LastIndex(dsn, "@")+1], "?"):
+		case errors.Is(err, syntax.ErrAmbiguous) && strings.Contains(dsn[:strings.LastIndex(dsn, "@")+1], "?"):
 			ambiguous++ // host?user=me@example.com or user:pass?word=1@host: refused on purpose, see splitURL
 		case err != nil || elsewhere != "" || got == nil:
 			t.Errorf("%s\n%s takes it: %+v\nhere it is refused: %v %s", dsn, whose, *want, err, elsewhere)
