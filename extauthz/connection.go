@@ -19,6 +19,7 @@ import (
 
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/session/postgres/connstring"
+	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
 const (
@@ -98,11 +99,11 @@ func (c *connection) prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.query = &foundQuery{found.query(), c.target}
+	c.query = &foundQuery{found.Query(), c.target}
 	if err := c.try(); err != nil {
 		return err
 	}
-	d.inUse.Store(&tableInUse{found.session, like(found.session, d.names.SessionColumns), c.target})
+	d.inUse.Store(&targetInUse{found.InUse(d.names), c.target})
 	d.query.Store(c.query)
 	d.ready.Store(true)
 	d.tellTables(found)
@@ -162,9 +163,9 @@ func (c *connection) ask(tokens []string) (map[string]*sessionRow, error) {
 }
 
 func (c *connection) askOnce(tokens []string) (map[string]*sessionRow, error) {
-	text, argument := c.query.many, any(tokens)
+	text, argument := c.query.Many, any(tokens)
 	if len(tokens) == 1 {
-		text, argument = c.query.one, tokens[0]
+		text, argument = c.query.One, tokens[0]
 	}
 	if c.database.maxLag > 0 {
 		return c.askNear(text, argument, len(tokens))
@@ -214,7 +215,7 @@ func readSessions(rows pgx.Rows, tokens int) (found map[string]*sessionRow, isSt
 		return nil, false, err
 	}
 	if !said {
-		return nil, false, errRowsMayHide
+		return nil, false, tables.ErrRowsMayHide
 	}
 	return found, isStandby, nil
 }
@@ -238,7 +239,7 @@ func (c *connection) judge(err error) error {
 	pgErr, isServers := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case c.conn.IsClosed() || errors.Is(err, errStandby) || tooFar(err) != nil: // another host may be asked
-	case errors.Is(err, errRowsMayHide):
+	case errors.Is(err, tables.ErrRowsMayHide):
 		c.database.query.CompareAndSwap(c.query, nil)
 	case !isServers:
 		return err // an answer that cannot be read

@@ -14,6 +14,7 @@ import (
 
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/session/postgres/connstring"
+	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
 const (
@@ -45,13 +46,13 @@ type database struct {
 	batches *batcher
 	keeper  *keeper
 
-	inUse   atomic.Pointer[tableInUse] // once the tables are found; stays when they change
-	query   atomic.Pointer[foundQuery] // the session query, once the tables are found
-	unnamed atomic.Bool                // a pooler in between loses prepared statements, so the query is sent whole
-	hiding  atomic.Pointer[error]      // why a session that is not found may be there; nil when none is hidden
-	ready   atomic.Bool                // it has answered once
-	near    nearness                   // of the standby that answered last
-	renewed chan struct{}              // wakes follow
+	inUse   atomic.Pointer[targetInUse] // once the tables are found; stays when they change
+	query   atomic.Pointer[foundQuery]  // the session query, once the tables are found
+	unnamed atomic.Bool                 // a pooler in between loses prepared statements, so the query is sent whole
+	hiding  atomic.Pointer[error]       // why a session that is not found may be there; nil when none is hidden
+	ready   atomic.Bool                 // it has answered once
+	near    nearness                    // of the standby that answered last
+	renewed chan struct{}               // wakes follow
 
 	targetEvery, namesEvery time.Duration // targetInterval and namesInterval, except in tests
 
@@ -66,7 +67,13 @@ type database struct {
 
 // foundQuery is the session query for the tables that were found at a target.
 type foundQuery struct {
-	sessionQuery
+	tables.Query
+	target *target
+}
+
+// targetInUse is the session table that checks are answered from, and where it is.
+type targetInUse struct {
+	tables tables.InUse
 	target *target
 }
 
@@ -291,18 +298,18 @@ func (t *telling) isNew(text string) bool {
 }
 
 // findTables looks at the catalogue.
-func (d *database) findTables(ctx context.Context, conn *pgx.Conn, to *target) (*schema, error) {
+func (d *database) findTables(ctx context.Context, conn *pgx.Conn, to *target) (*tables.Schema, error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
-	tables, err := readCatalogue(ctx, conn)
+	listed, err := tables.ReadCatalogue(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
-	var found *schema
+	var found *tables.Schema
 	if before := d.inUse.Load(); before != nil && before.target.isSame(to) {
-		found, err = findSchemaAgain(before, tables, d.names, to.schema)
+		found, err = tables.FindAgain(&before.tables, listed, d.names, to.schema)
 	} else {
-		found, err = findSchema(tables, d.names, to.schema)
+		found, err = tables.Find(listed, d.names, to.schema)
 	}
 	if err != nil {
 		return nil, err
@@ -311,13 +318,29 @@ func (d *database) findTables(ctx context.Context, conn *pgx.Conn, to *target) (
 }
 
 // tellTables logs what was found.
-func (d *database) tellTables(found *schema) {
-	d.log.Info("database ready", "sessions", found.session.String(), "users", found.user.String())
-	if statement := found.missingIndex(); statement != "" {
+func (d *database) tellTables(found *tables.Schema) {
+	d.log.Info("database ready", "sessions", found.Session.String(), "users", found.User.String())
+	if statement := found.MissingIndex(); statement != "" {
 		d.log.Warn("the session table has no index on its token, so each check reads the whole table", "create", statement)
 	}
-	if found.expiresAt.typ == "timestamp" {
+	if found.ExpiresAt.Type == "timestamp" {
 		d.log.Info("the sessions' expiry has no time zone and is read as UTC; extauthz doctor says more",
-			"column", found.expiresAt.name)
+			"column", found.ExpiresAt.Name)
 	}
+}
+
+// lookForHidden looks at both tables, and takes in what it finds: its error says that no session can be found.
+func (d *database) lookForHidden(ctx context.Context, found *tables.Schema, db tables.RowsQueryer) error {
+	if err := found.ReadRowSecurity(ctx, db); err != nil {
+		return err
+	}
+	if err := found.Hidden(); err != nil {
+		return err
+	}
+	if err := found.MayHide(); err != nil {
+		d.hiding.Store(&err)
+	} else {
+		d.hiding.Store(nil)
+	}
+	return nil
 }

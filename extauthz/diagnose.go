@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
 // Level says how bad a [Finding] is.
@@ -137,29 +139,29 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 		f.lag(err, d.lagSeconds())
 	}
 
-	tables, err := readCatalogue(ctx, connection)
+	listed, err := tables.ReadCatalogue(ctx, connection)
 	if err != nil {
 		f.fail("tables", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
 		return f.list
 	}
-	found, err := findSchema(tables, d.names, own.target.schema)
+	found, err := tables.Find(listed, d.names, own.target.schema)
 	if err != nil {
 		f.fail("tables", err.Error(), "Correct what is said, or point DATABASE_URL at Better Auth's database.")
 		return f.list
 	}
-	f.ok("tables", fmt.Sprintf("sessions in %s, users in %s", found.session, found.user))
-	if err := found.readRowSecurity(ctx, connection); err != nil || !f.rowSecurity(found) {
+	f.ok("tables", fmt.Sprintf("sessions in %s, users in %s", found.Session, found.User))
+	if err := found.ReadRowSecurity(ctx, connection); err != nil || !f.rowSecurity(found) {
 		if err != nil {
 			f.fail("row level security", err.Error(),
 				"Let the role read pg_catalog, as every role may unless it was taken away.")
 		}
 		return f.list
 	}
-	query := found.query()
+	query := found.Query()
 	if !f.roundTrip(ctx, connection, query, found, user) {
 		return f.list
 	}
-	if statement := found.missingIndex(); statement != "" {
+	if statement := found.MissingIndex(); statement != "" {
 		f.fail("index", "none on the session's token: each check reads the whole table", statement)
 	} else {
 		f.ok("index", "on the session's token")
@@ -191,15 +193,15 @@ type queryer interface {
 }
 
 // roundTrip asks for a session that there is not, a few times, and takes the middle of how long that took.
-func (f *findings) roundTrip(ctx context.Context, connection queryer, query sessionQuery, found *schema, user string) bool {
+func (f *findings) roundTrip(ctx context.Context, connection queryer, query tables.Query, found *tables.Schema, user string) bool {
 	const times = 9
 	took := make([]time.Duration, times)
 	for i := range took {
 		started := time.Now()
 		var isStandby bool
-		err := connection.QueryRow(ctx, query.one, "no session has this token").Scan(&isStandby, nil, nil, nil, nil, nil)
+		err := connection.QueryRow(ctx, query.One, "no session has this token").Scan(&isStandby, nil, nil, nil, nil, nil)
 		if err != nil {
-			f.fail("query", err.Error(), found.grants(user))
+			f.fail("query", err.Error(), found.Grants(user))
 			return false
 		}
 		took[i] = time.Since(started)
@@ -214,26 +216,10 @@ func (f *findings) roundTrip(ctx context.Context, connection queryer, query sess
 	return true
 }
 
-// grants is what gives a role the rights that the session query needs, and no more.
-func (s *schema) grants(role string) string {
-	columns := func(columns ...*column) string {
-		var names []string
-		for _, c := range columns {
-			if c != nil {
-				names = append(names, quoteName(c.name))
-			}
-		}
-		return strings.Join(names, ", ")
-	}
-	role = quoteName(role)
-	return fmt.Sprintf("grant usage on schema %s to %s; grant select (%s) on %s to %s; grant select (%s) on %s to %s", quoteName(s.session.schema), role,
-		columns(s.token, s.expiresAt, s.userID), s.session, role, columns(s.id, s.email, s.name), s.user, role)
-}
-
 // rights tells whether the role may do more than it needs: whoever breaks into this server has its rights.
-func (f *findings) rights(ctx context.Context, connection queryer, found *schema, user string, super bool) {
+func (f *findings) rights(ctx context.Context, connection queryer, found *tables.Schema, user string, super bool) {
 	const tried = "rights"
-	mend := "Give this server a role of its own: create role extauthz login password '…'; " + found.grants("extauthz")
+	mend := "Give this server a role of its own: create role extauthz login password '…'; " + found.Grants("extauthz")
 	if super {
 		f.warn(tried, user+" is a superuser", mend)
 		return
@@ -244,7 +230,7 @@ func (f *findings) rights(ctx context.Context, connection queryer, found *schema
 		coalesce(array_agg(distinct quote_ident(n.nspname) || '.' || quote_ident(c.relname)) filter (where has_any_column_privilege(c.oid, 'select') and c.relname::text <> all($1)), '{}')
 		from pg_class c join pg_namespace n on n.oid = c.relnamespace
 		where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')`,
-		[]string{found.session.name, found.user.name}).Scan(&writable, &readable)
+		[]string{found.Session.Name, found.User.Name}).Scan(&writable, &readable)
 	switch {
 	case err != nil:
 		f.warn(tried, "not known: "+err.Error(), mend)
@@ -267,10 +253,10 @@ func shortened(names []string) string {
 }
 
 // rows tells roughly how many sessions there are, without reading them.
-func (f *findings) rows(ctx context.Context, connection queryer, found *schema) {
+func (f *findings) rows(ctx context.Context, connection queryer, found *tables.Schema) {
 	var estimate float64
 	err := connection.QueryRow(ctx, `select coalesce((select c.reltuples from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2), -1)::float8`,
-		found.session.schema, found.session.name).Scan(&estimate)
+		found.Session.Schema, found.Session.Name).Scan(&estimate)
 	if err != nil || estimate < 0 {
 		f.ok("sessions", "their number is not known yet: PostgreSQL has not analysed the table")
 		return

@@ -4,23 +4,25 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
 // sessionTable tells what about the tables is as it should not be, though sessions are found in them.
-func (f *findings) sessionTable(found *schema) {
-	if !found.token.unique && found.session.kind != "v" {
+func (f *findings) sessionTable(found *tables.Schema) {
+	if !found.Token.Unique && found.Session.Kind != "v" {
 		f.warn("unique", "nothing keeps two sessions from having one token; such tokens are refused",
-			fmt.Sprintf("create unique index concurrently on %s (%s)", found.session, quoteName(found.token.name)))
+			fmt.Sprintf("create unique index concurrently on %s (%s)", found.Session, tables.QuoteName(found.Token.Name)))
 	}
-	for _, t := range []*table{found.session, found.user} {
-		switch t.kind {
+	for _, t := range []*tables.Table{found.Session, found.User} {
+		switch t.Kind {
 		case "v":
 			f.warn("view", t.String()+" is a view: its definition decides which rows count",
 				"See that it shows each row as soon as Better Auth has written it; "+
-					"or name the table itself in "+found.variableOf(t)+".")
+					"or name the table itself in "+found.VariableOf(t)+".")
 		case "m":
 			f.warn("materialized view", t.String()+" shows what was there when it was refreshed",
-				"Name the table itself in "+found.variableOf(t)+".")
+				"Name the table itself in "+found.VariableOf(t)+".")
 		case "f":
 			f.warn("foreign table", t.String()+" is kept by another server, which may be a standby or be down",
 				"Point DATABASE_URL at the server that Better Auth writes to.")
@@ -28,29 +30,21 @@ func (f *findings) sessionTable(found *schema) {
 	}
 }
 
-// variableOf is the setting that names the table.
-func (s *schema) variableOf(t *table) string {
-	if t == s.session {
-		return variableSessionTable
-	}
-	return variableUserTable
-}
-
 // rowSecurity tells whether rows may be hidden from the role; false when all of a table are.
-func (f *findings) rowSecurity(found *schema) bool {
+func (f *findings) rowSecurity(found *tables.Schema) bool {
 	const tried = "row level security"
 	const other = " (a role with bypassrls, or the tables' owner, needs no policy)"
-	for _, r := range found.security {
-		if r.active && !r.readable {
+	for _, r := range found.Security {
+		if r.Active && !r.Readable {
 			f.fail(tried, fmt.Sprintf("rows of %s are hidden from %s: "+
-				"row level security is on and no policy is for this role%s", r.table, r.role, other), r.fix())
+				"row level security is on and no policy is for this role%s", r.Table, r.Role, other), r.Fix())
 			return false
 		}
 	}
-	for _, r := range found.security {
-		if r.active && !r.whole {
+	for _, r := range found.Security {
+		if r.Active && !r.Whole {
 			f.warn(tried, fmt.Sprintf("a policy on %s may hide rows from %s; "+
-				"a session that is not found is then 503 and not 401%s", r.table, r.role, other), r.fix())
+				"a session that is not found is then 503 and not 401%s", r.Table, r.Role, other), r.Fix())
 			return true
 		}
 	}
@@ -60,28 +54,28 @@ func (f *findings) rowSecurity(found *schema) bool {
 
 // zone tells whether the expiry's time zone is known. A column without one is read as UTC, and node-postgres writes
 // local time into it; that shows where a session's creation lies in the future.
-func (f *findings) zone(ctx context.Context, connection queryer, found *schema) {
+func (f *findings) zone(ctx context.Context, connection queryer, found *tables.Schema) {
 	const tried = "time zone"
-	if found.expiresAt.typ == "timestamptz" {
+	if found.ExpiresAt.Type == "timestamptz" {
 		f.ok(tried, "the expiry has one")
 		return
 	}
-	column := quoteName(found.expiresAt.name)
+	column := tables.QuoteName(found.ExpiresAt.Name)
 	fix := fmt.Sprintf("Run Better Auth with TZ=UTC; "+
 		"or, with the zone that wrote it: alter table %s alter column %s type timestamptz using %s at time zone 'UTC'",
-		found.session, column, column)
+		found.Session, column, column)
 	for _, name := range []string{"createdat", "updatedat"} {
-		written := found.session.named(name)
-		if written == nil || written.typ != "timestamp" {
+		written := found.Session.Named(name)
+		if written == nil || written.Type != "timestamp" {
 			continue
 		}
 		var ahead *float64 // none without rows
 		err := connection.QueryRow(ctx, fmt.Sprintf("select extract(epoch from max(%s) - clock_timestamp() at time zone 'UTC')::float8 from %s",
-			quoteName(written.name), found.session)).Scan(&ahead)
+			tables.QuoteName(written.Name), found.Session)).Scan(&ahead)
 		if err == nil && ahead != nil && *ahead > warnSkew.Seconds() {
 			f.fail(tried, fmt.Sprintf("%s is written in a time zone east of UTC and read as UTC: "+
 				"the newest session's %s is %s ahead of now, and sessions live so much longer here",
-				column, written.name, (time.Duration(*ahead)*time.Second).Round(time.Minute)), fix)
+				column, written.Name, (time.Duration(*ahead)*time.Second).Round(time.Minute)), fix)
 			return
 		}
 	}

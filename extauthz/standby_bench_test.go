@@ -16,7 +16,7 @@ func BenchmarkStandbyInEachAnswer(b *testing.B) {
 	dsn := sessionsDatabase(b)
 	tokens := insertSessions(b, dsn, 2000)
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1})
-	query := a.database.query.Load().sessionQuery
+	query := a.database.query.Load().Query
 	plain := func(query string) string {
 		_, inner, _ := strings.Cut(query, "left join (")
 		inner, _, _ = strings.Cut(inner, ") f on true")
@@ -36,9 +36,9 @@ func BenchmarkStandbyInEachAnswer(b *testing.B) {
 	}
 	for _, size := range []int{1, 64} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			texts, argument := [2]string{plain(query.many), query.many}, any(tokens[:size])
+			texts, argument := [2]string{plain(query.Many), query.Many}, any(tokens[:size])
 			if size == 1 {
-				texts, argument = [2]string{plain(query.one), query.one}, tokens[0]
+				texts, argument = [2]string{plain(query.One), query.One}, tokens[0]
 			}
 			var took, server [2]time.Duration
 			const round = 500

@@ -1,4 +1,4 @@
-package extauthz
+package tables
 
 import (
 	"context"
@@ -49,82 +49,66 @@ order by 1, 2`
 // rowSecurity is what row level security does in one table that is read.
 type rowSecurity struct {
 	root, name  string // the table of the session query, and the one that it reads; all quoted
-	table, role string // the second for people, and the role whose policies count
+	Table, Role string // the second for people, and the role whose policies count
 	oid         int64
 	on, forced  bool
-	active      bool   // for the role
-	readable    bool   // a policy shows rows to the role
-	whole       bool   // and all of them
+	Active      bool   // for the role
+	Readable    bool   // a policy shows rows to the role
+	Whole       bool   // and all of them
 	version     string // of the table's policies
 }
 
-// readRowSecurity looks at both tables.
-func (s *schema) readRowSecurity(ctx context.Context, db rowsQueryer) error {
-	rows, err := db.Query(ctx, rowSecurityQuery, []string{s.session.String(), s.user.String()})
+// ReadRowSecurity looks at both tables.
+func (s *Schema) ReadRowSecurity(ctx context.Context, db RowsQueryer) error {
+	rows, err := db.Query(ctx, rowSecurityQuery, []string{s.Session.String(), s.User.String()})
 	if err != nil {
 		return err
 	}
-	s.security, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r rowSecurity, err error) {
-		return r, row.Scan(&r.root, &r.oid, &r.name, &r.table, &r.role, &r.on, &r.forced, &r.active, &r.readable,
-			&r.whole, &r.version)
+	s.Security, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r rowSecurity, err error) {
+		return r, row.Scan(&r.root, &r.oid, &r.name, &r.Table, &r.Role, &r.on, &r.forced, &r.Active, &r.Readable,
+			&r.Whole, &r.version)
 	})
 	return err
 }
 
-// lookForHidden looks at both tables, and takes in what it finds: its error says that no session can be found.
-func (d *database) lookForHidden(ctx context.Context, found *schema, db rowsQueryer) error {
-	if err := found.readRowSecurity(ctx, db); err != nil {
-		return err
-	}
-	if err := found.hidden(); err != nil {
-		return err
-	}
-	if err := found.mayHide(); err != nil {
-		d.hiding.Store(&err)
-	} else {
-		d.hiding.Store(nil)
-	}
-	return nil
-}
-
-// hidden is the fault of a table whose rows are all hidden from the role; nil when there is none.
-func (s *schema) hidden() error {
-	for _, r := range s.security {
-		if r.active && !r.readable {
+// Hidden is the fault of a table whose rows are all hidden from the role; nil when there is none.
+func (s *Schema) Hidden() error {
+	for _, r := range s.Security {
+		if r.Active && !r.Readable {
 			return fmt.Errorf("rows of %s are hidden from %s: "+
-				"row level security is on and no policy is for this role; %s", r.table, r.role, r.fix())
+				"row level security is on and no policy is for this role; %s", r.Table, r.Role, r.Fix())
 		}
 	}
 	return nil
 }
 
-// mayHide is the fault of a session that is not found while a policy may hide it; nil when no policy does.
-func (s *schema) mayHide() error {
-	for _, r := range s.security {
-		if r.active && r.readable && !r.whole {
-			return fmt.Errorf("not found, but rows of %s may be hidden from %s by a policy of row level security that does not show all; %s", r.table, r.role, r.fix())
+// MayHide is the fault of a session that is not found while a policy may hide it; nil when no policy does.
+func (s *Schema) MayHide() error {
+	for _, r := range s.Security {
+		if r.Active && r.Readable && !r.Whole {
+			return fmt.Errorf("not found, but rows of %s may be hidden from %s by a policy of row level security that does not show all; %s", r.Table, r.Role, r.Fix())
 		}
 	}
 	return nil
 }
 
-// fix is what shows the role all rows.
-func (r *rowSecurity) fix() string {
-	return fmt.Sprintf("create policy extauthz_reads on %s for select to %s using (true)", r.table, quoteName(r.role))
+// Fix is what shows the role all rows.
+func (r *rowSecurity) Fix() string {
+	return fmt.Sprintf("create policy extauthz_reads on %s for select to %s using (true)", r.Table, QuoteName(r.Role))
 }
 
-// errRowsMayHide says that row level security was switched on, or a policy changed, since the tables were looked at.
-var errRowsMayHide = errors.New("row level security of the session or user table has changed; it is looked at anew")
+// ErrRowsMayHide says that row level security was switched on, or a policy changed, since the tables were looked at.
+var ErrRowsMayHide = errors.New("row level security of the session or user table has changed; it is looked at anew")
 
 // guard makes the session query have no row at all once row level security is not as it was found, so that no session
 // that it hides is taken for one that was signed out. It is looked at when a query runs, and costs what two look-ups in
 // PostgreSQL's own cache cost; where a policy is relied on, one in the catalogue. pg_policy's xmin changes with each
 // change.
-func (s *schema) guard() string {
+func (s *Schema) guard() string {
 	var conditions []string
-	for _, r := range s.security {
+	for _, r := range s.Security {
 		switch {
-		case r.active:
+		case r.Active:
 			conditions = append(conditions, r.asFound(),
 				fmt.Sprintf("(select pg_catalog.string_agg(p.oid::text || ' ' || p.xmin::text, ',' order by p.oid)"+
 					" from pg_catalog.pg_policy p where p.polrelid = %d) = '%s'", r.oid, r.version))
@@ -142,13 +126,13 @@ func (s *schema) guard() string {
 }
 
 // isRoot tells whether the table is itself in the session query, and not behind a view.
-func (s *schema) isRoot(r *rowSecurity) bool { return r.root == r.name }
+func (s *Schema) isRoot(r *rowSecurity) bool { return r.root == r.name }
 
 func (r *rowSecurity) asFound() string {
 	return fmt.Sprintf("exists (select from pg_catalog.pg_class c where c.oid = %d and c.relrowsecurity = %t and c.relforcerowsecurity = %t)", r.oid, r.on, r.forced)
 }
 
-// rowsQueryer is a connection, or what acts as one.
-type rowsQueryer interface {
+// RowsQueryer is a connection, or what acts as one.
+type RowsQueryer interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }

@@ -1,4 +1,4 @@
-package extauthz
+package tables
 
 import (
 	"context"
@@ -8,41 +8,41 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// table is one table or view as the catalogue describes it.
-type table struct {
-	schema, name string
-	kind         string // pg_class.relkind
+// Table is one table or view as the catalogue describes it.
+type Table struct {
+	Schema, Name string
+	Kind         string // pg_class.relkind
 	visible      bool   // found without naming its schema (search_path)
 	readable     bool   // the role may read some of it
-	columns      []column
+	columns      []Column
 }
 
-type column struct {
-	name    string
-	typ     string // pg_type.typname; of a domain the type below it
-	unique  bool   // alone in a unique index that is not the primary key
+type Column struct {
+	Name    string
+	Type    string // pg_type.typname; of a domain the type below it
+	Unique  bool   // alone in a unique index that is not the primary key
 	indexed bool   // first in some index
 	// references is the table and column that a foreign key of this column alone points to.
 	refSchema, refTable, refColumn string
 }
 
-func (t *table) String() string { return quoteName(t.schema) + "." + quoteName(t.name) }
+func (t *Table) String() string { return QuoteName(t.Schema) + "." + QuoteName(t.Name) }
 
-func (t *table) column(name string) *column {
+func (t *Table) column(name string) *Column {
 	for i := range t.columns {
-		if t.columns[i].name == name {
+		if t.columns[i].Name == name {
 			return &t.columns[i]
 		}
 	}
 	return nil
 }
 
-// named returns the column whose name, without case and underscores, is the first possible of those
+// Named returns the column whose name, without case and underscores, is the first possible of those
 // given: Better Auth's own camelCase, and the snake_case of Drizzle.
-func (t *table) named(plainNames ...string) *column {
+func (t *Table) Named(plainNames ...string) *Column {
 	for _, plain := range plainNames {
 		for i := range t.columns {
-			if plainName(t.columns[i].name) == plain {
+			if plainName(t.columns[i].Name) == plain {
 				return &t.columns[i]
 			}
 		}
@@ -52,13 +52,13 @@ func (t *table) named(plainNames ...string) *column {
 
 // isBetterAuths tells by two columns that Better Auth's model has beside the others, and the session tables of Auth.js,
 // connect-pg-simple or Lucia have not.
-func (t *table) isBetterAuths() bool {
-	return t.named("ipaddress") != nil && t.named("useragent") != nil
+func (t *Table) isBetterAuths() bool {
+	return t.Named("ipaddress") != nil && t.Named("useragent") != nil
 }
 
 // only returns the one column that fits, or nil when none or several do.
-func (t *table) only(fits func(*column) bool) *column {
-	var found *column
+func (t *Table) only(fits func(*Column) bool) *Column {
+	var found *Column
 	for i := range t.columns {
 		if fits(&t.columns[i]) {
 			if found != nil {
@@ -72,11 +72,11 @@ func (t *table) only(fits func(*column) bool) *column {
 
 func plainName(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
 
-func (c *column) isText() bool {
-	return slices.Contains([]string{"text", "varchar", "bpchar", "citext"}, c.typ)
+func (c *Column) isText() bool {
+	return slices.Contains([]string{"text", "varchar", "bpchar", "citext"}, c.Type)
 }
 
-func (c *column) isTimestamp() bool { return c.typ == "timestamptz" || c.typ == "timestamp" }
+func (c *Column) isTimestamp() bool { return c.Type == "timestamptz" || c.Type == "timestamp" }
 
 // catalogueQuery lists every column of every table and view that is not PostgreSQL's own. It reads
 // pg_catalog, which any role may, and not information_schema, which hides what a role cannot read.
@@ -101,28 +101,28 @@ where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition -- which t
   and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname not like 'pg_temp%'
 order by n.nspname, c.relname, a.attnum`
 
-// readCatalogue returns the database's tables.
-func readCatalogue(ctx context.Context, db interface {
+// ReadCatalogue returns the database's tables.
+func ReadCatalogue(ctx context.Context, db interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}) ([]*table, error) {
+}) ([]*Table, error) {
 	rows, err := db.Query(ctx, catalogueQuery)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var tables []*table
+	var tables []*Table
 	for rows.Next() {
-		var t table
-		var c column
-		if err := rows.Scan(&t.schema, &t.name, &t.kind, &t.visible, &t.readable, &c.name, &c.typ, &c.unique, &c.indexed,
+		var t Table
+		var c Column
+		if err := rows.Scan(&t.Schema, &t.Name, &t.Kind, &t.visible, &t.readable, &c.Name, &c.Type, &c.Unique, &c.indexed,
 			&c.refSchema, &c.refTable, &c.refColumn); err != nil {
 			return nil, err
 		}
-		if last := len(tables) - 1; last < 0 || tables[last].schema != t.schema || tables[last].name != t.name {
+		if last := len(tables) - 1; last < 0 || tables[last].Schema != t.Schema || tables[last].Name != t.Name {
 			tables = append(tables, &t)
 		}
 		last := tables[len(tables)-1]
-		if known := last.column(c.name); known == nil { // a column may have two foreign keys; the first counts
+		if known := last.column(c.Name); known == nil { // a column may have two foreign keys; the first counts
 			last.columns = append(last.columns, c)
 		}
 	}

@@ -1,4 +1,4 @@
-package extauthz
+package tables
 
 import (
 	"errors"
@@ -19,9 +19,9 @@ const (
 
 // like judges a table. A table that has the columns alone is not enough: one of password-reset tokens has a token, an
 // expiry and a user too.
-func like(t *table, renamed map[string]string) likeness {
-	columns := schema{session: t}
-	switch plain := plainName(t.name); {
+func like(t *Table, renamed map[string]string) likeness {
+	columns := Schema{Session: t}
+	switch plain := plainName(t.Name); {
 	case columns.findSessionColumns(renamed) != nil:
 		return isNot
 	case t.isBetterAuths():
@@ -32,15 +32,15 @@ func like(t *table, renamed map[string]string) likeness {
 	return isNot
 }
 
-func findSessionTable(tables []*table, names SchemaNames, preferred string) (*table, error) {
+func findSessionTable(tables []*Table, names Names, preferred string) (*Table, error) {
 	if names.SessionTable != "" {
-		t, err := namedTable(tables, names.SessionTable, preferred, variableSessionTable)
+		t, err := namedTable(tables, names.SessionTable, preferred, VariableSessionTable)
 		if err != nil {
 			return nil, err
 		}
 		return t, t.checkIsCurrent()
 	}
-	var here, there [surelyIs + 1][]*table // in scope, and elsewhere
+	var here, there [surelyIs + 1][]*Table // in scope, and elsewhere
 	for _, t := range tables {
 		l := like(t, names.SessionColumns)
 		if inScope(t, preferred) {
@@ -53,10 +53,10 @@ func findSessionTable(tables []*table, names SchemaNames, preferred string) (*ta
 	if len(candidates) == 0 {
 		candidates = here[mayBe]
 	}
-	candidates = narrowed(candidates, func(t *table) bool { return t.readable }) // the role was made for one of them
-	candidates = narrowed(candidates, func(t *table) bool {                      // a copy or a view has no such index
-		columns := schema{session: t}
-		return columns.findSessionColumns(names.SessionColumns) == nil && columns.token.unique
+	candidates = narrowed(candidates, func(t *Table) bool { return t.readable }) // the role was made for one of them
+	candidates = narrowed(candidates, func(t *Table) bool {                      // a copy or a view has no such index
+		columns := Schema{Session: t}
+		return columns.findSessionColumns(names.SessionColumns) == nil && columns.Token.Unique
 	})
 	if len(here[surelyIs]) == 0 && len(candidates) > 0 {
 		candidates = slices.Concat(candidates, there[surelyIs]) // a surer one elsewhere: it is not known which is meant
@@ -68,40 +68,44 @@ func findSessionTable(tables []*table, names SchemaNames, preferred string) (*ta
 		return candidates[0], candidates[0].checkIsCurrent()
 	}
 	return nil, fmt.Errorf("%s look like Better Auth's \"session\"; name one in %s",
-		listed(candidates), variableSessionTable)
+		listed(candidates), VariableSessionTable)
 }
 
-// tableInUse is the session table that checks are answered from.
-type tableInUse struct {
-	session *table
+// InUse is the session table that checks are answered from.
+type InUse struct {
+	session *Table
 	like    likeness
-	target  *target
 }
 
-// findSchemaAgain finds the tables once they have changed. The session table in use stays as long as it is there,
+// InUse is what is to be kept of the tables that were found.
+func (s *Schema) InUse(names Names) InUse {
+	return InUse{s.Session, like(s.Session, names.SessionColumns)}
+}
+
+// FindAgain finds the tables once they have changed. The session table in use stays as long as it is there,
 // whatever others there are by now. When it is gone, one that is less surely Better Auth's does not take its place by
 // itself.
-func findSchemaAgain(before *tableInUse, tables []*table, names SchemaNames, preferred string) (*schema, error) {
+func FindAgain(before *InUse, tables []*Table, names Names, preferred string) (*Schema, error) {
 	if names.SessionTable != "" {
-		return findSchema(tables, names, preferred)
+		return Find(tables, names, preferred)
 	}
 	for _, t := range tables {
 		if t.String() == before.session.String() && like(t, names.SessionColumns) != isNot {
 			return schemaOf(t, tables, names, preferred)
 		}
 	}
-	found, err := findSchema(tables, names, preferred)
-	if err == nil && like(found.session, names.SessionColumns) < before.like {
+	found, err := Find(tables, names, preferred)
+	if err == nil && like(found.Session, names.SessionColumns) < before.like {
 		return nil, fmt.Errorf("%s, from which sessions were read, is gone, and %s may be another library's; "+
 			"if it is Better Auth's, name it in %s",
-			before.session, found.session, variableSessionTable)
+			before.session, found.Session, VariableSessionTable)
 	}
 	return found, err
 }
 
 // narrowed leaves those that fit, or all where none does.
-func narrowed(tables []*table, fits func(*table) bool) []*table {
-	left := slices.DeleteFunc(slices.Clone(tables), func(t *table) bool { return !fits(t) })
+func narrowed(tables []*Table, fits func(*Table) bool) []*Table {
+	left := slices.DeleteFunc(slices.Clone(tables), func(t *Table) bool { return !fits(t) })
 	if len(left) == 0 {
 		return tables
 	}
@@ -110,18 +114,18 @@ func narrowed(tables []*table, fits func(*table) bool) []*table {
 
 // noSessionTable says what there is instead: a table of that name whose columns do not fit, and tables outside the
 // search_path.
-func noSessionTable(others, elsewhere []*table, names SchemaNames) error {
+func noSessionTable(others, elsewhere []*Table, names Names) error {
 	var err error
 	for _, t := range others {
-		if plain := plainName(t.name); plain == "session" || err == nil && plain == "sessions" {
-			columns := schema{session: t}
+		if plain := plainName(t.Name); plain == "session" || err == nil && plain == "sessions" {
+			columns := Schema{Session: t}
 			err = columns.findSessionColumns(names.SessionColumns)
 		}
 	}
 	if err == nil {
 		err = errors.New("no table looks like Better Auth's \"session\" (token, expiresAt, userId)")
 		if len(elsewhere) == 0 {
-			return fmt.Errorf("%w; run Better Auth's migrations, or name the table in %s", err, variableSessionTable)
+			return fmt.Errorf("%w; run Better Auth's migrations, or name the table in %s", err, VariableSessionTable)
 		}
 	}
 	if len(elsewhere) == 0 {
@@ -130,20 +134,20 @@ func noSessionTable(others, elsewhere []*table, names SchemaNames) error {
 	first := elsewhere[0]
 	return fmt.Errorf("%w; outside the search_path there is %s: "+
 		"set %s=%s.%s, or add options=-c%%20search_path%%3D%s to the connection string",
-		err, listed(elsewhere), variableSessionTable, first.schema, first.name, first.schema)
+		err, listed(elsewhere), VariableSessionTable, first.Schema, first.Name, first.Schema)
 }
 
 // checkIsCurrent refuses a copy that is brought up to date now and then: who signed out would pass meanwhile.
-func (t *table) checkIsCurrent() error {
-	if t.kind != "m" {
+func (t *Table) checkIsCurrent() error {
+	if t.Kind != "m" {
 		return nil
 	}
 	return fmt.Errorf("%s is a materialized view, which shows a sign-out only once it is refreshed; "+
-		"name the table itself in %s", t, variableSessionTable)
+		"name the table itself in %s", t, VariableSessionTable)
 }
 
 // listed names tables in a sentence.
-func listed(tables []*table) string {
+func listed(tables []*Table) string {
 	var names []string
 	for _, t := range tables {
 		names = append(names, t.String())
@@ -158,28 +162,28 @@ func listed(tables []*table) string {
 	}
 }
 
-func (s *schema) findUserTable(tables []*table, names SchemaNames, preferred string) (*table, error) {
+func (s *Schema) findUserTable(tables []*Table, names Names, preferred string) (*Table, error) {
 	if names.UserTable != "" {
-		return namedTable(tables, names.UserTable, preferred, variableUserTable)
+		return namedTable(tables, names.UserTable, preferred, VariableUserTable)
 	}
 	for _, t := range tables {
-		if s.userID.refTable != "" && t.schema == s.userID.refSchema && t.name == s.userID.refTable {
+		if s.UserID.refTable != "" && t.Schema == s.UserID.refSchema && t.Name == s.UserID.refTable {
 			return t, nil
 		}
 	}
 	// auth_session goes with auth_user.
-	prefix := strings.TrimSuffix(strings.TrimSuffix(plainName(s.session.name), "s"), "session")
+	prefix := strings.TrimSuffix(strings.TrimSuffix(plainName(s.Session.Name), "s"), "session")
 	for _, plain := range []string{"user", prefix + "user"} {
-		var candidates []*table
+		var candidates []*Table
 		for _, t := range tables {
-			if name := plainName(t.name); t.schema == s.session.schema && (name == plain || name == plain+"s") && t.named("id") != nil {
+			if name := plainName(t.Name); t.Schema == s.Session.Schema && (name == plain || name == plain+"s") && t.Named("id") != nil {
 				candidates = append(candidates, t)
 			}
 		}
 		if len(candidates) > 1 { // Better Auth says whether an e-mail was verified, Auth.js says when
-			candidates = narrowed(candidates, func(t *table) bool {
-				verified := t.named("emailverified")
-				return verified != nil && verified.typ == "bool"
+			candidates = narrowed(candidates, func(t *Table) bool {
+				verified := t.Named("emailverified")
+				return verified != nil && verified.Type == "bool"
 			})
 		}
 		switch len(candidates) {
@@ -188,9 +192,9 @@ func (s *schema) findUserTable(tables []*table, names SchemaNames, preferred str
 			return candidates[0], nil
 		default:
 			return nil, fmt.Errorf("%s look like Better Auth's \"user\", and %s.%s references none; name one in %s",
-				listed(candidates), s.session, quoteName(s.userID.name), variableUserTable)
+				listed(candidates), s.Session, QuoteName(s.UserID.Name), VariableUserTable)
 		}
 	}
 	return nil, fmt.Errorf("no table looks like Better Auth's \"user\", and %s.%s references none; name it in %s",
-		s.session, quoteName(s.userID.name), variableUserTable)
+		s.Session, QuoteName(s.UserID.Name), VariableUserTable)
 }
