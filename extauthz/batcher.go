@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"extauthz/extauthz/internal/dryrun"
 )
 
 const (
@@ -78,10 +80,15 @@ type link interface {
 }
 
 // lostError says that a connection is of no more use, and why.
-type lostError struct{ error }
+type lostError struct{ cause error }
+
+// lost is the error of a connection that is of no more use.
+func lost(cause error) error { return &lostError{cause} }
+
+func (e *lostError) Error() string { return e.cause.Error() }
 
 // Unwrap returns the cause.
-func (e *lostError) Unwrap() error { return e.error }
+func (e *lostError) Unwrap() error { return e.cause }
 
 func isLost(err error) bool {
 	_, is := errors.AsType[*lostError](err)
@@ -412,7 +419,7 @@ func (w *worker) answer(batch []*lookup, hasTurn bool) error {
 	}
 	took, fault := time.Since(started), anyOf(faults)
 	w.end()
-	if slices.ContainsFunc(batch, func(l *lookup) bool { return leavesTrace(l.ctx) }) {
+	if slices.ContainsFunc(batch, func(l *lookup) bool { return !dryrun.Is(l.ctx) }) {
 		w.count(len(batch), took, cmp.Or(err, fault))
 		if err == nil && fault == nil {
 			w.learn(took)

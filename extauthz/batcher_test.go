@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"extauthz/extauthz/internal/bubble"
 )
 
 // fakeLink answers after a while, or never; it dies when it is told to. It knows the tokens that begin with "live".
@@ -38,15 +40,15 @@ func (f *fakeLink) ask(tokens []string) (map[string]*sessionRow, error) {
 	}
 	if f.delay < 0 {
 		<-f.interrupted
-		return nil, &lostError{errors.New("interrupted")}
+		return nil, lost(errors.New("interrupted"))
 	}
 	select {
 	case <-time.After(f.delay):
 	case <-f.interrupted:
-		return nil, &lostError{errors.New("interrupted")}
+		return nil, lost(errors.New("interrupted"))
 	}
 	if f.dies {
-		return nil, &lostError{errors.New("connection reset")}
+		return nil, lost(errors.New("connection reset"))
 	}
 	if f.fails != nil {
 		return nil, f.fails
@@ -110,7 +112,7 @@ func TestOneLinkThatAnswersIsEnough(t *testing.T) {
 		"four silent": {silent(), silent(), silent(), silent()}, "none": nil, "slow": {slow(), slow()},
 	} {
 		t.Run(title, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				for _, l := range others {
 					if f := l.(*fakeLink); f.interrupted != nil {
 						f.interrupted = make(chan struct{}, 8) // of this bubble
@@ -141,7 +143,7 @@ func TestOneLinkThatAnswersIsEnough(t *testing.T) {
 		})
 	}
 	t.Run("a panic is an error of its batch alone", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			b, stop := startBatcher(t, panicking(), newFakeLink(time.Millisecond))
 			defer stop()
 			faults := 0
@@ -160,7 +162,7 @@ func TestOneLinkThatAnswersIsEnough(t *testing.T) {
 // A question that was asked is asked of a query that begins later; answers to other questions, or to those before,
 // are none.
 func TestAnswersAreToLaterQueries(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		link := newFakeLink(30 * time.Millisecond)
 		b, stop := startBatcher(t, link, newFakeLink(-1))
 		defer stop()
@@ -185,7 +187,7 @@ func TestAnswersAreToLaterQueries(t *testing.T) {
 
 // An error that is the question's is the answer, at once, and costs no connection.
 func TestErrorOfTheQuestionIsTheAnswer(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		link := &fakeLink{fails: errors.New("permission denied"), interrupted: make(chan struct{}, 8)}
 		b, stop := startBatcher(t, link)
 		defer stop()
@@ -199,7 +201,7 @@ func TestErrorOfTheQuestionIsTheAnswer(t *testing.T) {
 
 // While PostgreSQL is slow for all, asking elsewhere does not add to its load by more than a bounded share.
 func TestHedgingIsBounded(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		links := []*fakeLink{newFakeLink(300 * time.Millisecond), newFakeLink(300 * time.Millisecond), newFakeLink(300 * time.Millisecond), newFakeLink(300 * time.Millisecond)}
 		b, stop := startBatcher(t, links[0], links[1], links[2], links[3])
 		defer stop()
@@ -228,7 +230,7 @@ func TestHedgingIsBounded(t *testing.T) {
 // What waits when nothing can be asked any more is answered at once, and so is what comes then, until there is a
 // connection.
 func TestFailureIsToldAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBatcher(timeBudget, 1)
 		down := errors.New("down")
 		go func() {
@@ -253,7 +255,7 @@ func TestFailureIsToldAtOnce(t *testing.T) {
 
 // Questions that kill each connection are given up after a bounded number of attempts.
 func TestQuestionThatKillsConnections(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBatcher(timeBudget, 2)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -303,7 +305,7 @@ func TestAQuestionAtFaultFailsAlone(t *testing.T) {
 	}
 	want := []string{"live150odd", "live250odd", "live50odd"}
 	t.Run("one link", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			link := newFakeLink(time.Millisecond)
 			link.odd = "odd"
 			if failed := ask(t, link); !slices.Equal(failed, want) {
@@ -315,7 +317,7 @@ func TestAQuestionAtFaultFailsAlone(t *testing.T) {
 		})
 	})
 	t.Run("beside silent links", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			link := newFakeLink(time.Millisecond)
 			link.odd = "odd"
 			if failed := ask(t, newFakeLink(-1), newFakeLink(-1), link); !slices.Equal(failed, want) {
@@ -324,7 +326,7 @@ func TestAQuestionAtFaultFailsAlone(t *testing.T) {
 		})
 	})
 	t.Run("not by the questions", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			link := newFakeLink(time.Millisecond)
 			link.fails = errors.New("permission denied")
 			if failed := ask(t, link); len(failed) != 256 {

@@ -115,7 +115,7 @@ func (c *connection) try() error {
 	for _, tokens := range [][]string{{}, {""}} {
 		if _, err := c.ask(tokens); err != nil {
 			if lost, is := errors.AsType[*lostError](err); is {
-				return lost.error
+				return lost.Unwrap()
 			}
 			return err
 		}
@@ -251,7 +251,7 @@ func (c *connection) judge(err error) error {
 	if isTimeout(err) {
 		err = fmt.Errorf("no answer within %s", c.database.budget)
 	}
-	return &lostError{err}
+	return lost(err)
 }
 
 // isQueryOutdated tells that an SQLSTATE is about the query's text, whatever is asked for: a table, a column or a type is

@@ -16,6 +16,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
+
+	"extauthz/extauthz/internal/bubble"
 )
 
 // span is when something was so; a zero end is still.
@@ -93,7 +95,7 @@ func TestNoInterleavingAllowsWhatIsGone(t *testing.T) {
 	var mu sync.Mutex
 	for range histories {
 		seed := rand.Uint64()
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			runHistory(t, seed, func(a, r, o int) {
 				mu.Lock()
 				defer mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
@@ -47,7 +48,7 @@ type Explanation struct {
 // query that no check shares. Only the fetch of the JWKS that an unknown kid causes, within the bound that all
 // fetches have in common, is counted as one.
 func (a *Authorizer) Explain(ctx context.Context, presented Credential) Explanation {
-	identity, err := a.verifiers.Verify(withoutTrace(ctx), presented)
+	identity, err := a.verifiers.Verify(dryrun.With(ctx), presented)
 	e := Explanation{Identity: identity}
 	failed := ""
 	if err != nil {
@@ -80,16 +81,6 @@ func (a *Authorizer) Explain(ctx context.Context, presented Credential) Explanat
 	}
 	return e
 }
-
-// traceless marks the context of an explanation.
-type traceless struct{}
-
-func withoutTrace(ctx context.Context) context.Context {
-	return context.WithValue(ctx, traceless{}, true)
-}
-
-// leavesTrace tells whether what is done under this context is remembered and counted.
-func leavesTrace(ctx context.Context) bool { return ctx.Value(traceless{}) == nil }
 
 // explainClaims judges each claim on its own.
 func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/reason"
 )
 
@@ -36,7 +37,7 @@ func (g *gate) pass(ctx context.Context, verify func() bool) (fits bool, err err
 	}
 	started := time.Now()
 	defer func() {
-		if leavesTrace(ctx) {
+		if !dryrun.Is(ctx) {
 			g.usual.Store((15*g.usual.Load() + int64(time.Since(started))) / 16)
 		}
 		<-g.turns

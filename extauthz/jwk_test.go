@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/show"
 )
@@ -44,7 +45,7 @@ func withDocument(t *testing.T, entries []string, test func(t *testing.T, a *Aut
 	t.Helper()
 	document := []byte(`{"keys":[` + strings.Join(entries, ",") + `]}`)
 	issuer := &fakeIssuer{answer: func(*http.Request) (*http.Response, error) { return httpAnswer(http.StatusOK, document), nil }}
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log := &lockedBuffer{}
 		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, nil))})
@@ -190,7 +191,7 @@ func TestReplacedKeyIsTold(t *testing.T) {
 	s := signers()
 	issuer := &fakeIssuer{}
 	issuer.set(s["ed"].jwk(nil))
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log := &lockedBuffer{}
 		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
@@ -226,7 +227,7 @@ func TestChangingKeysDoNotFillTheLog(t *testing.T) {
 		}
 		return httpAnswer(http.StatusOK, []byte(`{"keys":[`+strings.Join(entries, ",")+`]}`)), nil
 	})
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log := &lockedBuffer{}
 		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})

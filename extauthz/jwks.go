@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
@@ -73,7 +74,7 @@ func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, m
 	if err := expected.Check(&claims, now); err != nil {
 		return identity, err
 	}
-	if memory != nil && leavesTrace(ctx) {
+	if memory != nil && !dryrun.Is(ctx) {
 		memory.add(proofOf(&claims, expected, credential, signer, identity), now)
 	}
 	return identity, nil

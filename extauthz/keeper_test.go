@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"extauthz/extauthz/internal/bubble"
 )
 
 // startKeeper keeps connections, at most so many, to a server in memory. While refused is set, none can be made. open
@@ -78,7 +80,7 @@ func serveInMemory(network net.Conn, open *atomic.Int64) {
 // is a place for two.
 func TestOldConnectionsAreReplaced(t *testing.T) {
 	for _, most := range []int64{1, 2} {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			k, open, made, _, stop := startKeeper(t, most)
 			defer stop()
 			time.Sleep(connectionAge*3/4 - time.Second)
@@ -106,7 +108,7 @@ func TestGoneAddressIsGivenUp(t *testing.T) {
 	elsewhere := map[netip.Addr]bool{netip.MustParseAddr("192.0.2.2"): true}
 	for title, comesBack := range map[string]bool{"gone": false, "comes back": true} {
 		t.Run(title, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				k, open, made, refused, stop := startKeeper(t, 2)
 				defer stop()
 				refused.Store(true)

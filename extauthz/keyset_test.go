@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/jose"
 )
 
@@ -74,7 +75,7 @@ func hang(request *http.Request) (*http.Response, error) {
 
 // withIssuer runs a test in made-up time, against an Authorizer whose issuer is the fake one.
 func withIssuer(t *testing.T, issuer *fakeIssuer, test func(t *testing.T, a *Authorizer)) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget})
 		synctest.Wait()
 		test(t, a)
@@ -472,7 +473,7 @@ func BenchmarkVerify(b *testing.B) {
 // A key in the JWKS URL's query is in no message.
 func TestQueryOfJWKSURLIsNotShown(t *testing.T) {
 	issuer := &fakeIssuer{answer: refuseConnection}
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log := &lockedBuffer{}
 		a := runAuthorizer(t, Config{
 			JWKSURL: "https://issuer.test/jwks?key=s3cret", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,

@@ -13,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"extauthz/extauthz/internal/bubble"
 )
 
 // panickingBody is an answer's body that panics when it is read.
@@ -70,7 +72,7 @@ func TestPanicWhileFetching(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				registry := prometheus.NewRegistry()
 				log := &lockedBuffer{}
 				client := &http.Client{Transport: issuer, CheckRedirect: func(*http.Request, []*http.Request) error { panic("a fault in a check") }}
@@ -115,7 +117,7 @@ var nilBody = io.NopCloser(strings.NewReader("")) // with a nil header beside it
 func TestPanickingClock(t *testing.T) {
 	ed := signers()["ed"]
 	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		var isBroken atomic.Bool
 		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, budget: timeBudget, Metrics: registry, Now: func() time.Time {
@@ -156,7 +158,7 @@ func TestOddLoggerHoldsUpNoFetch(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				quit := make(chan struct{})
 				config := Config{Issuer: testIssuer, Audiences: []string{testAudience}, JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer},
 					Now: time.Now, budget: timeBudget, Logger: slog.New(oddHandler{slog.NewTextHandler(io.Discard, nil), func() { odd(quit) }})}
@@ -196,7 +198,7 @@ func TestOddLoggerHoldsUpNoFetch(t *testing.T) {
 func TestClientThatNeverReturns(t *testing.T) {
 	ed := signers()["ed"]
 	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a, err := New(Config{Issuer: testIssuer, Audiences: []string{testAudience}, JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer},
 			Now: time.Now, budget: timeBudget, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/bubble"
 )
 
 // limitWindow is the window of Better Auth's rate limit.
@@ -92,7 +94,7 @@ type limitRow struct {
 func flood(t *testing.T, replicas int, isFixed bool) (row limitRow) {
 	const length, rotations, rate = 10 * time.Minute, 12, 20
 	row = limitRow{replicas: replicas, isFixed: isFixed, rotations: rotations}
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := signers()
 		issuer := &limitedIssuer{limit: 100, isFixed: isFixed}
 		listed := []map[string]any{s["es256"].jwk(nil)}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/bubble"
 )
 
 // A lag is trusted only while the clocks that it is measured by agree.
@@ -53,7 +55,7 @@ func TestNearness(t *testing.T) {
 // A standby that stops while the primary's clock is ahead passes, as it falls behind, through all lags from the
 // negative one on: none of them is trusted, though some look near.
 func TestLagThatGrowsThroughZeroIsNotTrusted(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := nearness{most: 2 * time.Second, now: time.Now}
 		const ahead = 10 * time.Second
 		stopped := time.Now()

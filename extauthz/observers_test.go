@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
@@ -156,7 +157,7 @@ func (p *noProvider) Tracer(string, ...trace.TracerOption) trace.Tracer { return
 // Under a flood the log has the first refusals and then a steady rate, tells how many it left out, and hides no other
 // reason.
 func TestFloodInTheLog(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		told := new(lockedBuffer)
 		metrics := newMetrics(nil)
 		a := &Authorizer{log: slog.New(slog.NewTextHandler(told, nil)), metrics: metrics, sampling: newSampling()}
@@ -221,7 +222,7 @@ func TestLinesThatAreLeftOutCostNothing(t *testing.T) {
 
 // The cause of an outage that lasts is the latest one, since its beginning.
 func TestPartTellsTheLatestCause(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		began := time.Now()
 		state := partState{since: began}
 		step := func(err error, want Part) {

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"extauthz/extauthz/internal/bubble"
 )
 
 // Background work that panics is counted and begun anew until its context ends.
 func TestWorkThatPanicsBeginsAnew(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		metrics, begun := newMetrics(nil), 0
 		supervise(ctx, slog.New(slog.DiscardHandler), metrics, panicInJWKS, func(ctx context.Context) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
 )
@@ -131,7 +132,7 @@ func (s *sharedSecrets) signer(ctx context.Context, kind Kind, fits func(secret)
 	if set.uses[kind] {
 		for _, former := range set.former {
 			if fits(former.value) {
-				if leavesTrace(ctx) {
+				if !dryrun.Is(ctx) {
 					s.metrics.formerSecrets[kind].Inc()
 				}
 				return former, nil

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/bubble"
 )
 
 // zoneRow is what a rotation of keys came to for so many replicas.
@@ -23,7 +25,7 @@ type zoneRow struct {
 // new one, as its users get them.
 func rotate(t *testing.T, replicas, limit int) (row zoneRow) {
 	row = zoneRow{replicas: replicas, limit: limit}
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := signers()
 		issuer := &limitedIssuer{limit: limit}
 		issuer.set(s["es256"].jwk(nil))
