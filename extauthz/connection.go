@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/tables"
 )
@@ -79,7 +80,7 @@ func (d *database) open(ctx context.Context, to *target) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, c.interrupt)
+	stop := context.AfterFunc(ctx, c.Interrupt)
 	defer stop()
 	if err := c.prove(ctx); err != nil {
 		c.close()
@@ -113,8 +114,8 @@ func (c *connection) prove(ctx context.Context) error {
 // try asks both queries, which prepares them too.
 func (c *connection) try() error {
 	for _, tokens := range [][]string{{}, {""}} {
-		if _, err := c.ask(tokens); err != nil {
-			if lost, is := errors.AsType[*lostError](err); is {
+		if _, err := c.Ask(tokens); err != nil {
+			if lost, is := errors.AsType[*session.LostError](err); is {
 				return lost.Unwrap()
 			}
 			return err
@@ -123,8 +124,8 @@ func (c *connection) try() error {
 	return nil
 }
 
-// interrupt implements [link].
-func (c *connection) interrupt() { c.conn.PgConn().Conn().SetDeadline(time.Unix(1, 0)) }
+// Interrupt implements [link].
+func (c *connection) Interrupt() { c.conn.PgConn().Conn().SetDeadline(time.Unix(1, 0)) }
 
 // close ends the connection, and waits until the server has ended it too, so that it no longer counts against a limit
 // there; but not longer than closeTimeout. A query that is under way there is cancelled.
@@ -146,8 +147,8 @@ func (c *connection) close() {
 	}
 }
 
-// ask implements [link]. A statement that a pooler has lost is sent whole from then on.
-func (c *connection) ask(tokens []string) (map[string]*sessionRow, error) {
+// Ask implements [link]. A statement that a pooler has lost is sent whole from then on.
+func (c *connection) Ask(tokens []string) (map[string]*session.Row, error) {
 	rows, err := c.askOnce(tokens)
 	if isStatementLost(err) && !c.conn.IsClosed() {
 		if !c.database.unnamed.Swap(true) {
@@ -162,7 +163,7 @@ func (c *connection) ask(tokens []string) (map[string]*sessionRow, error) {
 	return rows, nil
 }
 
-func (c *connection) askOnce(tokens []string) (map[string]*sessionRow, error) {
+func (c *connection) askOnce(tokens []string) (map[string]*session.Row, error) {
 	text, argument := c.query.Many, any(tokens)
 	if len(tokens) == 1 {
 		text, argument = c.query.One, tokens[0]
@@ -189,9 +190,9 @@ func (c *connection) askOnce(tokens []string) (map[string]*sessionRow, error) {
 
 // readSessions reads the session query's answer for so many tokens. Each row says whether a standby gave it, and
 // there is one that says this alone where no token is known.
-func readSessions(rows pgx.Rows, tokens int) (found map[string]*sessionRow, isStandby bool, err error) {
+func readSessions(rows pgx.Rows, tokens int) (found map[string]*session.Row, isStandby bool, err error) {
 	defer rows.Close()
-	found = make(map[string]*sessionRow, tokens)
+	found = make(map[string]*session.Row, tokens)
 	said := false
 	for rows.Next() {
 		var standby bool
@@ -209,7 +210,7 @@ func readSessions(rows pgx.Rows, tokens int) (found map[string]*sessionRow, isSt
 			found[*token] = nil
 			continue
 		}
-		found[*token] = &sessionRow{expiresAt: timeOf(*expires), userID: *userID, email: valueOf(email), name: valueOf(name)}
+		found[*token] = &session.Row{ExpiresAt: timeOf(*expires), UserID: *userID, Email: valueOf(email), Name: valueOf(name)}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, false, err
@@ -251,7 +252,7 @@ func (c *connection) judge(err error) error {
 	if isTimeout(err) {
 		err = fmt.Errorf("no answer within %s", c.database.budget)
 	}
-	return lost(err)
+	return session.Lost(err)
 }
 
 // isQueryOutdated tells that an SQLSTATE is about the query's text, whatever is asked for: a table, a column or a type is
@@ -275,7 +276,7 @@ func isServersState(code string) bool {
 
 // tellUnnamed logs, aside, that statements are no longer prepared.
 func (d *database) tellUnnamed(err error) {
-	d.batches.guard(func() {
+	d.batches.Guard(func() {
 		d.log.Info("the way to the database does not keep prepared statements, as a connection pooler; "+
 			"going on without", "error", err)
 	})

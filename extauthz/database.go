@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/tables"
 )
@@ -43,7 +44,7 @@ type database struct {
 	metrics *metrics
 	tracing *tracing
 	state   partState
-	batches *batcher
+	batches *session.Batcher
 	keeper  *keeper
 
 	inUse   atomic.Pointer[targetInUse] // once the tables are found; stays when they change
@@ -90,26 +91,26 @@ func newDatabase(c *Config, metrics *metrics, tracing *tracing) (*database, erro
 	}
 	d := &database{
 		names: c.Schema, leftOut: leftOut, budget: c.budget, maxLag: c.DatabaseMaxLag, read: c.ReadDatabaseURL, log: c.Logger, metrics: metrics, tracing: tracing,
-		batches: newBatcher(c.budget, int64(c.DatabaseConnections)),
+		batches: session.NewBatcher(c.budget, int64(c.DatabaseConnections)),
 		renewed: make(chan struct{}, 1), targetEvery: targetInterval, namesEvery: namesInterval,
 		state: partState{since: time.Now()},
 	}
 	d.near = nearness{most: c.DatabaseMaxLag, now: time.Now}
 	d.keeper = newKeeper(d.batches, to)
 	d.keeper.open, d.keeper.changed, d.keeper.refused = d.openAnew, d.note, d.noteRefused
-	d.batches.wanted, d.batches.outcome, d.batches.count = d.keeper.want, d.note, metrics.countQuery
-	d.batches.blamed = d.noteBlamed
-	d.batches.guard = func(work func()) bool { return recovered(d.log, d.metrics, panicInDatabase, work) }
+	d.batches.Wanted, d.batches.Outcome, d.batches.Count = d.keeper.want, d.note, metrics.countQuery
+	d.batches.Blamed = d.noteBlamed
+	d.batches.Guard = func(work func()) bool { return recovered(d.log, d.metrics, panicInDatabase, work) }
 	return d, nil
 }
 
 // session returns the row of the session with this token, nil when there is none. The error is a
 // *Denial with status 503.
-func (d *database) session(ctx context.Context, token string) (*sessionRow, error) {
+func (d *database) session(ctx context.Context, token string) (*session.Row, error) {
 	asked := d.tracing.now()
-	l, err := d.batches.ask(ctx, token)
+	l, err := d.batches.Ask(ctx, token)
 	switch {
-	case errors.Is(err, errOverloaded):
+	case errors.Is(err, session.ErrOverloaded):
 		return nil, reason.Unavailable(ReasonOverloaded, err).At(StepRow)
 	case err != nil:
 		return nil, reason.Unavailable(ReasonDatabaseUnavailable, err)
@@ -117,14 +118,14 @@ func (d *database) session(ctx context.Context, token string) (*sessionRow, erro
 		d.tracing.queried(ctx, asked, d.tracing.now(), 0, ctx.Err())
 		return nil, reason.GivenUp(ctx, "the database").At(StepRow)
 	}
-	d.tracing.queried(ctx, l.began, l.ended, l.batch, l.err)
-	if l.err != nil {
-		return nil, reason.Unavailable(ReasonDatabaseUnavailable, l.err)
+	d.tracing.queried(ctx, l.Began, l.Ended, l.Batch, l.Err)
+	if l.Err != nil {
+		return nil, reason.Unavailable(ReasonDatabaseUnavailable, l.Err)
 	}
-	if hiding := d.hiding.Load(); l.row == nil && hiding != nil {
+	if hiding := d.hiding.Load(); l.Row == nil && hiding != nil {
 		return nil, reason.Unavailable(ReasonDatabaseUnavailable, *hiding)
 	}
-	return l.row, nil
+	return l.Row, nil
 }
 
 // run connects, finds the tables and answers look-ups until the context ends. No connection is left then.
@@ -136,7 +137,7 @@ func (d *database) run(ctx context.Context) {
 }
 
 // close answers checks at once from now on. The connections end with run.
-func (d *database) close() { d.batches.fail(errors.New("the Authorizer is closed")) }
+func (d *database) close() { d.batches.Fail(errors.New("the Authorizer is closed")) }
 
 // refresh replaces all connections, by the connection string and the addresses as they are now. It does not wait.
 func (d *database) refresh() {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"extauthz/extauthz/internal/session"
 )
 
 const (
@@ -44,7 +46,7 @@ type held struct {
 // are being made or closed included. Connections are made aside, and join when they are good. What is to be replaced
 // is replaced before it is given up, where the limits allow two.
 type keeper struct {
-	*batcher
+	*session.Batcher
 	open    func(context.Context, *target) (*connection, error)
 	changed func(error)      // called with what an attempt came to that matters to checks
 	refused func(error, int) // called when a connection could not be made, with how many there are
@@ -68,8 +70,8 @@ type keeper struct {
 	work    sync.WaitGroup
 }
 
-func newKeeper(b *batcher, to *target) *keeper {
-	return &keeper{batcher: b, target: to, kicked: make(chan struct{}, 1), held: make(map[*held]struct{}),
+func newKeeper(b *session.Batcher, to *target) *keeper {
+	return &keeper{Batcher: b, target: to, kicked: make(chan struct{}, 1), held: make(map[*held]struct{}),
 		changed: func(error) {}, refused: func(error, int) {}}
 }
 
@@ -132,7 +134,7 @@ func (k *keeper) adjust(ctx context.Context, now time.Time) time.Duration {
 		}
 		good++
 	}
-	isFree := int64(len(k.held)+k.making+k.closing) < k.most
+	isFree := int64(len(k.held)+k.making+k.closing) < k.Most
 	switch {
 	case good == 0:
 		if isFree && at(k.nextAt) && (k.making == 0 || at(k.began.Add(impatience))) {
@@ -173,8 +175,8 @@ func (k *keeper) make(ctx context.Context, now time.Time) {
 	to, renewal := k.target, k.renewal
 	k.work.Go(func() {
 		var c *connection
-		err := error(errQueryPanicked)
-		k.guard(func() { c, err = k.open(ctx, to) })
+		err := error(session.ErrQueryPanicked)
+		k.Guard(func() { c, err = k.open(ctx, to) })
 		k.made(ctx, c, err, to, renewal)
 	})
 }
@@ -216,12 +218,12 @@ func (k *keeper) join(ctx context.Context, c *connection, renewal int, now time.
 	}
 	k.held[h] = struct{}{}
 	k.more = 0
-	k.succeed()
+	k.Succeed()
 	k.work.Go(func() {
-		stop := context.AfterFunc(ctx, c.interrupt) // nothing is waited for at the end
+		stop := context.AfterFunc(ctx, c.Interrupt) // nothing is waited for at the end
 		defer stop()
-		err := error(errQueryPanicked)
-		k.guard(func() { err = k.serve(ctx, c, h.retired) })
+		err := error(session.ErrQueryPanicked)
+		k.Guard(func() { err = k.Serve(ctx, c, h.retired) })
 		k.ended(h, err)
 	})
 }
@@ -259,7 +261,7 @@ func (k *keeper) failed(err error, now time.Time) (tell func()) {
 	if k.closing > 0 || !k.lostAt.IsZero() && now.Sub(k.lostAt) < wait {
 		return func() { k.refused(err, 0) }
 	}
-	k.fail(err)
+	k.Fail(err)
 	return func() {
 		k.refused(err, 0)
 		k.changed(err)
@@ -295,7 +297,7 @@ func (k *keeper) ended(h *held, err error) {
 func (k *keeper) close(c *connection) {
 	k.closing++
 	k.work.Go(func() {
-		k.guard(c.close)
+		k.Guard(c.close)
 		k.mu.Lock()
 		k.closing--
 		k.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/session"
 )
 
 // startKeeper keeps connections, at most so many, to a server in memory. While refused is set, none can be made. open
@@ -26,8 +27,8 @@ func startKeeper(t *testing.T, most int64) (
 		t.Fatal(err)
 	}
 	open, made, refused = new(atomic.Int64), new(atomic.Int64), new(atomic.Bool)
-	k = newKeeper(newBatcher(timeBudget, most), to)
-	k.wanted = k.want
+	k = newKeeper(session.NewBatcher(timeBudget, most), to)
+	k.Wanted = k.want
 	k.open = func(ctx context.Context, to *target) (*connection, error) {
 		if refused.Load() {
 			return nil, errors.New("connection refused")
@@ -90,8 +91,8 @@ func TestOldConnectionsAreReplaced(t *testing.T) {
 			end := time.Now().Add(connectionAge/4 + 2*time.Second)
 			for ; time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 				synctest.Wait()
-				if k.up.Load() == 0 || open.Load() > most {
-					t.Fatalf("limit %d: %d connections served, %d open", most, k.up.Load(), open.Load())
+				if k.Up.Load() == 0 || open.Load() > most {
+					t.Fatalf("limit %d: %d connections served, %d open", most, k.Up.Load(), open.Load())
 				}
 			}
 			if made.Load() != 2 || open.Load() != 1 {
@@ -117,7 +118,7 @@ func TestGoneAddressIsGivenUp(t *testing.T) {
 				time.Sleep(replaceTimeout - 2*time.Second)
 				k.moved("db.example.com", elsewhere) // looked at again; the time goes on
 				synctest.Wait()
-				if open.Load() != 1 || k.up.Load() != 1 {
+				if open.Load() != 1 || k.Up.Load() != 1 {
 					t.Fatalf("given up early: %d open", open.Load())
 				}
 				if comesBack {

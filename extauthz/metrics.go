@@ -155,9 +155,9 @@ func (m *metrics) watch(registerer *registration, a *Authorizer) {
 		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.",
 			func() float64 { return float64(a.database.keeper.connections()) })
 		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.",
-			func() float64 { return float64(a.database.batches.busy()) })
+			func() float64 { return float64(a.database.batches.Busy()) })
 		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.",
-			func() float64 { return float64(a.database.batches.asking.Load()) })
+			func() float64 { return float64(a.database.batches.Asking.Load()) })
 		if a.database.maxLag > 0 {
 			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+variableMaxLag+" lets a standby answer; 0 for a primary.",
 				a.database.lagSeconds)

@@ -35,11 +35,11 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 		return Identity{}, reason.Deny(ReasonUnknownSession)
 	}
 	who := Identity{
-		Subject: row.userID, Email: row.email, Name: row.name,
-		Method: MethodSession, ExpiresAt: row.expiresAt,
+		Subject: row.UserID, Email: row.Email, Name: row.Name,
+		Method: MethodSession, ExpiresAt: row.ExpiresAt,
 	}
-	if now := v.now(); row.expiresAt.Before(now) {
-		return who, reason.Differing(ReasonExpired, show.Time(row.expiresAt), "a time after "+show.Time(now))
+	if now := v.now(); row.ExpiresAt.Before(now) {
+		return who, reason.Differing(ReasonExpired, show.Time(row.ExpiresAt), "a time after "+show.Time(now))
 	}
 	return who, identity.CheckSubject(who.Subject)
 }

@@ -19,6 +19,7 @@ import (
 
 	"extauthz/envoy/parts"
 	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/session"
 )
 
 // checkToken decides a Bearer token and returns the reason, empty when allowed.
@@ -76,7 +77,7 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 // Checks that wait together share a query, and each gets its own answer.
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
-	tokens := insertSessions(t, dsn, maxBatch)
+	tokens := insertSessions(t, dsn, session.MaxBatch)
 	d, err := newDatabase(&Config{DatabaseURL: dsn, DatabaseConnections: 1, Logger: slog.New(slog.DiscardHandler), budget: time.Minute}, newMetrics(nil), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +87,7 @@ func TestChecksShareQueries(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(only.close)
-	counted := &countingLink{link: only}
+	counted := &countingLink{Link: only}
 	var checks sync.WaitGroup
 	for i, token := range tokens {
 		checks.Go(func() {
@@ -109,10 +110,10 @@ func TestChecksShareQueries(t *testing.T) {
 		close(given)
 	})
 	<-given
-	eventually(t, "all checks to wait", func() bool { return len(d.batches.waiting) == len(tokens)+1 })
+	eventually(t, "all checks to wait", func() bool { return len(d.batches.Waiting) == len(tokens)+1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	var worker sync.WaitGroup
-	worker.Go(func() { d.batches.serve(ctx, counted, nil) }) // only now
+	worker.Go(func() { d.batches.Serve(ctx, counted, nil) }) // only now
 	checks.Wait()
 	cancel()
 	worker.Wait()
@@ -123,13 +124,13 @@ func TestChecksShareQueries(t *testing.T) {
 
 // countingLink counts the queries.
 type countingLink struct {
-	link
+	session.Link
 	queries atomic.Int64
 }
 
-func (c *countingLink) ask(tokens []string) (map[string]*sessionRow, error) {
+func (c *countingLink) Ask(tokens []string) (map[string]*session.Row, error) {
 	c.queries.Add(1)
-	return c.link.ask(tokens)
+	return c.Link.Ask(tokens)
 }
 
 // connections are those that an Authorizer has open. A test may use one only while no check does.

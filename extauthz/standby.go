@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"extauthz/extauthz/internal/session"
 )
 
 // A standby answers by the past: what the primary committed and the standby has not replayed yet, a sign-out for one, is
@@ -106,7 +108,7 @@ func (d *database) onlyNear(next pgconn.ValidateConnectFunc) pgconn.ValidateConn
 
 // askNear asks for the lag first and for the sessions afterwards, in one round trip and one transaction. In one query
 // both would be of one snapshot that is older than the lag, and so might be the answer.
-func (c *connection) askNear(text string, argument any, tokens int) (map[string]*sessionRow, error) {
+func (c *connection) askNear(text string, argument any, tokens int) (map[string]*session.Row, error) {
 	var questions pgx.Batch
 	questions.Queue(lagQuery)
 	questions.Queue(text, argument)

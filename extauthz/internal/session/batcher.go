@@ -1,4 +1,6 @@
-package extauthz
+// Package session is what a check asks of a store of sessions, and how checks that wait together share a question. It
+// imports dryrun. It does not know what a store is made of, how connections are made, or what a session is good for.
+package session
 
 import (
 	"cmp"
@@ -15,8 +17,8 @@ import (
 )
 
 const (
-	// maxBatch bounds how many tokens one query asks for.
-	maxBatch = 512
+	// MaxBatch bounds how many tokens one query asks for.
+	MaxBatch = 512
 	// maxDelay bounds how long a query that is under way keeps the next one waiting.
 	maxDelay = 10 * time.Millisecond
 	// maxWaiting bounds how many checks wait for a connection; past it they are answered with 503 at once. Each takes
@@ -32,10 +34,10 @@ const (
 	hedgeShare = 5
 )
 
-// sessionRow is what a live or expired session's row, joined with its user's, says.
-type sessionRow struct {
-	expiresAt           time.Time
-	userID, email, name string
+// Row is what a live or expired session's row, joined with its user's, says.
+type Row struct {
+	ExpiresAt           time.Time
+	UserID, Email, Name string
 }
 
 // lookup is one check's question for one token.
@@ -45,11 +47,11 @@ type lookup struct {
 
 	done     chan struct{}
 	answered atomic.Bool // set by whoever writes what follows, before done is closed
-	row      *sessionRow // nil when there is no such session; valid once done is closed
-	err      error       // valid once done is closed
+	Row      *Row        // nil when there is no such session; valid once done is closed
+	Err      error       // valid once done is closed
 
-	began, ended time.Time // of its query, for traces; valid once done is closed
-	batch        int       // how many shared it
+	Began, Ended time.Time // of its query, for traces; valid once done is closed
+	Batch        int       // how many shared it
 
 	flights  atomic.Int32 // queries under way that ask for it
 	attempts atomic.Int32 // how often it was put back
@@ -60,42 +62,42 @@ type lookup struct {
 func (l *lookup) isPending() bool { return !l.answered.Load() && l.ctx.Err() == nil }
 
 // finish gives the answer, unless there is one already.
-func (l *lookup) finish(row *sessionRow, err error, began time.Time, took time.Duration, batch int) {
+func (l *lookup) finish(row *Row, err error, began time.Time, took time.Duration, batch int) {
 	if !l.answered.CompareAndSwap(false, true) {
 		return
 	}
-	l.row, l.err = row, err
-	l.began, l.ended, l.batch = began, began.Add(took), batch
+	l.Row, l.Err = row, err
+	l.Began, l.Ended, l.Batch = began, began.Add(took), batch
 	close(l.done)
 }
 
-// link is a connection that is up, as the batcher knows it.
-type link interface {
+// Link is a connection that is up, as the batcher knows it.
+type Link interface {
 	// ask returns the rows of those of these tokens that have one. An error that is a *lostError says nothing about the
 	// tokens: they may be asked elsewhere, and this link is not asked again. Any other may be one token's fault; none is
 	// at fault where the same comes of no tokens at all.
-	ask(tokens []string) (map[string]*sessionRow, error)
+	Ask(tokens []string) (map[string]*Row, error)
 	// interrupt ends an ask that is under way soon, with a *lostError. It does not wait.
-	interrupt()
+	Interrupt()
 }
 
-// lostError says that a connection is of no more use, and why.
-type lostError struct{ cause error }
+// LostError says that a connection is of no more use, and why.
+type LostError struct{ cause error }
 
-// lost is the error of a connection that is of no more use.
-func lost(cause error) error { return &lostError{cause} }
+// Lost is the error of a connection that is of no more use.
+func Lost(cause error) error { return &LostError{cause} }
 
-func (e *lostError) Error() string { return e.cause.Error() }
+func (e *LostError) Error() string { return e.cause.Error() }
 
 // Unwrap returns the cause.
-func (e *lostError) Unwrap() error { return e.cause }
+func (e *LostError) Unwrap() error { return e.cause }
 
 func isLost(err error) bool {
-	_, is := errors.AsType[*lostError](err)
+	_, is := errors.AsType[*LostError](err)
 	return is
 }
 
-// batcher answers questions for sessions over the connections that are up. Questions that wait share a query. It knows
+// Batcher answers questions for sessions over the connections that are up. Questions that wait share a query. It knows
 // nothing of how connections are made.
 //
 // Invariant: a question that was taken in and has no answer yet is in exactly one of these places: among those that
@@ -107,21 +109,21 @@ func isLost(err error) bool {
 // fails that question alone.
 //
 // All methods are safe for concurrent use.
-type batcher struct {
+type Batcher struct {
 	budget  time.Duration // of one query: past it nobody waits any more
-	most    int64         // connections
-	wanted  func()        // called when another connection would help; must not wait
-	outcome func(error)   // called with what each query came to, nil for an answer
-	blamed  func(error)   // called with why a question alone has no answer, where others would have
-	count   func(batch int, took time.Duration, err error)
-	guard   func(work func()) (panicked bool)
+	Most    int64         // connections
+	Wanted  func()        // called when another connection would help; must not wait
+	Outcome func(error)   // called with what each query came to, nil for an answer
+	Blamed  func(error)   // called with why a question alone has no answer, where others would have
+	Count   func(batch int, took time.Duration, err error)
+	Guard   func(work func()) (panicked bool)
 
-	waiting chan *lookup
+	Waiting chan *lookup
 	again   chan *lookup            // those that were put back; they go first
 	turn    chan struct{}           // held by a query that is under way, unless it takes longer than most do
 	average atomic.Int64            // how long a query takes, in nanoseconds, smoothed
-	asking  atomic.Int64            // checks that wait for an answer, asked for or not
-	up      atomic.Int64            // connections that are served
+	Asking  atomic.Int64            // checks that wait for an answer, asked for or not
+	Up      atomic.Int64            // connections that are served
 	idle    atomic.Int64            // of them, those without a query
 	failure atomic.Pointer[failure] // why nothing can be asked, while that is so
 	hedges  allowance
@@ -130,39 +132,39 @@ type batcher struct {
 // failure is why nothing can be asked.
 type failure struct{ err error }
 
-func newBatcher(budget time.Duration, most int64) *batcher {
-	return &batcher{
-		budget: budget, most: most,
-		wanted: func() {}, outcome: func(error) {}, blamed: func(error) {}, count: func(int, time.Duration, error) {},
-		guard:   func(work func()) bool { work(); return false },
-		waiting: make(chan *lookup, maxWaiting),
-		again:   make(chan *lookup, maxWaiting+most*maxBatch),
+func NewBatcher(budget time.Duration, most int64) *Batcher {
+	return &Batcher{
+		budget: budget, Most: most,
+		Wanted: func() {}, Outcome: func(error) {}, Blamed: func(error) {}, Count: func(int, time.Duration, error) {},
+		Guard:   func(work func()) bool { work(); return false },
+		Waiting: make(chan *lookup, maxWaiting),
+		again:   make(chan *lookup, maxWaiting+most*MaxBatch),
 		turn:    make(chan struct{}, 1),
 		hedges:  allowance{most: float64(3 * most)}, // a connection whose every query is slow needs one each time
 	}
 }
 
 var (
-	errOverloaded    = errors.New("too many checks wait for the database")
-	errQueryPanicked = errors.New("a panic in the query; see the log")
+	ErrOverloaded    = errors.New("too many checks wait for the database")
+	ErrQueryPanicked = errors.New("a panic in the query; see the log")
 	errGivenUp       = errors.New("its check has given up")
 )
 
-// ask waits for the answer to one question, until ctx ends; then it returns nil. The answer is in the lookup.
-func (b *batcher) ask(ctx context.Context, token string) (*lookup, error) {
+// Ask waits for the answer to one question, until ctx ends; then it returns nil. The answer is in the lookup.
+func (b *Batcher) Ask(ctx context.Context, token string) (*lookup, error) {
 	l := &lookup{ctx: ctx, token: token, done: make(chan struct{})}
 	if failure := b.failure.Load(); failure != nil {
 		return nil, failure.err
 	}
-	asking := b.asking.Add(1)
-	defer b.asking.Add(-1)
+	asking := b.Asking.Add(1)
+	defer b.Asking.Add(-1)
 	select {
-	case b.waiting <- l:
+	case b.Waiting <- l:
 	default:
-		return nil, errOverloaded
+		return nil, ErrOverloaded
 	}
-	if up := b.up.Load(); up < b.most && asking > up && b.idle.Load() == 0 {
-		b.wanted()
+	if up := b.Up.Load(); up < b.Most && asking > up && b.idle.Load() == 0 {
+		b.Wanted()
 	}
 	select {
 	case <-l.done:
@@ -172,11 +174,11 @@ func (b *batcher) ask(ctx context.Context, token string) (*lookup, error) {
 	}
 }
 
-// busy is how many connections have a query under way.
-func (b *batcher) busy() int64 { return max(0, b.up.Load()-b.idle.Load()) }
+// Busy is how many connections have a query under way.
+func (b *Batcher) Busy() int64 { return max(0, b.Up.Load()-b.idle.Load()) }
 
-// fail answers all that wait, and all that come until succeed, with an error.
-func (b *batcher) fail(err error) {
+// Fail answers all that wait, and all that come until succeed, with an error.
+func (b *Batcher) Fail(err error) {
 	b.failure.Store(&failure{err})
 	now := time.Now()
 	for {
@@ -184,7 +186,7 @@ func (b *batcher) fail(err error) {
 		case l := <-b.again:
 			l.queued.Store(false)
 			l.finish(nil, err, now, 0, 0)
-		case l := <-b.waiting:
+		case l := <-b.Waiting:
 			l.finish(nil, err, now, 0, 0)
 		default:
 			return
@@ -192,15 +194,15 @@ func (b *batcher) fail(err error) {
 	}
 }
 
-// succeed takes in questions again.
-func (b *batcher) succeed() { b.failure.Store(nil) }
+// Succeed takes in questions again.
+func (b *Batcher) Succeed() { b.failure.Store(nil) }
 
-// serve answers one batch after another on a link, until the link is lost, which it returns, or retired is closed or
+// Serve answers one batch after another on a link, until the link is lost, which it returns, or retired is closed or
 // ctx ends, which is nil. A batch that is under way is answered first.
-func (b *batcher) serve(ctx context.Context, link link, retired <-chan struct{}) error {
-	w := &worker{batcher: b, link: link}
-	b.up.Add(1)
-	defer b.up.Add(-1)
+func (b *Batcher) Serve(ctx context.Context, link Link, retired <-chan struct{}) error {
+	w := &worker{Batcher: b, link: link}
+	b.Up.Add(1)
+	defer b.Up.Add(-1)
 	for {
 		first := b.next(ctx, retired)
 		if first == nil {
@@ -215,7 +217,7 @@ func (b *batcher) serve(ctx context.Context, link link, retired <-chan struct{})
 }
 
 // next waits for a question. It returns nil when there is none to be waited for.
-func (b *batcher) next(ctx context.Context, retired <-chan struct{}) *lookup {
+func (b *Batcher) next(ctx context.Context, retired <-chan struct{}) *lookup {
 	select {
 	case <-retired:
 		return nil
@@ -236,7 +238,7 @@ func (b *batcher) next(ctx context.Context, retired <-chan struct{}) *lookup {
 				return nil
 			case l = <-b.again:
 				l.queued.Store(false)
-			case l = <-b.waiting:
+			case l = <-b.Waiting:
 			}
 		}
 		if l.isPending() {
@@ -248,13 +250,13 @@ func (b *batcher) next(ctx context.Context, retired <-chan struct{}) *lookup {
 // awaitTurn makes the batches follow the load. Few look-ups do not wait: each connection takes what is
 // there. Where there are more, they wait while they would only split a batch: until the query under way
 // is answered, takes longer than queries do, or leaves a whole batch waiting. hasTurn tells the first case.
-func (b *batcher) awaitTurn(ctx context.Context) (hasTurn bool) {
+func (b *Batcher) awaitTurn(ctx context.Context) (hasTurn bool) {
 	select {
 	case b.turn <- struct{}{}:
 		return true
 	default:
 	}
-	if len(b.waiting) >= maxBatch || b.asking.Load() <= b.up.Load() {
+	if len(b.Waiting) >= MaxBatch || b.Asking.Load() <= b.Up.Load() {
 		return false
 	}
 	delay := time.NewTimer(min(time.Duration(b.average.Load()), maxDelay))
@@ -269,16 +271,16 @@ func (b *batcher) awaitTurn(ctx context.Context) (hasTurn bool) {
 }
 
 // collect adds to the first look-up those that wait already, less those whose check has given up.
-func (b *batcher) collect(first *lookup) []*lookup {
+func (b *Batcher) collect(first *lookup) []*lookup {
 	batch := []*lookup{first}
-	for len(batch) < maxBatch {
+	for len(batch) < MaxBatch {
 		var next *lookup
 		select {
 		case next = <-b.again:
 			next.queued.Store(false)
 		default:
 			select {
-			case next = <-b.waiting:
+			case next = <-b.Waiting:
 			default:
 				return batch
 			}
@@ -292,11 +294,11 @@ func (b *batcher) collect(first *lookup) []*lookup {
 
 // putBack has a question asked again, by whichever connection is free first. Questions that were put back often, as
 // where each connection dies of them, are answered with the error.
-func (b *batcher) putBack(l *lookup, err error) {
+func (b *Batcher) putBack(l *lookup, err error) {
 	if !l.isPending() || !l.queued.CompareAndSwap(false, true) {
 		return
 	}
-	if int64(l.attempts.Add(1)) <= 2*b.most+2 {
+	if int64(l.attempts.Add(1)) <= 2*b.Most+2 {
 		select {
 		case b.again <- l:
 			return
@@ -308,7 +310,7 @@ func (b *batcher) putBack(l *lookup, err error) {
 
 // hedgeAfter is how long a query takes before it counts as slow. It is the whole budget where most queries take so
 // long that asking again would not end within it.
-func (b *batcher) hedgeAfter() time.Duration {
+func (b *Batcher) hedgeAfter() time.Duration {
 	average := time.Duration(b.average.Load())
 	after := max(min(hedgeFactor*average, b.budget/hedgeShare), 2*average, min(minHedge, b.budget/hedgeShare))
 	if after+average > b.budget {
@@ -319,7 +321,7 @@ func (b *batcher) hedgeAfter() time.Duration {
 
 // learn takes in how long a query took. One that took much longer than most moves the average a little only, so that
 // one slow connection does not make the others' time look short.
-func (b *batcher) learn(took time.Duration) {
+func (b *Batcher) learn(took time.Duration) {
 	average := b.average.Load()
 	if average > 0 {
 		took = min(took, time.Duration(hedgeFactor*average))
@@ -329,8 +331,8 @@ func (b *batcher) learn(took time.Duration) {
 
 // worker serves one link. Its timer looks after a query that takes long.
 type worker struct {
-	*batcher
-	link link
+	*Batcher
+	link Link
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -351,7 +353,7 @@ func (w *worker) begin(batch []*lookup, hasTurn bool) time.Time {
 	w.batch, w.hasTurn, w.hedged = batch, hasTurn, false
 	w.started, w.hedge = time.Now(), w.hedgeAfter()
 	if w.timer == nil {
-		w.timer = time.AfterFunc(w.hedge, func() { w.guard(w.look) })
+		w.timer = time.AfterFunc(w.hedge, func() { w.Guard(w.look) })
 	} else {
 		w.timer.Reset(w.hedge)
 	}
@@ -384,15 +386,15 @@ func (w *worker) look() {
 	}
 	switch took := time.Since(w.started); {
 	case took >= w.budget:
-		w.link.interrupt()
+		w.link.Interrupt()
 		return
 	case took < w.hedge: // the timer was of an earlier query
 		w.timer.Reset(w.hedge - took)
 		return
 	case !w.hedged:
 		w.releaseTurn()
-		if w.idle.Load() == 0 && w.up.Load() < w.most {
-			w.wanted()
+		if w.idle.Load() == 0 && w.Up.Load() < w.Most {
+			w.Wanted()
 		}
 		if !w.hedges.take(time.Now()) {
 			w.timer.Reset(min(w.hedge, w.budget-took)) // there may be some left then
@@ -409,18 +411,18 @@ func (w *worker) look() {
 
 // answer asks for a batch and gives the answers. It returns the error of a link that is lost.
 func (w *worker) answer(batch []*lookup, hasTurn bool) error {
-	var rows map[string]*sessionRow
+	var rows map[string]*Row
 	var faults map[*lookup]error
 	var err error
 	started := w.begin(batch, hasTurn)
-	panicked := w.guard(func() { rows, faults, err = w.inquire(batch) })
+	panicked := w.Guard(func() { rows, faults, err = w.inquire(batch) })
 	if panicked {
-		rows, faults, err = nil, nil, errQueryPanicked
+		rows, faults, err = nil, nil, ErrQueryPanicked
 	}
 	took, fault := time.Since(started), anyOf(faults)
 	w.end()
 	if slices.ContainsFunc(batch, func(l *lookup) bool { return !dryrun.Is(l.ctx) }) {
-		w.count(len(batch), took, cmp.Or(err, fault))
+		w.Count(len(batch), took, cmp.Or(err, fault))
 		if err == nil && fault == nil {
 			w.learn(took)
 		}
@@ -442,10 +444,10 @@ func (w *worker) answer(batch []*lookup, hasTurn bool) error {
 	w.releaseTurn()
 	w.mu.Unlock()
 	if err == nil || failed {
-		w.outcome(err)
+		w.Outcome(err)
 	}
 	if fault != nil {
-		w.blamed(fault)
+		w.Blamed(fault)
 	}
 	if lost || panicked {
 		return err
@@ -455,15 +457,15 @@ func (w *worker) answer(batch []*lookup, hasTurn bool) error {
 
 // inquire asks for a batch. Where the query fails by one of its questions, as where a row cannot be read, halves are
 // asked until the questions at fault are alone; faults says why they have no answer. The error is of all of them.
-func (w *worker) inquire(batch []*lookup) (rows map[string]*sessionRow, faults map[*lookup]error, err error) {
-	rows, err = w.link.ask(tokensOf(batch))
+func (w *worker) inquire(batch []*lookup) (rows map[string]*Row, faults map[*lookup]error, err error) {
+	rows, err = w.link.Ask(tokensOf(batch))
 	if err == nil || isLost(err) {
 		return rows, nil, err
 	}
-	if _, general := w.link.ask([]string{}); general != nil {
+	if _, general := w.link.Ask([]string{}); general != nil {
 		return nil, nil, general // no question is at fault
 	}
-	rows, faults = make(map[string]*sessionRow, len(batch)), make(map[*lookup]error)
+	rows, faults = make(map[string]*Row, len(batch)), make(map[*lookup]error)
 	if len(batch) == 1 {
 		addFaults(faults, batch, err)
 		return rows, faults, nil
@@ -476,7 +478,7 @@ func (w *worker) inquire(batch []*lookup) (rows map[string]*sessionRow, faults m
 			addFaults(faults, piece, errGivenUp)
 			continue
 		}
-		found, err := w.link.ask(tokensOf(piece))
+		found, err := w.link.Ask(tokensOf(piece))
 		switch {
 		case err == nil:
 			maps.Copy(rows, found)

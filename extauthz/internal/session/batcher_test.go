@@ -1,4 +1,4 @@
-package extauthz
+package session
 
 import (
 	"context"
@@ -13,6 +13,9 @@ import (
 
 	"extauthz/extauthz/internal/bubble"
 )
+
+// testBudget is what a check may take in these tests.
+const testBudget = 400 * time.Millisecond
 
 // fakeLink answers after a while, or never; it dies when it is told to. It knows the tokens that begin with "live".
 type fakeLink struct {
@@ -31,7 +34,7 @@ func newFakeLink(delay time.Duration) *fakeLink {
 	return &fakeLink{delay: delay, interrupted: make(chan struct{}, 8)}
 }
 
-func (f *fakeLink) ask(tokens []string) (map[string]*sessionRow, error) {
+func (f *fakeLink) Ask(tokens []string) (map[string]*Row, error) {
 	f.mu.Lock()
 	f.asked, f.times = append(f.asked, tokens), append(f.times, time.Now())
 	f.mu.Unlock()
@@ -40,15 +43,15 @@ func (f *fakeLink) ask(tokens []string) (map[string]*sessionRow, error) {
 	}
 	if f.delay < 0 {
 		<-f.interrupted
-		return nil, lost(errors.New("interrupted"))
+		return nil, Lost(errors.New("interrupted"))
 	}
 	select {
 	case <-time.After(f.delay):
 	case <-f.interrupted:
-		return nil, lost(errors.New("interrupted"))
+		return nil, Lost(errors.New("interrupted"))
 	}
 	if f.dies {
-		return nil, lost(errors.New("connection reset"))
+		return nil, Lost(errors.New("connection reset"))
 	}
 	if f.fails != nil {
 		return nil, f.fails
@@ -56,21 +59,21 @@ func (f *fakeLink) ask(tokens []string) (map[string]*sessionRow, error) {
 	if f.odd != "" && slices.ContainsFunc(tokens, func(token string) bool { return strings.Contains(token, f.odd) }) {
 		return nil, errors.New("a row that cannot be read")
 	}
-	rows := make(map[string]*sessionRow)
+	rows := make(map[string]*Row)
 	for _, token := range tokens {
 		if strings.HasPrefix(token, "live") {
-			rows[token] = &sessionRow{userID: token}
+			rows[token] = &Row{UserID: token}
 		}
 	}
 	return rows, nil
 }
 
-func (f *fakeLink) interrupt() { f.interrupted <- struct{}{} }
+func (f *fakeLink) Interrupt() { f.interrupted <- struct{}{} }
 
 // startBatcher serves the links until the test ends. A link that is lost is served no more.
-func startBatcher(t *testing.T, links ...link) (b *batcher, stop func()) {
-	b = newBatcher(timeBudget, int64(len(links)))
-	b.guard = func(work func()) (panicked bool) {
+func startBatcher(t *testing.T, links ...Link) (b *Batcher, stop func()) {
+	b = NewBatcher(testBudget, int64(len(links)))
+	b.Guard = func(work func()) (panicked bool) {
 		defer func() { panicked = recover() != nil }()
 		work()
 		return false
@@ -78,24 +81,24 @@ func startBatcher(t *testing.T, links ...link) (b *batcher, stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var work sync.WaitGroup
 	for _, l := range links {
-		work.Go(func() { b.serve(ctx, l, nil) })
+		work.Go(func() { b.Serve(ctx, l, nil) })
 	}
 	synctest.Wait()
 	return b, func() { cancel(); work.Wait() }
 }
 
 // askBatcher asks as a check does, and returns how long that took.
-func askBatcher(b *batcher, token string) (row *sessionRow, took time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeBudget)
+func askBatcher(b *Batcher, token string) (row *Row, took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), testBudget)
 	defer cancel()
 	started := time.Now()
-	l, err := b.ask(ctx, token)
+	l, err := b.Ask(ctx, token)
 	switch {
 	case err != nil:
 	case l == nil:
 		err = ctx.Err()
 	default:
-		row, err = l.row, l.err
+		row, err = l.Row, l.Err
 	}
 	return row, time.Since(started), err
 }
@@ -103,11 +106,11 @@ func askBatcher(b *batcher, token string) (row *sessionRow, took time.Duration, 
 // As long as one connection answers, every question is answered, by its own row and within the budget, whatever the
 // other connections do.
 func TestOneLinkThatAnswersIsEnough(t *testing.T) {
-	silent := func() link { return newFakeLink(-1) }
-	dying := func() link { return &fakeLink{dies: true, interrupted: make(chan struct{}, 8)} }
-	slow := func() link { return newFakeLink(timeBudget - time.Millisecond) }
-	panicking := func() link { return &fakeLink{panics: true} }
-	for title, others := range map[string][]link{
+	silent := func() Link { return newFakeLink(-1) }
+	dying := func() Link { return &fakeLink{dies: true, interrupted: make(chan struct{}, 8)} }
+	slow := func() Link { return newFakeLink(testBudget - time.Millisecond) }
+	panicking := func() Link { return &fakeLink{panics: true} }
+	for title, others := range map[string][]Link{
 		"three silent": {silent(), silent(), silent()}, "three dying": {dying(), dying(), dying()}, "each kind": {silent(), dying(), slow()},
 		"four silent": {silent(), silent(), silent(), silent()}, "none": nil, "slow": {slow(), slow()},
 	} {
@@ -130,13 +133,13 @@ func TestOneLinkThatAnswersIsEnough(t *testing.T) {
 							token = fmt.Sprintf("gone%d", i)
 						}
 						row, took, err := askBatcher(b, token)
-						if err != nil || (row != nil) != live || row != nil && row.userID != token {
+						if err != nil || (row != nil) != live || row != nil && row.UserID != token {
 							t.Errorf("%s: %v, %v after %s", token, row, err, took)
 						}
 					})
 				}
 				checks.Wait()
-				if n := b.asking.Load(); n != 0 {
+				if n := b.Asking.Load(); n != 0 {
 					t.Errorf("%d still ask", n)
 				}
 			})
@@ -170,14 +173,14 @@ func TestAnswersAreToLaterQueries(t *testing.T) {
 		for i := range 300 {
 			checks.Go(func() {
 				time.Sleep(time.Duration(i) * 3 * time.Millisecond)
-				ctx, cancel := context.WithTimeout(context.Background(), timeBudget)
+				ctx, cancel := context.WithTimeout(context.Background(), testBudget)
 				defer cancel()
 				arrived := time.Now()
-				l, err := b.ask(ctx, "live")
-				if err != nil || l == nil || l.err != nil {
+				l, err := b.Ask(ctx, "live")
+				if err != nil || l == nil || l.Err != nil {
 					t.Errorf("%v %v", l, err)
-				} else if l.began.Before(arrived) {
-					t.Errorf("answered by a query that began %s before its check", arrived.Sub(l.began))
+				} else if l.Began.Before(arrived) {
+					t.Errorf("answered by a query that began %s before its check", arrived.Sub(l.Began))
 				}
 			})
 		}
@@ -231,11 +234,11 @@ func TestHedgingIsBounded(t *testing.T) {
 // connection.
 func TestFailureIsToldAtOnce(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		b := newBatcher(timeBudget, 1)
+		b := NewBatcher(testBudget, 1)
 		down := errors.New("down")
 		go func() {
 			time.Sleep(50 * time.Millisecond)
-			b.fail(down)
+			b.Fail(down)
 		}()
 		if _, took, err := askBatcher(b, "live"); err != down || took != 50*time.Millisecond {
 			t.Errorf("%v after %s", err, took)
@@ -243,10 +246,10 @@ func TestFailureIsToldAtOnce(t *testing.T) {
 		if _, took, err := askBatcher(b, "live"); err != down || took != 0 {
 			t.Errorf("%v after %s", err, took)
 		}
-		b.succeed()
+		b.Succeed()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go b.serve(ctx, newFakeLink(time.Millisecond), nil)
+		go b.Serve(ctx, newFakeLink(time.Millisecond), nil)
 		if row, _, err := askBatcher(b, "live"); err != nil || row == nil {
 			t.Errorf("%v %v", row, err)
 		}
@@ -256,17 +259,17 @@ func TestFailureIsToldAtOnce(t *testing.T) {
 // Questions that kill each connection are given up after a bounded number of attempts.
 func TestQuestionThatKillsConnections(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		b := newBatcher(timeBudget, 2)
+		b := NewBatcher(testBudget, 2)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		served := 0
 		go func() {
 			for ctx.Err() == nil {
-				b.serve(ctx, &fakeLink{dies: true, interrupted: make(chan struct{}, 8)}, nil)
+				b.Serve(ctx, &fakeLink{dies: true, interrupted: make(chan struct{}, 8)}, nil)
 				served++
 			}
 		}()
-		if _, took, err := askBatcher(b, "live"); err == nil || took >= timeBudget {
+		if _, took, err := askBatcher(b, "live"); err == nil || took >= testBudget {
 			t.Errorf("%v after %s", err, took)
 		}
 		synctest.Wait()
@@ -278,7 +281,7 @@ func TestQuestionThatKillsConnections(t *testing.T) {
 
 // A question that makes a query fail fails alone, and a fault that no question causes is not asked for again and again.
 func TestAQuestionAtFaultFailsAlone(t *testing.T) {
-	ask := func(t *testing.T, links ...link) (failed []string) {
+	ask := func(t *testing.T, links ...Link) (failed []string) {
 		b, stop := startBatcher(t, links...)
 		defer stop()
 		var mu sync.Mutex
@@ -294,7 +297,7 @@ func TestAQuestionAtFaultFailsAlone(t *testing.T) {
 					mu.Lock()
 					failed = append(failed, token)
 					mu.Unlock()
-				} else if row == nil || row.userID != token {
+				} else if row == nil || row.UserID != token {
 					t.Errorf("%s: %v after %s", token, row, took)
 				}
 			})
