@@ -16,6 +16,8 @@ import (
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/tables"
+
+	"extauthz/extauthz/internal/part"
 )
 
 const (
@@ -43,7 +45,7 @@ type database struct {
 
 	metrics *metrics
 	tracing *tracing
-	state   partState
+	state   part.State
 	batches *session.Batcher
 	keeper  *keeper
 
@@ -93,7 +95,7 @@ func newDatabase(c *Config, metrics *metrics, tracing *tracing) (*database, erro
 		names: c.Schema, leftOut: leftOut, budget: c.budget, maxLag: c.DatabaseMaxLag, read: c.ReadDatabaseURL, log: c.Logger, metrics: metrics, tracing: tracing,
 		batches: session.NewBatcher(c.budget, int64(c.DatabaseConnections)),
 		renewed: make(chan struct{}, 1), targetEvery: targetInterval, namesEvery: namesInterval,
-		state: partState{since: time.Now()},
+		state: part.NewState(),
 	}
 	d.near = nearness{most: c.DatabaseMaxLag, now: time.Now}
 	d.keeper = newKeeper(d.batches, to)
@@ -232,15 +234,15 @@ func (d *database) connect(ctx context.Context) (*connection, error) {
 // note takes in what a query, or an attempt to connect that matters to checks, came to. The state is changed first.
 func (d *database) note(err error) {
 	if err == nil {
-		if d.state.isOK() {
+		if d.state.IsOK() {
 			return
 		}
-		if d.state.note(nil) && d.told.isNew("") {
+		if d.state.Note(nil) && d.told.isNew("") {
 			d.log.Info("database answers again")
 		}
 		return
 	}
-	d.state.note(err)
+	d.state.Note(err)
 	if !d.told.isNew(err.Error()) {
 		return
 	}

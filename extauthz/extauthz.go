@@ -20,7 +20,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -395,31 +394,11 @@ func (a *Authorizer) Refresh() {
 	}
 }
 
-// Part is what the server depends on, and how it is.
-type Part struct {
-	Name  string    // "jwks" or "database"
-	OK    bool      // its last answer was good
-	Since time.Time // when that changed last
-	Fault string    // why not, in one line without a secret; empty when OK, or when there was no answer yet
-}
-
-// String is one line for an operator.
-func (p Part) String() string {
-	state := "ok"
-	switch {
-	case !p.OK && p.Fault == "":
-		state = "no answer yet"
-	case !p.OK:
-		state = "failing (" + p.Fault + ")"
-	}
-	return fmt.Sprintf("%s: %s, since %s", p.Name, state, p.Since.UTC().Format(time.RFC3339))
-}
-
 // Parts tells how the parts are now, be the server ready or not.
 func (a *Authorizer) Parts() []Part {
-	parts := []Part{a.keys.state.part("jwks")}
+	parts := []Part{a.keys.state.Part("jwks")}
 	if a.database != nil {
-		parts = append(parts, a.database.state.part("database"))
+		parts = append(parts, a.database.state.Part("database"))
 	}
 	return parts
 }
@@ -434,45 +413,6 @@ type Key struct {
 
 // Keys lists the keys of the JWKS in use, ordered by id, and when they were fetched. There are none before the first fetch.
 func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.list() }
-
-// partState keeps what [Part] tells. Safe for concurrent use.
-//
-// Every answer of the part is to be noted, and not only the first failure: the cause of an outage may change while it
-// lasts, and the latest is what helps. A success after a success costs one atomic load.
-type partState struct {
-	good  atomic.Bool // as ok
-	mu    sync.Mutex
-	ok    bool
-	since time.Time
-	fault string
-}
-
-// note records an answer of the part, and returns whether that changed how it is.
-func (s *partState) note(err error) (changed bool) {
-	if err == nil && s.good.Load() {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	fault := ""
-	if err != nil {
-		fault = err.Error()
-	}
-	if changed = s.ok != (err == nil) || (err != nil && s.fault == ""); changed {
-		s.since = time.Now()
-	}
-	s.ok, s.fault = err == nil, fault
-	s.good.Store(s.ok)
-	return changed
-}
-
-func (s *partState) isOK() bool { return s.good.Load() }
-
-func (s *partState) part(name string) Part {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return Part{Name: name, OK: s.ok, Since: s.since, Fault: s.fault}
-}
 
 // Check decides one request. It is the whole way, from Envoy's question to the answer; it never
 // returns an error, since Envoy would answer one by its failure mode and not by ours. A server

@@ -13,6 +13,8 @@ import (
 
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
+
+	"extauthz/extauthz/internal/part"
 )
 
 const (
@@ -38,7 +40,7 @@ type remoteKeySet struct {
 	log     *keySetLog
 	metrics *metrics
 	tracing *tracing
-	state   partState
+	state   part.State
 
 	awaiting atomic.Int64           // checks that wait for a fetch
 	current  atomic.Pointer[keySet] // nil until the first fetch succeeds
@@ -66,7 +68,7 @@ type fetch struct {
 func newRemoteKeySet(fetcher *fetcher, now func() time.Time, log *slog.Logger, metrics *metrics,
 	tracing *tracing) *remoteKeySet {
 	return &remoteKeySet{fetcher: fetcher, now: now, log: newKeySetLog(log, fetcher.shown, metrics), metrics: metrics,
-		tracing: tracing, state: partState{since: time.Now()}, waiting: newFetch(), vain: newVainKids(),
+		tracing: tracing, state: part.NewState(), waiting: newFetch(), vain: newVainKids(),
 		wanted: make(chan struct{}, 1)}
 }
 
@@ -234,7 +236,7 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	s.pace.ended(time.Now(), got.err != nil, got.err == nil && bringsKey(earlier, got.keys), got.retryAfter)
 	current.end(got.err)
 	isAnswered = true
-	s.state.note(got.err)
+	s.state.Note(got.err)
 	s.metrics.fetches.WithLabelValues(got.result).Inc()
 	s.metrics.fetchDuration.Observe(current.ended.Sub(current.began).Seconds())
 	switch {

@@ -18,6 +18,8 @@ import (
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
+
+	"extauthz/extauthz/internal/part"
 )
 
 // broken is a handler and a provider, whose tracer and spans are like it, that panics in the one method that is named.
@@ -224,13 +226,13 @@ func TestLinesThatAreLeftOutCostNothing(t *testing.T) {
 func TestPartTellsTheLatestCause(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		began := time.Now()
-		state := partState{since: began}
+		state := part.State{Since: began}
 		step := func(err error, want Part) {
 			t.Helper()
 			time.Sleep(time.Second)
-			state.note(err)
+			state.Note(err)
 			want.Name = "part"
-			if got := state.part("part"); got != want {
+			if got := state.Part("part"); got != want {
 				t.Errorf("%+v, want %+v", got, want)
 			}
 		}
