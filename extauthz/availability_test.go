@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"extauthz/extauthz/internal/guard"
 )
 
 // load has so many clients check the live session until stop is called, which tells the reasons that came, with their
@@ -233,7 +235,7 @@ func TestPanicInDatabase(t *testing.T) {
 		return dsn, nil
 	}})
 	eventually(t, "a session to be allowed", func() bool { return checkToken(t, a, liveToken) == "" })
-	if panics := testutil.ToFloat64(a.metrics.panics.WithLabelValues(panicInDatabase)); panics < 3 {
+	if panics := testutil.ToFloat64(a.metrics.panics.WithLabelValues(guard.InDatabase)); panics < 3 {
 		t.Errorf("%g panics counted", panics)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -69,7 +70,7 @@ func handleCheck(
 	a := server.(*Authorizer)
 	defer func() {
 		if fault := recover(); fault != nil {
-			reportPanic(a.log, a.metrics, panicInCheck, fault)
+			a.panics.Report(guard.InCheck, fault)
 			response, err = denialAnswers[ReasonInternalError], nil
 		}
 	}()

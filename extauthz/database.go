@@ -12,12 +12,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/tables"
-
-	"extauthz/extauthz/internal/part"
 )
 
 const (
@@ -43,11 +42,11 @@ type database struct {
 	read    func() (string, error)
 	log     *slog.Logger
 
-	metrics *metrics
-	tracing *tracing
-	state   part.State
-	batches *session.Batcher
-	keeper  *keeper
+	panics   *guard.Panics
+	observer storeObserver
+	state    part.State
+	batches  *session.Batcher
+	keeper   *keeper
 
 	inUse   atomic.Pointer[targetInUse] // once the tables are found; stays when they change
 	query   atomic.Pointer[foundQuery]  // the session query, once the tables are found
@@ -68,6 +67,28 @@ type database struct {
 	lastRead string
 }
 
+// databaseConfig says which database to ask, and how.
+type databaseConfig struct {
+	URL         string                 // a connection string
+	ReadURL     func() (string, error) // the one that counts by now; nil where it never changes
+	Connections int                    // at most
+	MaxLag      time.Duration          // of a standby; 0 for a primary only
+	Names       tables.Names           // of tables and columns that are not to be looked for
+	Budget      time.Duration          // of one query: past it nobody waits any more
+}
+
+// storeObserver is told what a store does. Its methods do not wait.
+type storeObserver interface {
+	// Asked is told of each query: how many checks shared it, and how long it took.
+	Asked(batch int, took time.Duration, err error)
+	// Unconnected is told of each connection that could not be made.
+	Unconnected()
+	// Now is the time where Waited wants it, and may be zero where it does not.
+	Now() time.Time
+	// Waited is told that a check waited for a query that so many shared, 0 where that is not known.
+	Waited(ctx context.Context, began, ended time.Time, batch int, err error)
+}
+
 // foundQuery is the session query for the tables that were found at a target.
 type foundQuery struct {
 	tables.Query
@@ -81,51 +102,50 @@ type targetInUse struct {
 }
 
 // newDatabase makes the database; it does not connect yet.
-func newDatabase(c *Config, metrics *metrics, tracing *tracing) (*database, error) {
-	to, err := readTarget(c.DatabaseURL)
+func newDatabase(c databaseConfig, panics *guard.Panics, observer storeObserver) (*database, error) {
+	log := panics.Logger()
+	to, err := readTarget(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	leftOut := connstring.Unknown(c.DatabaseURL)
+	leftOut := connstring.Unknown(c.URL)
 	if len(leftOut) > 0 {
-		c.Logger.Warn("the connection string has parameters that no PostgreSQL driver is known to have; "+
+		log.Warn("the connection string has parameters that no PostgreSQL driver is known to have; "+
 			"they are left out", "parameters", leftOut)
 	}
 	d := &database{
-		names: c.Schema, leftOut: leftOut, budget: c.budget, maxLag: c.DatabaseMaxLag, read: c.ReadDatabaseURL, log: c.Logger, metrics: metrics, tracing: tracing,
-		batches: session.NewBatcher(c.budget, int64(c.DatabaseConnections)),
+		names: c.Names, leftOut: leftOut, budget: c.Budget, maxLag: c.MaxLag, read: c.ReadURL, log: log,
+		panics: panics, observer: observer,
+		batches: session.NewBatcher(c.Budget, int64(c.Connections)),
 		renewed: make(chan struct{}, 1), targetEvery: targetInterval, namesEvery: namesInterval,
 		state: part.NewState(),
 	}
-	d.near = nearness{most: c.DatabaseMaxLag, now: time.Now}
+	d.near = nearness{most: c.MaxLag, now: time.Now}
 	d.keeper = newKeeper(d.batches, to)
 	d.keeper.open, d.keeper.changed, d.keeper.refused = d.openAnew, d.note, d.noteRefused
-	d.batches.Wanted, d.batches.Outcome, d.batches.Count = d.keeper.want, d.note, metrics.countQuery
+	d.batches.Wanted, d.batches.Outcome, d.batches.Count = d.keeper.want, d.note, observer.Asked
 	d.batches.Blamed = d.noteBlamed
-	d.batches.Guard = func(work func()) bool { return recovered(d.log, d.metrics, panicInDatabase, work) }
+	d.batches.Guard = func(work func()) bool { return d.panics.Recovered(guard.InDatabase, work) }
 	return d, nil
 }
 
-// session returns the row of the session with this token, nil when there is none. The error is a
-// *Denial with status 503.
+// session implements [sessionStore].
 func (d *database) session(ctx context.Context, token string) (*session.Row, error) {
-	asked := d.tracing.now()
+	asked := d.observer.Now()
 	l, err := d.batches.Ask(ctx, token)
 	switch {
-	case errors.Is(err, session.ErrOverloaded):
-		return nil, reason.Unavailable(ReasonOverloaded, err).At(StepRow)
 	case err != nil:
-		return nil, reason.Unavailable(ReasonDatabaseUnavailable, err)
+		return nil, err
 	case l == nil:
-		d.tracing.queried(ctx, asked, d.tracing.now(), 0, ctx.Err())
-		return nil, reason.GivenUp(ctx, "the database").At(StepRow)
+		d.observer.Waited(ctx, asked, d.observer.Now(), 0, ctx.Err())
+		return nil, ctx.Err()
 	}
-	d.tracing.queried(ctx, l.Began, l.Ended, l.Batch, l.Err)
+	d.observer.Waited(ctx, l.Began, l.Ended, l.Batch, l.Err)
 	if l.Err != nil {
-		return nil, reason.Unavailable(ReasonDatabaseUnavailable, l.Err)
+		return nil, l.Err
 	}
 	if hiding := d.hiding.Load(); l.Row == nil && hiding != nil {
-		return nil, reason.Unavailable(ReasonDatabaseUnavailable, *hiding)
+		return nil, *hiding
 	}
 	return l.Row, nil
 }
@@ -134,8 +154,8 @@ func (d *database) session(ctx context.Context, token string) (*session.Row, err
 func (d *database) run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
-	work.Go(func() { supervise(ctx, d.log, d.metrics, panicInDatabase, d.keeper.run) })
-	work.Go(func() { supervise(ctx, d.log, d.metrics, panicInDatabase, d.follow) })
+	work.Go(func() { d.panics.Supervise(ctx, guard.InDatabase, d.keeper.run) })
+	work.Go(func() { d.panics.Supervise(ctx, guard.InDatabase, d.follow) })
 }
 
 // close answers checks at once from now on. The connections end with run.
@@ -263,7 +283,7 @@ func (d *database) noteBlamed(err error) {
 
 // noteRefused takes in that a connection could not be made, beside so many that there are.
 func (d *database) noteRefused(err error, connections int) {
-	d.metrics.connectionFailures.Inc()
+	d.observer.Unconnected()
 	if connections > 0 && d.more.isNew(err.Error()) {
 		d.log.Warn("no further connection to the database can be made; going on with those that there are",
 			"connections", connections, "error", err)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/show"
 )
 
@@ -36,9 +37,9 @@ func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 func (s *remoteKeySet) diagnose(ctx context.Context) []Finding {
 	f := &findings{part: "jwks"}
 	get := "GET " + s.fetcher.shown
-	fault, _ := trapped(func() { s.diagnoseSteps(ctx, f, get) })
+	fault, _ := guard.Trapped(func() { s.diagnoseSteps(ctx, f, get) })
 	if fault != nil {
-		s.metrics.panics.WithLabelValues(panicInJWKS).Inc()
+		s.panics.Count(guard.InJWKS)
 		f.fail(get, fmt.Sprintf("a panic: %v", fault),
 			"Correct the program that this server is part of: its HTTP client or its clock panics.")
 	}

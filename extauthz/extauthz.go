@@ -27,6 +27,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
@@ -173,6 +174,7 @@ type Authorizer struct {
 	now      func() time.Time
 	log      *slog.Logger
 	audit    auditing
+	panics   *guard.Panics
 	metrics  *metrics
 	tracing  *tracing // nil when turned off
 	sampling *sampling
@@ -218,8 +220,9 @@ func New(config Config) (*Authorizer, error) {
 	config.setDefaults()
 	registration := newRegistration(config.Metrics)
 	metrics := newMetrics(registration)
-	config.Logger = containedLogger(config.Logger, metrics)
-	tracing, err := newTracing(config.TracerProvider, config.Logger, metrics)
+	panics := guard.New(config.Logger, metrics.countPanic)
+	config.Logger = panics.Logger()
+	tracing, err := newTracing(config.TracerProvider, panics)
 	if err != nil {
 		return nil, err
 	}
@@ -229,13 +232,16 @@ func New(config Config) (*Authorizer, error) {
 		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept,
 		intake: newIntake(config.MaxMessageBytes), memory: newMemory(config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now,
-		log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, metrics: metrics,
+		log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, panics: panics, metrics: metrics,
 		tracing: tracing, sampling: newSampling(),
 	}
-	a.keys = newRemoteKeySet(newFetcher(config.JWKSURL, config.Client, proxy), config.Now, config.Logger, a.metrics,
-		a.tracing)
+	a.keys = newRemoteKeySet(newFetcher(config.JWKSURL, config.Client, proxy), config.Now, panics,
+		keySetObservers{metrics, tracing})
 	if config.DatabaseURL != "" {
-		a.database, err = newDatabase(&config, a.metrics, a.tracing)
+		a.database, err = newDatabase(databaseConfig{
+			URL: config.DatabaseURL, ReadURL: config.ReadDatabaseURL, Connections: config.DatabaseConnections,
+			MaxLag: config.DatabaseMaxLag, Names: config.Schema, Budget: config.budget,
+		}, panics, storeObservers{metrics, tracing})
 		if err != nil {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}
@@ -350,12 +356,12 @@ func (a *Authorizer) Run(ctx context.Context) {
 	defer context.AfterFunc(a.life.ctx, stop)()
 	var work sync.WaitGroup
 	work.Go(func() { a.tellLeftOut(ctx) })
-	work.Go(func() { supervise(ctx, a.log, a.metrics, panicInJWKS, a.keys.run) })
+	work.Go(func() { a.panics.Supervise(ctx, guard.InJWKS, a.keys.run) })
 	if a.shadow != ShadowOff {
 		work.Go(func() { a.remindOfShadow(ctx) })
 	}
 	if a.database != nil {
-		work.Go(func() { supervise(ctx, a.log, a.metrics, panicInDatabase, a.database.run) })
+		work.Go(func() { a.panics.Supervise(ctx, guard.InDatabase, a.database.run) })
 	}
 	work.Wait()
 }
@@ -420,7 +426,7 @@ func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.list
 func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			reportPanic(a.log, a.metrics, panicInCheck, fault)
+			a.panics.Report(guard.InCheck, fault)
 			response = denyResponse(reason.Deny(ReasonInternalError))
 		}
 	}()
@@ -473,7 +479,7 @@ func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision {
 func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			reportPanic(a.log, a.metrics, panicInCheck, fault)
+			a.panics.Report(guard.InCheck, fault)
 			d.denial = reason.Unavailable(ReasonInternalError, errors.New("panic"))
 		}
 	}()

@@ -3,8 +3,9 @@ package extauthz
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"time"
+
+	"extauthz/extauthz/internal/guard"
 )
 
 // errPanicked is told to those who wait for a fetch that panicked; the log has the panic itself.
@@ -40,7 +41,7 @@ func (g *fetchGuard) get(ctx context.Context, f *fetcher) (got fetched, fault an
 	go func() {
 		defer close(ended)
 		whole := fetched{}
-		trappedBy, where = trapped(func() { whole = f.get(ctx) })
+		trappedBy, where = guard.Trapped(func() { whole = f.get(ctx) })
 		if trappedBy == nil {
 			result = whole
 		}
@@ -54,15 +55,4 @@ func (g *fetchGuard) get(ctx context.Context, f *fetcher) (got fetched, fault an
 		g.left = ended
 		return stuck, nil, nil
 	}
-}
-
-// trapped runs work and returns what it panicked with, and where; nil when it did not.
-func trapped(work func()) (fault any, stack []byte) {
-	defer func() {
-		if fault = recover(); fault != nil {
-			stack = debug.Stack()
-		}
-	}()
-	work()
-	return nil, nil
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 
+	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/reason"
 )
 
@@ -141,7 +142,7 @@ func (a *Authorizer) receiveLarge(ctx context.Context, stream messageStream, c *
 	m := &largeMessage{holding: c.holding, done: make(chan struct{})}
 	go func() {
 		defer close(m.done)
-		if recovered(a.log, a.metrics, panicInCheck, func() {
+		if a.panics.Recovered(guard.InCheck, func() {
 			if compressed {
 				m.denial = m.readCompressed(ctx, stream, length, bodies)
 			} else {

@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/jose"
-	"extauthz/extauthz/internal/reason"
-
 	"extauthz/extauthz/internal/part"
+	"extauthz/extauthz/internal/reason"
 )
 
 const (
@@ -29,18 +28,28 @@ type keySet struct {
 	fetched time.Time   // when the fetch began
 }
 
+// keySetObserver is told what a key set does. Its methods do not wait.
+type keySetObserver interface {
+	// Fetched is told of each fetch: its result, and how long it took.
+	Fetched(result string, took time.Duration)
+	// Now is the time where Waited wants it, and may be zero where it does not.
+	Now() time.Time
+	// Waited is told that a check waited for a fetch of the URL.
+	Waited(ctx context.Context, began, ended time.Time, url string, err error)
+}
+
 // remoteKeySet keeps the current key set of one issuer (RFC 7517) and fetches it: every minute, and when a check meets
 // a kid that it does not know. All methods are safe for concurrent use.
 //
 // A fetch changes what is decided first and tells of it then: the set is replaced, those who wait are answered, and
 // only after that it is counted and logged, by a goroutine that may wait without holding up the next fetch.
 type remoteKeySet struct {
-	fetcher *fetcher
-	now     func() time.Time
-	log     *keySetLog
-	metrics *metrics
-	tracing *tracing
-	state   part.State
+	fetcher  *fetcher
+	now      func() time.Time
+	log      *keySetLog
+	panics   *guard.Panics
+	observer keySetObserver
+	state    part.State
 
 	awaiting atomic.Int64           // checks that wait for a fetch
 	current  atomic.Pointer[keySet] // nil until the first fetch succeeds
@@ -65,10 +74,10 @@ type fetch struct {
 	ended  time.Time
 }
 
-func newRemoteKeySet(fetcher *fetcher, now func() time.Time, log *slog.Logger, metrics *metrics,
-	tracing *tracing) *remoteKeySet {
-	return &remoteKeySet{fetcher: fetcher, now: now, log: newKeySetLog(log, fetcher.shown, metrics), metrics: metrics,
-		tracing: tracing, state: part.NewState(), waiting: newFetch(), vain: newVainKids(),
+func newRemoteKeySet(fetcher *fetcher, now func() time.Time, panics *guard.Panics,
+	observer keySetObserver) *remoteKeySet {
+	return &remoteKeySet{fetcher: fetcher, now: now, log: newKeySetLog(fetcher.shown, panics), panics: panics,
+		observer: observer, state: part.NewState(), waiting: newFetch(), vain: newVainKids(),
 		wanted: make(chan struct{}, 1)}
 }
 
@@ -106,7 +115,7 @@ func (s *remoteKeySet) await(ctx context.Context, isNew bool) error {
 	if s.awaiting.Add(1) > maxAwaiting {
 		return reason.Unavailable(ReasonOverloaded, errors.New("too many checks wait for the JWKS")).At(StepKey)
 	}
-	asked := s.tracing.now()
+	asked := s.observer.Now()
 	s.mu.Lock()
 	next := s.waiting
 	next.joined = true
@@ -118,13 +127,13 @@ func (s *remoteKeySet) await(ctx context.Context, isNew bool) error {
 	}
 	select {
 	case <-next.done:
-		s.tracing.fetched(ctx, next.began, next.ended, s.fetcher.shown, next.err)
+		s.observer.Waited(ctx, next.began, next.ended, s.fetcher.shown, next.err)
 		if next.err != nil {
 			return reason.Unavailable(ReasonJWKSUnavailable, fmt.Errorf("fetching %s: %w", s.fetcher.shown, next.err))
 		}
 		return nil
 	case <-ctx.Done():
-		s.tracing.fetched(ctx, asked, s.tracing.now(), s.fetcher.shown, ctx.Err())
+		s.observer.Waited(ctx, asked, s.observer.Now(), s.fetcher.shown, ctx.Err())
 		return reason.GivenUp(ctx, "the JWKS").At(StepKey)
 	}
 }
@@ -225,7 +234,7 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	}()
 	current.began = time.Now()
 	current.ended = current.began
-	fault, stack := trapped(func() { began = s.now() })
+	fault, stack := guard.Trapped(func() { began = s.now() })
 	if fault == nil {
 		got, fault, stack = s.guard.get(ctx, s.fetcher)
 		current.ended = time.Now()
@@ -237,11 +246,10 @@ func (s *remoteKeySet) fetchOnce(ctx context.Context) {
 	current.end(got.err)
 	isAnswered = true
 	s.state.Note(got.err)
-	s.metrics.fetches.WithLabelValues(got.result).Inc()
-	s.metrics.fetchDuration.Observe(current.ended.Sub(current.began).Seconds())
+	s.observer.Fetched(got.result, current.ended.Sub(current.began))
 	switch {
 	case fault != nil:
-		s.metrics.panics.WithLabelValues(panicInJWKS).Inc()
+		s.panics.Count(guard.InJWKS)
 		s.log.panicked(fault, stack)
 	case got.err == nil:
 		s.log.replaced(earlier, s.current.Load())
@@ -307,7 +315,7 @@ func bringsKey(earlier *keySet, keys map[string]*jose.Key) bool {
 func (s *remoteKeySet) age() time.Duration {
 	age := -time.Second
 	if set := s.current.Load(); set != nil {
-		trapped(func() { age = s.now().Sub(set.fetched) })
+		guard.Trapped(func() { age = s.now().Sub(set.fetched) })
 	}
 	return age
 }

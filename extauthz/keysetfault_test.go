@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/guard"
 )
 
 // panickingBody is an answer's body that panics when it is read.
@@ -89,7 +90,7 @@ func TestPanicWhileFetching(t *testing.T) {
 				time.Sleep(10 * retryInterval)
 				expectReason(t, decideToken(t, a, ed, "ed"), "")
 				if title != "no answer and no error" {
-					if counted := testutil.ToFloat64(a.metrics.panics.WithLabelValues(panicInJWKS)); counted < 10 || counted > 25 {
+					if counted := testutil.ToFloat64(a.metrics.panics.WithLabelValues(guard.InJWKS)); counted < 10 || counted > 25 {
 						t.Errorf("%v panics are counted", counted)
 					}
 					if told := strings.Count(log.String(), "where=jwks"); told == 0 || told > maxKeyLines {
@@ -142,7 +143,7 @@ func TestPanickingClock(t *testing.T) {
 		expectReason(t, decideToken(t, a, ed, "ed"), "")
 		issuer.set(ed.jwk(nil), ed.jwk(map[string]any{"kid": "rotated"}))
 		expectReason(t, decideToken(t, a, ed, "rotated"), "")
-		if counted := testutil.ToFloat64(a.metrics.panics.WithLabelValues(panicInJWKS)); counted == 0 {
+		if counted := testutil.ToFloat64(a.metrics.panics.WithLabelValues(guard.InJWKS)); counted == 0 {
 			t.Error("no panic is counted")
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/show"
 )
 
@@ -22,10 +23,10 @@ const (
 // through a queue to a goroutine of its own, since a Logger may block. What is left out is counted, and told with the
 // next line.
 type keySetLog struct {
-	log     *slog.Logger
-	url     string
-	metrics *metrics
-	queue   chan logLine
+	log    *slog.Logger
+	url    string
+	panics *guard.Panics
+	queue  chan logLine
 
 	wasFailed bool      // whether the last fetch failed
 	cause     string    // of the failure that was logged last
@@ -42,8 +43,8 @@ type logLine struct {
 	attributes []any
 }
 
-func newKeySetLog(log *slog.Logger, url string, metrics *metrics) *keySetLog {
-	return &keySetLog{log: log, url: url, metrics: metrics, queue: make(chan logLine, maxQueuedLine)}
+func newKeySetLog(url string, panics *guard.Panics) *keySetLog {
+	return &keySetLog{log: panics.Logger(), url: url, panics: panics, queue: make(chan logLine, maxQueuedLine)}
 }
 
 // start writes what is queued until stop is called, which waits for the rest, and no longer than logEnd.
@@ -78,12 +79,8 @@ func (l *keySetLog) start() (stop func()) {
 	})
 }
 
-// write survives a Logger that panics.
 func (l *keySetLog) write(line logLine) {
-	fault, _ := trapped(func() { l.log.Log(context.Background(), line.level, line.message, line.attributes...) })
-	if fault != nil {
-		l.metrics.panics.WithLabelValues(panicInLog).Inc()
-	}
+	l.log.Log(context.Background(), line.level, line.message, line.attributes...)
 }
 
 // add queues a line, or counts it as left out.
@@ -127,7 +124,7 @@ func (l *keySetLog) failed(got *fetched) {
 // panicked logs a panic.
 func (l *keySetLog) panicked(fault any, stack []byte) {
 	l.wasFailed = true
-	l.addBounded(slog.LevelError, "panic", "where", panicInJWKS, "panic", fmt.Sprint(fault), "stack", string(stack))
+	l.addBounded(slog.LevelError, "panic", "where", guard.InJWKS, "panic", fmt.Sprint(fault), "stack", string(stack))
 }
 
 // replaced logs once what a new key set brings.

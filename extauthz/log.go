@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
 )
@@ -18,8 +19,8 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *dec
 	if !a.log.Enabled(ctx, level) {
 		return
 	}
-	defer a.contain(panicInLog)
-	leftOut, isWritten := a.sampling.of(d).pass()
+	defer a.contain(guard.InLog)
+	leftOut, isWritten := a.sampling.of(d).Pass()
 	if !isWritten {
 		return
 	}

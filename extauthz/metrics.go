@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/guard"
 )
 
 // The values of the label outcome.
@@ -40,8 +41,6 @@ type metrics struct {
 	misses   prometheus.Counter
 	panics   *prometheus.CounterVec
 
-	panicLines map[string]*sampler // of the log, by where; never changed
-
 	formerSecrets [credential.Kinds]prometheus.Counter // uses; none for KindJWT
 	fetches       *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
@@ -73,8 +72,7 @@ func newMetrics(registerer *registration) *metrics {
 			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
 		panics: counters("extauthz_panics_total",
 			"Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
-		panicLines: make(map[string]*sampler),
-		allowed:    make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
+		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
 		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
 			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13))),
 		queryDuration: prometheus.NewHistogram(histogram("extauthz_database_query_duration_seconds",
@@ -97,9 +95,8 @@ func newMetrics(registerer *registration) *metrics {
 	m.hits, m.misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
 	former := counters("extauthz_former_secret_uses_total", "Credentials that a former secret verified, by what they are: hs256, session.", "use")
 	m.formerSecrets[KindHS256], m.formerSecrets[KindSession] = former.WithLabelValues(string(MethodHS256)), former.WithLabelValues(string(MethodSession))
-	for _, place := range panicPlaces {
+	for _, place := range guard.Places() {
 		m.panics.WithLabelValues(place)
-		m.panicLines[place] = newSampler(panicLinesInterval, 1)
 	}
 	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid, resultPanic} {
 		m.fetches.WithLabelValues(result)
@@ -180,6 +177,13 @@ func (m *metrics) count(d *decision, took time.Duration) {
 		method = methodNone
 	}
 	m.checks.WithLabelValues(d.outcome(), method, string(d.denial.Reason)).Inc()
+}
+
+func (m *metrics) countPanic(where string) { m.panics.WithLabelValues(where).Inc() }
+
+func (m *metrics) countFetch(result string, took time.Duration) {
+	m.fetches.WithLabelValues(result).Inc()
+	m.fetchDuration.Observe(took.Seconds())
 }
 
 // countQuery counts a query for so many sessions.

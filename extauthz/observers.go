@@ -3,13 +3,9 @@ package extauthz
 import (
 	"context"
 	"errors"
-	"fmt"
-	stdlog "log"
-	"log/slog"
-	"runtime/debug"
-	"sync/atomic"
 	"time"
 
+	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
@@ -21,7 +17,7 @@ import (
 // contain is deferred around a call of an observer.
 func (a *Authorizer) contain(where string) {
 	if fault := recover(); fault != nil {
-		reportPanic(a.log, a.metrics, where, fault)
+		a.panics.Report(where, fault)
 	}
 }
 
@@ -32,7 +28,7 @@ func (a *Authorizer) recordAudit(r *request.Request, d *decision, took time.Dura
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
-			reportPanic(a.log, a.metrics, panicInAudit, fault)
+			a.panics.Report(guard.InAudit, fault)
 			if d.denial == nil {
 				d.denial = reason.Unavailable(ReasonInternalError, errors.New("the audit function panicked"))
 			}
@@ -41,71 +37,43 @@ func (a *Authorizer) recordAudit(r *request.Request, d *decision, took time.Dura
 	a.audit.write(r, d, took, a.shadow)
 }
 
-// containedHandler is a log's handler that never panics. Such a panic is counted, and told by the standard library's
-// own log, since the handler would panic again.
-type containedHandler struct {
-	slog.Handler
+// keySetObservers tells metrics and traces what the key set does.
+type keySetObservers struct {
 	metrics *metrics
+	tracing *tracing
 }
 
-func containedLogger(log *slog.Logger, metrics *metrics) *slog.Logger {
-	return slog.New(containedHandler{log.Handler(), metrics})
+// Fetched implements [keySetObserver].
+func (o keySetObservers) Fetched(result string, took time.Duration) {
+	o.metrics.countFetch(result, took)
 }
 
-func (h containedHandler) contain() {
-	if fault := recover(); fault != nil {
-		h.metrics.panics.WithLabelValues(panicInLog).Inc()
-		if lines := h.metrics.panicLines[panicInLog]; lines != nil {
-			if leftOut, isTold := lines.pass(); isTold {
-				tellApart(fmt.Sprintf("extauthz: the Logger panics: %v; left out: %d\n%s", fault, leftOut, debug.Stack()))
-			}
-		}
-	}
+// Now implements [keySetObserver].
+func (o keySetObservers) Now() time.Time { return o.tracing.now() }
+
+// Waited implements [keySetObserver].
+func (o keySetObservers) Waited(ctx context.Context, began, ended time.Time, url string, err error) {
+	o.tracing.fetched(ctx, began, ended, url, err)
 }
 
-// Enabled implements [slog.Handler].
-func (h containedHandler) Enabled(ctx context.Context, level slog.Level) (enabled bool) {
-	defer h.contain()
-	return h.Handler.Enabled(ctx, level)
+// storeObservers tells metrics and traces what the store of sessions does.
+type storeObservers struct {
+	metrics *metrics
+	tracing *tracing
 }
 
-// Handle implements [slog.Handler].
-func (h containedHandler) Handle(ctx context.Context, record slog.Record) error {
-	defer h.contain()
-	return h.Handler.Handle(ctx, record)
+// Asked implements [storeObserver].
+func (o storeObservers) Asked(batch int, took time.Duration, err error) {
+	o.metrics.countQuery(batch, took, err)
 }
 
-// WithAttrs implements [slog.Handler].
-func (h containedHandler) WithAttrs(attributes []slog.Attr) (with slog.Handler) {
-	with = h
-	defer h.contain()
-	if made := h.Handler.WithAttrs(attributes); made != nil {
-		with = containedHandler{made, h.metrics}
-	}
-	return with
-}
+// Unconnected implements [storeObserver].
+func (o storeObservers) Unconnected() { o.metrics.connectionFailures.Inc() }
 
-// WithGroup implements [slog.Handler].
-func (h containedHandler) WithGroup(name string) (with slog.Handler) {
-	with = h
-	defer h.contain()
-	if made := h.Handler.WithGroup(name); made != nil {
-		with = containedHandler{made, h.metrics}
-	}
-	return with
-}
+// Now implements [storeObserver].
+func (o storeObservers) Now() time.Time { return o.tracing.now() }
 
-var isTelling atomic.Bool
-
-// tellApart writes to the standard library's log, which may block and may be the very handler that panics: beside the
-// check, and one at a time.
-func tellApart(message string) {
-	if isTelling.Swap(true) {
-		return
-	}
-	go func() {
-		defer isTelling.Store(false)
-		defer func() { _ = recover() }() // counted already
-		stdlog.Print(message)
-	}()
+// Waited implements [storeObserver].
+func (o storeObservers) Waited(ctx context.Context, began, ended time.Time, batch int, err error) {
+	o.tracing.queried(ctx, began, ended, batch, err)
 }

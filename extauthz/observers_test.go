@@ -16,10 +16,10 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
-
-	"extauthz/extauthz/internal/part"
 )
 
 // broken is a handler and a provider, whose tracer and spans are like it, that panics in the one method that is named.
@@ -77,28 +77,28 @@ func TestObserverThatPanics(t *testing.T) {
 		where, in string
 		uncounted bool // it is handled without a panic
 	}{
-		{where: panicInAudit, in: "Audit"},
-		{where: panicInLog, in: "Enabled"}, {where: panicInLog, in: "Handle"},
-		{where: panicInTrace, in: "Start"}, {where: panicInTrace, in: "IsRecording"}, {where: panicInTrace, in: "SetAttributes"},
-		{where: panicInTrace, in: "End"}, {where: panicInTrace, in: "nil pointer"},
-		{where: panicInTrace, in: "nil span", uncounted: true}, {where: panicInTrace, in: "nil context", uncounted: true},
+		{where: guard.InAudit, in: "Audit"},
+		{where: guard.InLog, in: "Enabled"}, {where: guard.InLog, in: "Handle"},
+		{where: guard.InTrace, in: "Start"}, {where: guard.InTrace, in: "IsRecording"}, {where: guard.InTrace, in: "SetAttributes"},
+		{where: guard.InTrace, in: "End"}, {where: guard.InTrace, in: "nil pointer"},
+		{where: guard.InTrace, in: "nil span", uncounted: true}, {where: guard.InTrace, in: "nil context", uncounted: true},
 	} {
 		t.Run(row.in, func(t *testing.T) {
 			fault, told := broken{in: row.in}, new(lockedBuffer)
 			config := Config{JWKSURL: serveKeys(t, testKeys()).URL, Logger: slog.New(slog.NewTextHandler(told, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 			switch row.where {
-			case panicInAudit:
+			case guard.InAudit:
 				config.Audit = func(AuditRecord) { panic("a fault in Audit") }
-			case panicInLog:
+			case guard.InLog:
 				config.Logger = slog.New(fault)
-			case panicInTrace:
+			case guard.InTrace:
 				config.TracerProvider = fault
 			}
 			a := startAuthorizer(t, config)
 			before := testutil.ToFloat64(a.metrics.panics.WithLabelValues(row.where))
 			client := dialAuthorizer(t, a)
 			isKept := func(response *authv3.CheckResponse) bool {
-				if row.where == panicInAudit {
+				if row.where == guard.InAudit {
 					return response.GetDeniedResponse().GetStatus().GetCode() == 503
 				}
 				return response.GetOkResponse() != nil
@@ -123,16 +123,16 @@ func TestObserverThatPanics(t *testing.T) {
 			if row.uncounted != (counted == 0) || !row.uncounted && counted < 80 {
 				t.Errorf("%v panics counted in 80 checks", counted)
 			}
-			if row.where != panicInLog && !row.uncounted {
+			if row.where != guard.InLog && !row.uncounted {
 				if lines := strings.Count(told.String(), "msg=panic"); lines < 1 || lines > 3 {
 					t.Errorf("told %d times: %s", lines, told.String())
 				}
 			}
 			unavailable := testutil.ToFloat64(a.metrics.checks.WithLabelValues(outcomeUnavailable, string(MethodJWKS), string(ReasonInternalError)))
-			if (row.where == panicInAudit) != (unavailable == 40) {
+			if (row.where == guard.InAudit) != (unavailable == 40) {
 				t.Errorf("%v checks counted as internal errors", unavailable)
 			}
-			if in := testutil.ToFloat64(a.metrics.panics.WithLabelValues(panicInCheck)); in != 0 {
+			if in := testutil.ToFloat64(a.metrics.panics.WithLabelValues(guard.InCheck)); in != 0 {
 				t.Errorf("%v panics of checks", in)
 			}
 		})
@@ -207,7 +207,8 @@ func TestFloodInTheLog(t *testing.T) {
 
 // A line that is left out costs nothing, and neither does one that nobody wants.
 func TestLinesThatAreLeftOutCostNothing(t *testing.T) {
-	a := &Authorizer{log: containedLogger(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), newMetrics(nil)), metrics: newMetrics(nil), sampling: newSampling()}
+	panics := guard.New(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), newMetrics(nil).countPanic)
+	a := &Authorizer{log: panics.Logger(), panics: panics, metrics: newMetrics(nil), sampling: newSampling()}
 	r, ctx := &request.Request{Method: "GET", Path: "/"}, t.Context()
 	for name, d := range map[string]*decision{"left out": {denial: reason.Deny(ReasonBadSignature)}, "allowed": {}} {
 		for range 2 * deniedBurst {

@@ -2,11 +2,13 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/show"
 )
 
@@ -28,8 +30,14 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 	}
 	// A look-up may outlive its check, whose texts are gone then; so it gets its own.
 	row, err := v.database.session(ctx, strings.Clone(credential.Token))
-	if err != nil {
-		return Identity{}, err
+	switch {
+	case err == nil:
+	case errors.Is(err, session.ErrOverloaded):
+		return Identity{}, reason.Unavailable(ReasonOverloaded, err).At(StepRow)
+	case err == ctx.Err():
+		return Identity{}, reason.GivenUp(ctx, "the database").At(StepRow)
+	default:
+		return Identity{}, reason.Unavailable(ReasonDatabaseUnavailable, err)
 	}
 	if row == nil {
 		return Identity{}, reason.Deny(ReasonUnknownSession)

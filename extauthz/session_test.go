@@ -78,7 +78,7 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	tokens := insertSessions(t, dsn, session.MaxBatch)
-	d, err := newDatabase(&Config{DatabaseURL: dsn, DatabaseConnections: 1, Logger: slog.New(slog.DiscardHandler), budget: time.Minute}, newMetrics(nil), nil)
+	d, err := newDatabase(databaseConfig{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(newMetrics(nil)), storeObservers{newMetrics(nil), nil})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package extauthz
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -14,18 +13,18 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 
+	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/request"
 )
 
 // tracing makes OpenTelemetry spans: one a check, and below it one for a JWKS fetch or a query that it waited
 // for. A nil tracing makes none, at no cost.
 type tracing struct {
-	tracer  trace.Tracer
-	log     *slog.Logger
-	metrics *metrics
+	tracer trace.Tracer
+	panics *guard.Panics
 }
 
-func newTracing(provider trace.TracerProvider, log *slog.Logger, metrics *metrics) (t *tracing, err error) {
+func newTracing(provider trace.TracerProvider, panics *guard.Panics) (t *tracing, err error) {
 	if provider == nil {
 		return nil, nil
 	}
@@ -34,13 +33,13 @@ func newTracing(provider trace.TracerProvider, log *slog.Logger, metrics *metric
 			t, err = nil, &ConfigError{"TracerProvider", fmt.Sprintf("makes no tracer (%v); give one that does, or nil", fault)}
 		}
 	}()
-	return &tracing{provider.Tracer("extauthz", trace.WithInstrumentationVersion(Version)), log, metrics}, nil
+	return &tracing{provider.Tracer("extauthz", trace.WithInstrumentationVersion(Version)), panics}, nil
 }
 
 // contain is deferred around what calls the provider's code: a check's answer does not depend on it.
 func (t *tracing) contain() {
 	if fault := recover(); fault != nil {
-		reportPanic(t.log, t.metrics, panicInTrace, fault)
+		t.panics.Report(guard.InTrace, fault)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -244,7 +243,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := newRemoteKeySet(newFetcher("", nil, nil), fixedClock, slog.New(slog.DiscardHandler), newMetrics(nil), nil)
+	set := newRemoteKeySet(newFetcher("", nil, nil), fixedClock, testPanics(newMetrics(nil)), keySetObservers{newMetrics(nil), nil})
 	set.current.Store(&keySet{keys: parsed, fetched: testNow})
 	credential, err := ParseBearer(token)
 	if err != nil {
