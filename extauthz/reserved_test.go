@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"extauthz/extauthz/internal/request"
 )
 
 // expressions are those by which Envoy, Istio and Envoy Gateway know headers of ours: what extauthz may set and remove,
@@ -36,7 +38,7 @@ func notMatched(expression string, names []string) (missed []string) {
 func TestReservedHeadersAreNamedEverywhere(t *testing.T) {
 	for _, name := range reservedHeaders {
 		for _, separator := range "-_.~" {
-			if spelling := strings.ReplaceAll(name, "-", string(separator)); !isIdentityName(spelling) {
+			if spelling := strings.ReplaceAll(name, "-", string(separator)); !request.IsIdentityName(spelling) {
 				t.Errorf("extauthz does not remove %s", spelling)
 			}
 		}
