@@ -17,7 +17,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/tables"
@@ -221,9 +220,12 @@ func readSessions(rows pgx.Rows, tokens int) (found map[string]*session.Row, isS
 	return found, isStandby, nil
 }
 
+// The years 1 to 9999, in seconds since 1970: what a calendar can show.
+const firstSecond, lastSecond = -62135596800, 253402300799
+
 // timeOf reads seconds since 1970, bounded to what a calendar can show: PostgreSQL also has ±infinity.
 func timeOf(seconds float64) time.Time {
-	seconds = min(max(seconds, jose.MinNumericDate), jose.MaxNumericDate)
+	seconds = min(max(seconds, firstSecond), lastSecond)
 	whole, fraction := math.Modf(seconds)
 	return time.Unix(int64(whole), int64(math.Round(fraction*1e6))*1e3)
 }

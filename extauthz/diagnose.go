@@ -4,100 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"extauthz/extauthz/internal/finding"
 	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
-// Level says how bad a [Finding] is.
-type Level string
-
-const (
-	LevelOK      Level = "ok"
-	LevelWarning Level = "warning" // works, and could be better
-	LevelFailure Level = "failure" // checks fail by it
-)
-
-// Finding is one thing that was tried.
-type Finding struct {
-	Part  string `json:"part"`  // what it belongs to: jwks, database
-	Tried string `json:"tried"` // in a few words
-	Level Level  `json:"level"`
-	Found string `json:"found"`          // what came; holds no secret
-	Mend  string `json:"mend,omitempty"` // what to do, unless all is well
-}
-
-// findings collects what one part's diagnosis found.
-type findings struct {
-	part string
-	list []Finding
-}
-
-func (f *findings) ok(tried, found string) {
-	f.list = append(f.list, Finding{f.part, tried, LevelOK, found, ""})
-}
-
-func (f *findings) warn(tried, found, mend string) {
-	f.list = append(f.list, Finding{f.part, tried, LevelWarning, found, mend})
-}
-
-func (f *findings) fail(tried, found, mend string) {
-	f.list = append(f.list, Finding{f.part, tried, LevelFailure, found, mend})
-}
-
-// Diagnose tries what checks depend on, the JWKS and the database, from here and now, step by step, and says of each
-// step what came and what to do. It needs no [Authorizer.Run], changes nothing, and takes a few seconds at most where
-// something hangs.
-func (a *Authorizer) Diagnose(ctx context.Context) []Finding {
-	found := a.keys.diagnose(ctx)
-	if a.database != nil {
-		found = append(found, a.database.diagnose(ctx)...)
-	}
-	return found
-}
-
-const (
-	// warnSkew is how far two clocks may differ before somebody should look; the leeway is twice that.
-	warnSkew = jwksLeeway / 2
-	// slowAnswer is what an unknown kid's fetch, or a session's query, may take of a check's budget.
-	slowAnswer = timeBudget / 2
-)
-
-// clock compares a Date header (RFC 9110 §6.6.1), which has whole seconds, with the clock here.
-func (f *findings) clock(tried, whose, date string, now time.Time) {
-	there, err := http.ParseTime(date)
-	if err != nil {
-		return // no Date, nothing to compare
-	}
-	f.skew(tried, whose, now.Sub(there).Truncate(time.Second))
-}
-
-func (f *findings) skew(tried, whose string, ahead time.Duration) {
-	found := fmt.Sprintf("this machine's is %s ahead of %s", ahead, whose)
-	if ahead < 0 {
-		found = fmt.Sprintf("this machine's is %s behind %s", -ahead, whose)
-	}
-	const mend = "Set both machines' clocks by NTP; JWTs are judged with a leeway of 60 s, sessions with none."
-	switch {
-	case ahead.Abs() > jwksLeeway:
-		f.fail(tried, found, mend)
-	case ahead.Abs() > warnSkew:
-		f.warn(tried, found, mend)
-	default:
-		f.ok(tried, found)
-	}
-}
+// findings is what the diagnosis of a part found.
+type findings struct{ finding.List }
 
 // diagnose asks the database as a check would, and what a check does not need to know.
-func (d *database) diagnose(ctx context.Context) []Finding {
-	f := &findings{part: "database"}
+func (d *database) diagnose(ctx context.Context) []finding.Finding {
+	f := &findings{finding.List{Part: "database"}}
 	if len(d.leftOut) > 0 {
-		f.warn("parameters", strings.Join(d.leftOut, ", ")+": unknown, and left out",
+		f.Warn("parameters", strings.Join(d.leftOut, ", ")+": unknown, and left out",
 			"Correct their spelling in DATABASE_URL, or remove them; run-time parameters go as options=-c%20name%3Dvalue.")
 	}
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
@@ -106,15 +30,15 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 	own, err := d.connect(ctx)
 	switch {
 	case errors.Is(err, errStandby):
-		f.fail("connect", "a standby answers", "Point DATABASE_URL at the primary; or say by "+variableMaxLag+" how far behind a standby may be: a sign-out is seen there so much later.")
-		return f.list
+		f.Fail("connect", "a standby answers", "Point DATABASE_URL at the primary; or say by "+variableMaxLag+" how far behind a standby may be: a sign-out is seen there so much later.")
+		return f.Found
 	case tooFar(err) != nil:
 		f.lag(tooFar(err), 0)
-		return f.list
+		return f.Found
 	case err != nil:
-		f.fail("connect", err.Error(),
+		f.Fail("connect", err.Error(),
 			"See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
-		return f.list
+		return f.Found
 	}
 	defer own.close()
 	connection := own.conn
@@ -125,14 +49,14 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 		coalesce(inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() = '::1', true), (select rolsuper from pg_roles where rolname = current_user), clock_timestamp()`).
 		Scan(&version, &user, &encrypted, &local, &super, &now)
 	if err != nil {
-		f.fail("connect", err.Error(), "See what answers at DATABASE_URL; it must be PostgreSQL.")
-		return f.list
+		f.Fail("connect", err.Error(), "See what answers at DATABASE_URL; it must be PostgreSQL.")
+		return f.Found
 	}
-	f.ok("connect", fmt.Sprintf("PostgreSQL %s in %s, as %s", version, time.Since(started).Round(time.Millisecond), user))
+	f.OK("connect", fmt.Sprintf("PostgreSQL %s in %s, as %s", version, time.Since(started).Round(time.Millisecond), user))
 	if !encrypted && !local {
-		f.warn("encryption", "none", "Add sslmode=verify-full to DATABASE_URL: session tokens travel in these queries.")
+		f.Warn("encryption", "none", "Add sslmode=verify-full to DATABASE_URL: session tokens travel in these queries.")
 	}
-	f.skew("clock", "the database's", time.Since(now).Truncate(time.Second))
+	f.Skew("clock", "the database's", time.Since(now).Truncate(time.Second))
 	if d.maxLag > 0 {
 		sent := time.Now()
 		_, err := d.judgeLag(connection.QueryRow(ctx, lagQuery), sent)
@@ -141,37 +65,37 @@ func (d *database) diagnose(ctx context.Context) []Finding {
 
 	listed, err := tables.ReadCatalogue(ctx, connection)
 	if err != nil {
-		f.fail("tables", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
-		return f.list
+		f.Fail("tables", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
+		return f.Found
 	}
 	found, err := tables.Find(listed, d.names, own.target.schema)
 	if err != nil {
-		f.fail("tables", err.Error(), "Correct what is said, or point DATABASE_URL at Better Auth's database.")
-		return f.list
+		f.Fail("tables", err.Error(), "Correct what is said, or point DATABASE_URL at Better Auth's database.")
+		return f.Found
 	}
-	f.ok("tables", fmt.Sprintf("sessions in %s, users in %s", found.Session, found.User))
+	f.OK("tables", fmt.Sprintf("sessions in %s, users in %s", found.Session, found.User))
 	if err := found.ReadRowSecurity(ctx, connection); err != nil || !f.rowSecurity(found) {
 		if err != nil {
-			f.fail("row level security", err.Error(),
+			f.Fail("row level security", err.Error(),
 				"Let the role read pg_catalog, as every role may unless it was taken away.")
 		}
-		return f.list
+		return f.Found
 	}
 	query := found.Query()
 	if !f.roundTrip(ctx, connection, query, found, user) {
-		return f.list
+		return f.Found
 	}
 	if statement := found.MissingIndex(); statement != "" {
-		f.fail("index", "none on the session's token: each check reads the whole table", statement)
+		f.Fail("index", "none on the session's token: each check reads the whole table", statement)
 	} else {
-		f.ok("index", "on the session's token")
+		f.OK("index", "on the session's token")
 	}
 	f.sessionTable(found)
 	f.zone(ctx, connection, found)
 	f.signOut()
 	f.rights(ctx, connection, found, user, super)
 	f.rows(ctx, connection, found)
-	return f.list
+	return f.Found
 }
 
 // lag tells how far behind the server is that answers, and whether that is near enough.
@@ -179,11 +103,11 @@ func (f *findings) lag(err error, seconds float64) {
 	const tried = "lag"
 	switch {
 	case err != nil:
-		f.fail(tried, err.Error(), "See that the standby receives and replays. Where the primary is that quiet, have it commit something more often; select pg_current_xact_id() is enough.")
+		f.Fail(tried, err.Error(), "See that the standby receives and replays. Where the primary is that quiet, have it commit something more often; select pg_current_xact_id() is enough.")
 	case seconds == 0:
-		f.ok(tried, "none: a primary answers")
+		f.OK(tried, "none: a primary answers")
 	default:
-		f.ok(tried, fmt.Sprintf("%.1f s behind its primary", seconds))
+		f.OK(tried, fmt.Sprintf("%.1f s behind its primary", seconds))
 	}
 }
 
@@ -201,17 +125,17 @@ func (f *findings) roundTrip(ctx context.Context, connection queryer, query tabl
 		var isStandby bool
 		err := connection.QueryRow(ctx, query.One, "no session has this token").Scan(&isStandby, nil, nil, nil, nil, nil)
 		if err != nil {
-			f.fail("query", err.Error(), found.Grants(user))
+			f.Fail("query", err.Error(), found.Grants(user))
 			return false
 		}
 		took[i] = time.Since(started)
 	}
 	slices.Sort(took)
 	middle := took[times/2]
-	if middle > slowAnswer {
-		f.warn("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times), "A check has 400 ms in all: bring the database nearer, or see what it waits for.")
+	if middle > finding.SlowAnswer {
+		f.Warn("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times), "A check has 400 ms in all: bring the database nearer, or see what it waits for.")
 	} else {
-		f.ok("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times))
+		f.OK("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times))
 	}
 	return true
 }
@@ -221,7 +145,7 @@ func (f *findings) rights(ctx context.Context, connection queryer, found *tables
 	const tried = "rights"
 	mend := "Give this server a role of its own: create role extauthz login password '…'; " + found.Grants("extauthz")
 	if super {
-		f.warn(tried, user+" is a superuser", mend)
+		f.Warn(tried, user+" is a superuser", mend)
 		return
 	}
 	var writable, readable []string
@@ -233,13 +157,13 @@ func (f *findings) rights(ctx context.Context, connection queryer, found *tables
 		[]string{found.Session.Name, found.User.Name}).Scan(&writable, &readable)
 	switch {
 	case err != nil:
-		f.warn(tried, "not known: "+err.Error(), mend)
+		f.Warn(tried, "not known: "+err.Error(), mend)
 	case len(writable) > 0:
-		f.warn(tried, user+" may change "+shortened(writable), mend)
+		f.Warn(tried, user+" may change "+shortened(writable), mend)
 	case len(readable) > 0:
-		f.warn(tried, user+" may also read "+shortened(readable), mend)
+		f.Warn(tried, user+" may also read "+shortened(readable), mend)
 	default:
-		f.ok(tried, user+" may read sessions and users, and change nothing")
+		f.OK(tried, user+" may read sessions and users, and change nothing")
 	}
 }
 
@@ -258,8 +182,8 @@ func (f *findings) rows(ctx context.Context, connection queryer, found *tables.S
 	err := connection.QueryRow(ctx, `select coalesce((select c.reltuples from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2), -1)::float8`,
 		found.Session.Schema, found.Session.Name).Scan(&estimate)
 	if err != nil || estimate < 0 {
-		f.ok("sessions", "their number is not known yet: PostgreSQL has not analysed the table")
+		f.OK("sessions", "their number is not known yet: PostgreSQL has not analysed the table")
 		return
 	}
-	f.ok("sessions", fmt.Sprintf("about %.0f rows", estimate))
+	f.OK("sessions", fmt.Sprintf("about %.0f rows", estimate))
 }

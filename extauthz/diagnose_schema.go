@@ -5,26 +5,27 @@ import (
 	"fmt"
 	"time"
 
+	"extauthz/extauthz/internal/finding"
 	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
 // sessionTable tells what about the tables is as it should not be, though sessions are found in them.
 func (f *findings) sessionTable(found *tables.Schema) {
 	if !found.Token.Unique && found.Session.Kind != "v" {
-		f.warn("unique", "nothing keeps two sessions from having one token; such tokens are refused",
+		f.Warn("unique", "nothing keeps two sessions from having one token; such tokens are refused",
 			fmt.Sprintf("create unique index concurrently on %s (%s)", found.Session, tables.QuoteName(found.Token.Name)))
 	}
 	for _, t := range []*tables.Table{found.Session, found.User} {
 		switch t.Kind {
 		case "v":
-			f.warn("view", t.String()+" is a view: its definition decides which rows count",
+			f.Warn("view", t.String()+" is a view: its definition decides which rows count",
 				"See that it shows each row as soon as Better Auth has written it; "+
 					"or name the table itself in "+found.VariableOf(t)+".")
 		case "m":
-			f.warn("materialized view", t.String()+" shows what was there when it was refreshed",
+			f.Warn("materialized view", t.String()+" shows what was there when it was refreshed",
 				"Name the table itself in "+found.VariableOf(t)+".")
 		case "f":
-			f.warn("foreign table", t.String()+" is kept by another server, which may be a standby or be down",
+			f.Warn("foreign table", t.String()+" is kept by another server, which may be a standby or be down",
 				"Point DATABASE_URL at the server that Better Auth writes to.")
 		}
 	}
@@ -36,19 +37,19 @@ func (f *findings) rowSecurity(found *tables.Schema) bool {
 	const other = " (a role with bypassrls, or the tables' owner, needs no policy)"
 	for _, r := range found.Security {
 		if r.Active && !r.Readable {
-			f.fail(tried, fmt.Sprintf("rows of %s are hidden from %s: "+
+			f.Fail(tried, fmt.Sprintf("rows of %s are hidden from %s: "+
 				"row level security is on and no policy is for this role%s", r.Table, r.Role, other), r.Fix())
 			return false
 		}
 	}
 	for _, r := range found.Security {
 		if r.Active && !r.Whole {
-			f.warn(tried, fmt.Sprintf("a policy on %s may hide rows from %s; "+
+			f.Warn(tried, fmt.Sprintf("a policy on %s may hide rows from %s; "+
 				"a session that is not found is then 503 and not 401%s", r.Table, r.Role, other), r.Fix())
 			return true
 		}
 	}
-	f.ok(tried, "hides no session and no user from the role")
+	f.OK(tried, "hides no session and no user from the role")
 	return true
 }
 
@@ -57,7 +58,7 @@ func (f *findings) rowSecurity(found *tables.Schema) bool {
 func (f *findings) zone(ctx context.Context, connection queryer, found *tables.Schema) {
 	const tried = "time zone"
 	if found.ExpiresAt.Type == "timestamptz" {
-		f.ok(tried, "the expiry has one")
+		f.OK(tried, "the expiry has one")
 		return
 	}
 	column := tables.QuoteName(found.ExpiresAt.Name)
@@ -72,19 +73,19 @@ func (f *findings) zone(ctx context.Context, connection queryer, found *tables.S
 		var ahead *float64 // none without rows
 		err := connection.QueryRow(ctx, fmt.Sprintf("select extract(epoch from max(%s) - clock_timestamp() at time zone 'UTC')::float8 from %s",
 			tables.QuoteName(written.Name), found.Session)).Scan(&ahead)
-		if err == nil && ahead != nil && *ahead > warnSkew.Seconds() {
-			f.fail(tried, fmt.Sprintf("%s is written in a time zone east of UTC and read as UTC: "+
+		if err == nil && ahead != nil && *ahead > finding.WarnSkew.Seconds() {
+			f.Fail(tried, fmt.Sprintf("%s is written in a time zone east of UTC and read as UTC: "+
 				"the newest session's %s is %s ahead of now, and sessions live so much longer here",
 				column, written.Name, (time.Duration(*ahead)*time.Second).Round(time.Minute)), fix)
 			return
 		}
 	}
-	f.warn(tried, fmt.Sprintf("%s has none and is read as UTC; whether it is written so cannot be seen here", column), fix)
+	f.Warn(tried, fmt.Sprintf("%s has none and is read as UTC; whether it is written so cannot be seen here", column), fix)
 }
 
 // signOut tells what no schema shows.
 func (f *findings) signOut() {
-	f.ok("sign-out", "a session counts while its row is there and not expired; "+
+	f.OK("sign-out", "a session counts while its row is there and not expired; "+
 		"with preserveSessionInDatabase before Better Auth 1.7 a signed-out row is both: "+
 		"upgrade, or turn the option off")
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"extauthz/extauthz/internal/finding"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/show"
 )
@@ -34,16 +35,16 @@ func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // diagnose fetches the key set once, as a check would.
-func (s *remoteKeySet) diagnose(ctx context.Context) []Finding {
-	f := &findings{part: "jwks"}
+func (s *remoteKeySet) diagnose(ctx context.Context) []finding.Finding {
+	f := &findings{finding.List{Part: "jwks"}}
 	get := "GET " + s.fetcher.shown
 	fault, _ := guard.Trapped(func() { s.diagnoseSteps(ctx, f, get) })
 	if fault != nil {
 		s.panics.Count(guard.InJWKS)
-		f.fail(get, fmt.Sprintf("a panic: %v", fault),
+		f.Fail(get, fmt.Sprintf("a panic: %v", fault),
 			"Correct the program that this server is part of: its HTTP client or its clock panics.")
 	}
-	return f.list
+	return f.Found
 }
 
 func (s *remoteKeySet) diagnoseSteps(ctx context.Context, f *findings, get string) {
@@ -53,7 +54,7 @@ func (s *remoteKeySet) diagnoseSteps(ctx context.Context, f *findings, get strin
 	step := func(tried, found string) {
 		mu.Lock()
 		defer mu.Unlock()
-		f.ok(tried, found)
+		f.OK(tried, found)
 	}
 	trace := &httptrace.ClientTrace{
 		DNSDone: func(info httptrace.DNSDoneInfo) {
@@ -93,14 +94,14 @@ func (s *remoteKeySet) diagnoseSteps(ctx context.Context, f *findings, get strin
 	switch {
 	case got.err != nil:
 		f.unfetched(get, &got)
-	case took > slowAnswer:
-		f.warn(get, fmt.Sprintf("200 in %s", took),
+	case took > finding.SlowAnswer:
+		f.Warn(get, fmt.Sprintf("200 in %s", took),
 			"A token by a key that is new waits for a fetch, for 400 ms at most: bring the issuer nearer.")
 	default:
-		f.ok(get, fmt.Sprintf("200 in %s", took))
+		f.OK(get, fmt.Sprintf("200 in %s", took))
 	}
 	if answer.header != nil {
-		f.clock("clock", "the issuer's", answer.header.Get("Date"), s.now())
+		f.Clock("clock", "the issuer's", answer.header.Get("Date"), s.now())
 	}
 	if got.err == nil {
 		f.keys(&got)
@@ -130,7 +131,7 @@ func (f *findings) unfetched(get string, got *fetched) {
 			fix = strings.TrimSpace(strings.ToUpper(failed.hint[:1]) + failed.hint[1:] + ". " + fix)
 		}
 	}
-	f.fail(get, cause.Error(), fix)
+	f.Fail(get, cause.Error(), fix)
 }
 
 func (f *findings) certificate(state *tls.ConnectionState, now time.Time) {
@@ -138,10 +139,10 @@ func (f *findings) certificate(state *tls.ConnectionState, now time.Time) {
 	until := leaf.NotAfter.UTC().Format(time.DateOnly)
 	found := fmt.Sprintf("%s, certificate until %s", tls.VersionName(state.Version), until)
 	if leaf.NotAfter.Sub(now) < warnCertificate {
-		f.warn("TLS", found, "Renew the issuer's certificate; once it has ended no key can be fetched.")
+		f.Warn("TLS", found, "Renew the issuer's certificate; once it has ended no key can be fetched.")
 		return
 	}
-	f.ok("TLS", found)
+	f.OK("TLS", found)
 }
 
 // keys lists the keys that came, the ignored ones with their faults.
@@ -166,16 +167,16 @@ func (f *findings) keys(got *fetched) {
 	slices.Sort(faults)
 	switch {
 	case len(usable) > 0:
-		f.ok("usable keys", keyList(usable))
+		f.OK("usable keys", keyList(usable))
 	case len(got.keys) == 0 && len(got.aside) == 0:
-		f.warn("usable keys", "the key set is empty",
+		f.Warn("usable keys", "the key set is empty",
 			"Better Auth makes its first key with its first token: get one at /api/auth/token.")
 	default:
-		f.fail("usable keys", "none",
+		f.Fail("usable keys", "none",
 			"Have Better Auth make a new key: its jwt plugin's keyPairConfig says of what kind.")
 	}
 	if len(faults) > 0 {
-		f.warn("other keys", keyList(faults), "These verify no token. Remove them where they come from.")
+		f.Warn("other keys", keyList(faults), "These verify no token. Remove them where they come from.")
 	}
 }
 

@@ -420,6 +420,17 @@ type Key struct {
 // Keys lists the keys of the JWKS in use, ordered by id, and when they were fetched. There are none before the first fetch.
 func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.list() }
 
+// Diagnose tries what checks depend on, the JWKS and the database, from here and now, step by step, and says of each
+// step what came and what to do. It needs no [Authorizer.Run], changes nothing, and takes a few seconds at most where
+// something hangs.
+func (a *Authorizer) Diagnose(ctx context.Context) []Finding {
+	found := a.keys.diagnose(ctx)
+	if a.database != nil {
+		found = append(found, a.database.diagnose(ctx)...)
+	}
+	return found
+}
+
 // Check decides one request. It is the whole way, from Envoy's question to the answer; it never
 // returns an error, since Envoy would answer one by its failure mode and not by ours. A server
 // made by [ServerOptions] and [Authorizer.Register] goes the same way without the protobuf codec.

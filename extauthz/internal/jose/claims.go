@@ -39,8 +39,8 @@ func (d NumericDate) isPresent() bool { return d == d }
 
 // The years 1 to 9999: what a calendar can show. 1e30 is not a date.
 const (
-	MinNumericDate = -62135596800
-	MaxNumericDate = 253402300799
+	minNumericDate = -62135596800
+	maxNumericDate = 253402300799
 )
 
 func (d NumericDate) Time() time.Time {

@@ -81,7 +81,7 @@ func readNumericDate(value *jsontext.Decoder) (NumericDate, error) {
 		return absent(), errWrongForm
 	}
 	seconds, err := token.Float()
-	if err != nil || !(seconds >= MinNumericDate && seconds <= MaxNumericDate) {
+	if err != nil || !(seconds >= minNumericDate && seconds <= maxNumericDate) {
 		return absent(), errors.New("not a date")
 	}
 	return NumericDate(seconds), nil
