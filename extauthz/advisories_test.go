@@ -15,6 +15,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/reason"
 )
 
@@ -113,7 +114,7 @@ func TestAdvisories(t *testing.T) {
 				}
 			}
 			issuer.setAnswer(nil)
-			time.Sleep(refreshInterval)
+			time.Sleep(keyset.RefreshInterval)
 			expectReason(t, decideToken(t, a, ed, "ed"), "")
 		})
 	})
@@ -147,11 +148,11 @@ func TestAdvisories(t *testing.T) {
 			expectReason(t, checkToken(t, a, token), "")
 			issuer.set(s["es256"].jwk(nil))
 			a.Refresh()
-			time.Sleep(2 * fetchSpacing)
+			time.Sleep(2 * keyset.FetchSpacing)
 			expectReason(t, checkToken(t, a, token), ReasonUnknownKey)
 			issuer.set() // and when none is left
 			a.Refresh()
-			time.Sleep(2 * fetchSpacing)
+			time.Sleep(2 * keyset.FetchSpacing)
 			expectReason(t, checkToken(t, a, token), ReasonUnknownKey)
 		})
 	})

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/keyset"
+	"extauthz/extauthz/internal/keyset/jwks"
 )
 
 // span is when something was so; a zero end is still.
@@ -218,10 +220,10 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 					listed, down := slices.Clone(issuer.listed[h.key]), slices.Clone(issuer.down)
 					issuer.mu.Unlock()
 					// The issuer's word is at most a refresh old, and older by the time that it was down.
-					oldest := began.Add(-refreshInterval - fetchTimeout - retryInterval)
+					oldest := began.Add(-keyset.RefreshInterval - jwks.Timeout - keyset.RetryInterval)
 					for i := len(down) - 1; i >= 0; i-- {
 						if down[i].to.IsZero() || !down[i].to.Before(oldest) {
-							oldest = down[i].from.Add(-refreshInterval - fetchTimeout - retryInterval)
+							oldest = down[i].from.Add(-keyset.RefreshInterval - jwks.Timeout - keyset.RetryInterval)
 						}
 					}
 					switch {
@@ -229,7 +231,7 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 						t.Errorf("a token by %s is allowed, which was withdrawn long ago", issuer.keys[h.key].id)
 					case outcome == outcomeDeny && ended.Before(end) && covers(listed, began, ended):
 						t.Errorf("a valid token by %s is refused: %v", issuer.keys[h.key].id, d.denial)
-					case outcome == outcomeUnavailable && !overlaps(down, began.Add(-fetchTimeout), ended) && d.denial.Reason != ReasonTimeBudgetSpent:
+					case outcome == outcomeUnavailable && !overlaps(down, began.Add(-jwks.Timeout), ended) && d.denial.Reason != ReasonTimeBudgetSpent:
 						t.Errorf("503 %v while the issuer answers", d.denial)
 					}
 				}

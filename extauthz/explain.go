@@ -120,7 +120,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 		switch {
 		case credential.Kind == KindJWT:
 			return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(credential.JWT.KeyID),
-				credential.JWT.Algorithm, a.keys.fetcher.shown)
+				credential.JWT.Algorithm, a.keys.Fetcher.Shown)
 		case credential.Kind == KindSession && credential.Signature == "" && !a.requireSignature:
 			return "none needed for a raw token"
 		case !a.secrets.isConfigured():

@@ -29,6 +29,8 @@ import (
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/keyset"
+	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/route"
@@ -163,7 +165,7 @@ type Authorizer struct {
 	trusted   []site.Pattern
 	secrets   *sharedSecrets
 	verifiers chain
-	keys      *remoteKeySet
+	keys      *keyset.Set
 	memory    *memory   // nil when turned off
 	database  *database // nil when not configured
 	expected  [credential.Kinds]jose.Expectations
@@ -198,7 +200,7 @@ func New(config Config) (*Authorizer, error) {
 		if config.Client != nil {
 			return nil, &ConfigError{"JWKSProxy", "and Client are both set; give the proxy to the client's transport"}
 		}
-		if proxy, err = parseProxy(config.JWKSProxy); err != nil {
+		if proxy, err = jwks.ParseProxy(config.JWKSProxy); err != nil {
 			return nil, &ConfigError{"JWKSProxy", err.Error()}
 		}
 	}
@@ -235,7 +237,7 @@ func New(config Config) (*Authorizer, error) {
 		log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, panics: panics, metrics: metrics,
 		tracing: tracing, sampling: newSampling(),
 	}
-	a.keys = newRemoteKeySet(newFetcher(config.JWKSURL, config.Client, proxy), config.Now, panics,
+	a.keys = keyset.New(jwks.New(config.JWKSURL, "extauthz/"+Version, config.Client, proxy), config.Now, panics,
 		keySetObservers{metrics, tracing})
 	if config.DatabaseURL != "" {
 		a.database, err = newDatabase(databaseConfig{
@@ -294,18 +296,10 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// shownURL is a URL for messages: without its query and its fragment, where people put keys.
-func shownURL(value string) string {
-	if end := strings.IndexAny(value, "?#"); end >= 0 {
-		return value[:end]
-	}
-	return value
-}
-
 // checkURL wants an absolute http or https URL. It never shows a value that could hold a password.
 func checkURL(field, value string) error {
 	parsed, err := url.Parse(value)
-	shown := shownURL(value)
+	shown := show.URL(value)
 	switch {
 	case value == "":
 		return &ConfigError{field, "is empty; write a URL like https://app.example.com"}
@@ -356,7 +350,7 @@ func (a *Authorizer) Run(ctx context.Context) {
 	defer context.AfterFunc(a.life.ctx, stop)()
 	var work sync.WaitGroup
 	work.Go(func() { a.tellLeftOut(ctx) })
-	work.Go(func() { a.panics.Supervise(ctx, guard.InJWKS, a.keys.run) })
+	work.Go(func() { a.panics.Supervise(ctx, guard.InJWKS, a.keys.Run) })
 	if a.shadow != ShadowOff {
 		work.Go(func() { a.remindOfShadow(ctx) })
 	}
@@ -370,7 +364,7 @@ func (a *Authorizer) Run(ctx context.Context) {
 // the server is ready, and stays so: a part that fails later fails its own checks only.
 func (a *Authorizer) Missing() []string {
 	var missing []string
-	if a.keys.current.Load() == nil {
+	if !a.keys.IsFetched() {
 		missing = append(missing, "jwks")
 	}
 	if a.database != nil && !a.database.ready.Load() {
@@ -394,7 +388,7 @@ func (a *Authorizer) ReplaceSecrets(secrets Secrets) { a.secrets.replace(secrets
 // also where the issuer asked to be left alone. It replaces the connections to the database, by the connection string
 // and the addresses as they are now. It does not wait, and no check fails by it.
 func (a *Authorizer) Refresh() {
-	a.keys.refresh()
+	a.keys.Refresh()
 	if a.database != nil {
 		a.database.refresh()
 	}
@@ -402,29 +396,21 @@ func (a *Authorizer) Refresh() {
 
 // Parts tells how the parts are now, be the server ready or not.
 func (a *Authorizer) Parts() []Part {
-	parts := []Part{a.keys.state.Part("jwks")}
+	parts := []Part{a.keys.State.Part("jwks")}
 	if a.database != nil {
 		parts = append(parts, a.database.state.Part("database"))
 	}
 	return parts
 }
 
-// Key is a key of the issuer's, as the JWKS in use has it.
-type Key struct {
-	ID        string    // its kid, which the issuer chose: escape it before it is shown; empty for an entry without a good one
-	Algorithm string    // its own; empty when it may not be used
-	Fault     string    // why it may not be used; empty when it may
-	Since     time.Time // when it was first fetched
-}
-
 // Keys lists the keys of the JWKS in use, ordered by id, and when they were fetched. There are none before the first fetch.
-func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.list() }
+func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.List() }
 
 // Diagnose tries what checks depend on, the JWKS and the database, from here and now, step by step, and says of each
 // step what came and what to do. It needs no [Authorizer.Run], changes nothing, and takes a few seconds at most where
 // something hangs.
 func (a *Authorizer) Diagnose(ctx context.Context) []Finding {
-	found := a.keys.diagnose(ctx)
+	found := a.keys.Diagnose(ctx)
 	if a.database != nil {
 		found = append(found, a.database.diagnose(ctx)...)
 	}
@@ -574,7 +560,7 @@ func (a *Authorizer) recall(token string, d *decision) bool {
 		return false
 	}
 	now := a.now()
-	if proof.key != nil && !a.keys.isCurrent(proof.key, now) || proof.secret != nil && !a.secrets.isInForce(proof.secret) {
+	if proof.key != nil && !a.keys.IsCurrent(proof.key, now) || proof.secret != nil && !a.secrets.isInForce(proof.secret) {
 		a.memory.forget(proof)
 		a.metrics.misses.Inc()
 		return false

@@ -108,7 +108,7 @@ func TestDecisionsAreLogged(t *testing.T) {
 		}
 	}
 	checkAll(good, expired, liveToken)
-	known := a.keys.current.Swap(nil) // as if the issuer had never answered
+	known := a.keys.Current.Swap(nil) // as if the issuer had never answered
 	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
 	givenUp, giveUp := context.WithCancel(t.Context())
@@ -119,7 +119,7 @@ func TestDecisionsAreLogged(t *testing.T) {
 		}
 	}
 	// Every row of the verdict table, to look for tokens.
-	a.keys.current.Store(known)
+	a.keys.Current.Store(known)
 	start := len(log.String())
 	for _, row := range verdictTable() {
 		if _, err := a.Check(t.Context(), wire["headers"](row.method, row.headers)); err != nil {
@@ -409,7 +409,7 @@ func BenchmarkColdCheck(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		key := a.keys.current.Load().keys[s.id]
+		key := a.keys.Current.Load().Keys[s.id]
 		b.Run(s.algorithm, func(b *testing.B) {
 			b.ReportAllocs()
 			var alone, whole time.Duration

@@ -24,6 +24,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/keyset/jwks"
 )
 
 // nameServer answers each question for an A record over UDP with one address, which can be changed. It takes the place
@@ -181,53 +183,53 @@ func TestAnswersAreBoundedAndNamed(t *testing.T) {
 		want   string // empty for a JWKS
 		result string
 	}{
-		"a gzip bomb": {bomb(64 << 20), "the answer is longer than 1048576 bytes", resultInvalid},
-		"gzip":        {bomb(1 << 16), "", resultOK},
+		"a gzip bomb": {bomb(64 << 20), "the answer is longer than 1048576 bytes", jwks.ResultInvalid},
+		"gzip":        {bomb(1 << 16), "", jwks.ResultFetched},
 		"an encoding that was not asked for": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "br")
 			w.Write([]byte("\x0b\x05\x80"))
-		}, `content-encoding: "br"`, resultInvalid},
+		}, `content-encoding: "br"`, jwks.ResultInvalid},
 		"a sign-in page": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			w.Write([]byte("<!doctype html>"))
-		}, `not a JWKS: an HTML or XML page (content-type: "text/html; charset=utf-8")`, resultInvalid},
+		}, `not a JWKS: an HTML or XML page (content-type: "text/html; charset=utf-8")`, jwks.ResultInvalid},
 		"a JWKS called HTML": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			w.Write([]byte(`{"keys":[]}`))
-		}, "", resultOK},
+		}, "", jwks.ResultFetched},
 		"a body that never ends": {func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				fmt.Fprint(w, " ")
 				w.(http.Flusher).Flush()
 				time.Sleep(50 * time.Millisecond)
 			}
-		}, "no whole answer within 3s: reading the answer: ", resultUnreachable},
+		}, "no whole answer within 3s: reading the answer: ", jwks.ResultUnreachable},
 		"a header of 100 KiB": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Long", strings.Repeat("a", 100<<10))
-		}, "server response headers exceeded", resultUnreachable},
-		"304": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, "status 304", resultStatus},
-		"204": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "status 204", resultStatus},
-		"206": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(206); w.Write([]byte(`{"keys":[]}`)) }, "status 206", resultStatus},
+		}, "server response headers exceeded", jwks.ResultUnreachable},
+		"304": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, "status 304", jwks.ResultStatus},
+		"204": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "status 204", jwks.ResultStatus},
+		"206": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(206); w.Write([]byte(`{"keys":[]}`)) }, "status 206", jwks.ResultStatus},
 		"a length that is not kept": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			w.Write([]byte(`{"keys":[]}`))
-		}, "reading the answer: ", resultUnreachable},
+		}, "reading the answer: ", jwks.ResultUnreachable},
 	} {
 		t.Run(title, func(t *testing.T) {
 			server := httptest.NewServer(row.answer)
 			t.Cleanup(server.Close)
-			got := newFetcher(server.URL, nil, nil).get(t.Context())
-			for row.result != resultUnreachable && errors.Is(got.err, context.DeadlineExceeded) && t.Context().Err() == nil {
-				t.Logf("asked again: %v", got.err) // a busy machine's
-				got = newFetcher(server.URL, nil, nil).get(t.Context())
+			got := jwks.New(server.URL, "extauthz-test", nil, nil).Get(t.Context())
+			for row.result != jwks.ResultUnreachable && errors.Is(got.Err, context.DeadlineExceeded) && t.Context().Err() == nil {
+				t.Logf("asked again: %v", got.Err) // a busy machine's
+				got = jwks.New(server.URL, "extauthz-test", nil, nil).Get(t.Context())
 			}
 			switch {
-			case got.result != row.result:
-				t.Errorf("result %q, want %q", got.result, row.result)
-			case row.want == "" && got.err != nil:
-				t.Error(got.err)
-			case row.want != "" && (got.err == nil || !strings.Contains(got.err.Error(), row.want)):
-				t.Errorf("%v, want %q", got.err, row.want)
+			case got.Result != row.result:
+				t.Errorf("result %q, want %q", got.Result, row.result)
+			case row.want == "" && got.Err != nil:
+				t.Error(got.Err)
+			case row.want != "" && (got.Err == nil || !strings.Contains(got.Err.Error(), row.want)):
+				t.Errorf("%v, want %q", got.Err, row.want)
 			}
 		})
 	}
@@ -253,7 +255,7 @@ func TestRedirectsToTheSameOrigin(t *testing.T) {
 		if err1 != nil || err2 != nil {
 			t.Fatal(err1, err2)
 		}
-		if err := stayWithinOrigin(to, []*http.Request{from}); (err == nil) != row.same {
+		if err := jwks.StayWithinOrigin(to, []*http.Request{from}); (err == nil) != row.same {
 			t.Errorf("%s and %s: %v", row.from, row.to, err)
 		}
 	}
@@ -276,12 +278,12 @@ func TestRetryAfter(t *testing.T) {
 		{map[string]string{"Retry-After": "0"}, 0},
 		{map[string]string{"Retry-After": "NaN"}, 0},
 		{map[string]string{"Retry-After": ""}, 0},
-		{map[string]string{"Retry-After": "3600"}, maxRetryAfter},
-		{map[string]string{"Retry-After": "99999999999999999999"}, maxRetryAfter},
-		{map[string]string{"Retry-After": "1e999"}, maxRetryAfter},
+		{map[string]string{"Retry-After": "3600"}, jwks.MaxRetryAfter},
+		{map[string]string{"Retry-After": "99999999999999999999"}, jwks.MaxRetryAfter},
+		{map[string]string{"Retry-After": "1e999"}, jwks.MaxRetryAfter},
 		{map[string]string{"Retry-After": now.Add(20 * time.Second).UTC().Format(http.TimeFormat)}, 20 * time.Second},
 		{map[string]string{"Retry-After": now.Add(-time.Hour).UTC().Format(http.TimeFormat)}, 0},
-		{map[string]string{"Retry-After": now.Add(time.Hour).UTC().Format(http.TimeFormat)}, maxRetryAfter},
+		{map[string]string{"Retry-After": now.Add(time.Hour).UTC().Format(http.TimeFormat)}, jwks.MaxRetryAfter},
 		{map[string]string{ // the issuer's clock is an hour behind
 			"Retry-After": now.Add(20*time.Second - time.Hour).UTC().Format(http.TimeFormat), "Date": now.Add(-time.Hour).UTC().Format(http.TimeFormat)}, 20 * time.Second},
 	} {
@@ -289,7 +291,7 @@ func TestRetryAfter(t *testing.T) {
 		for name, value := range row.header {
 			header.Set(name, value)
 		}
-		if got := retryAfter(header); got.Round(time.Millisecond) != row.want && (got > row.want || got < row.want-2*time.Second) {
+		if got := jwks.RetryAfter(header); got.Round(time.Millisecond) != row.want && (got > row.want || got < row.want-2*time.Second) {
 			t.Errorf("%v: %s, want %s", row.header, got, row.want)
 		}
 	}
@@ -522,7 +524,7 @@ func TestEnvironmentIsTold(t *testing.T) {
 		"a proxy and an authority": {secure.URL, map[string]string{"HTTPS_PROXY": proxy, "SSL_CERT_FILE": "/nowhere"}, "HTTPS_PROXY is set and not used", ""},
 	} {
 		t.Run(title, func(t *testing.T) {
-			for _, name := range append([]string{"SSL_CERT_FILE", "SSL_CERT_DIR", "NO_PROXY"}, append(unusedProxies, unusedAuthorities...)...) {
+			for _, name := range append([]string{"SSL_CERT_FILE", "SSL_CERT_DIR", "NO_PROXY"}, append(jwks.UnusedProxies, jwks.UnusedAuthorities...)...) {
 				t.Setenv(name, "")
 			}
 			for name, value := range row.environment {
@@ -547,8 +549,8 @@ func TestEnvironmentIsTold(t *testing.T) {
 	}
 	// An embedder's client has a proxy and authorities of its own.
 	t.Setenv("HTTPS_PROXY", proxy)
-	got := newFetcher(secure.URL, &http.Client{Transport: &http.Transport{}}, nil).get(t.Context())
-	if got.err == nil || strings.Contains(got.err.Error(), "SSL_CERT_FILE") || strings.Contains(got.err.Error(), "HTTPS_PROXY") {
-		t.Errorf("an embedder's client: %v", got.err)
+	got := jwks.New(secure.URL, "extauthz-test", &http.Client{Transport: &http.Transport{}}, nil).Get(t.Context())
+	if got.Err == nil || strings.Contains(got.Err.Error(), "SSL_CERT_FILE") || strings.Contains(got.Err.Error(), "HTTPS_PROXY") {
+		t.Errorf("an embedder's client: %v", got.Err)
 	}
 }

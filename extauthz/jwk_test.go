@@ -15,6 +15,7 @@ import (
 
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/show"
 )
 
@@ -201,7 +202,7 @@ func TestReplacedKeyIsTold(t *testing.T) {
 			t.Helper()
 			before := len(log.String())
 			issuer.set(keys...)
-			time.Sleep(2 * refreshInterval)
+			time.Sleep(2 * keyset.RefreshInterval)
 			synctest.Wait()
 			if told := log.String()[before:]; strings.Count(told, want) != 1 {
 				t.Errorf("want %q once in\n%s", want, told)
@@ -236,8 +237,8 @@ func TestChangingKeysDoNotFillTheLog(t *testing.T) {
 			a.Refresh()
 		}
 		synctest.Wait()
-		if lines := strings.Count(log.String(), "\n"); lines < maxKeyLines || lines > 11*maxKeyLines || !strings.Contains(log.String(), "lines_left_out=") {
-			t.Errorf("%d lines in ten minutes, want at most %d a minute", lines, maxKeyLines)
+		if lines := strings.Count(log.String(), "\n"); lines < keyset.MaxKeyLines || lines > 11*keyset.MaxKeyLines || !strings.Contains(log.String(), "lines_left_out=") {
+			t.Errorf("%d lines in ten minutes, want at most %d a minute", lines, keyset.MaxKeyLines)
 		}
 	})
 }

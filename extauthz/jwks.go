@@ -8,6 +8,7 @@ import (
 
 	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
@@ -18,7 +19,7 @@ const jwksLeeway = 60 * time.Second
 
 // jwksVerifier judges JWTs by the issuer's published keys (RFC 7519 §7.2, RFC 7517).
 type jwksVerifier struct {
-	keys     *remoteKeySet
+	keys     *keyset.Set
 	gate     *gate
 	memory   *memory
 	expected jose.Expectations
@@ -40,7 +41,7 @@ func (v *jwksVerifier) verifySignature(ctx context.Context, token *jose.Token) (
 	if token.KeyID == "" {
 		return nil, reason.Deny(ReasonMissingKeyID)
 	}
-	key, err := v.keys.key(ctx, token.KeyID)
+	key, err := v.keys.Key(ctx, token.KeyID)
 	switch {
 	case err != nil:
 		return nil, err

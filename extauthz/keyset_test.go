@@ -19,6 +19,8 @@ import (
 
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/keyset"
+	"extauthz/extauthz/internal/keyset/jwks"
 )
 
 // fakeIssuer stands for the network and the issuer behind it, so that time can be made up: real time
@@ -171,7 +173,7 @@ func TestFetchesAreSharedAndBounded(t *testing.T) {
 		issuer.mu.Lock()
 		defer issuer.mu.Unlock()
 		for i := 1; i < len(issuer.fetches); i++ {
-			if gap := issuer.fetches[i].Sub(issuer.fetches[i-1]); gap < fetchSpacing {
+			if gap := issuer.fetches[i].Sub(issuer.fetches[i-1]); gap < keyset.FetchSpacing {
 				t.Errorf("fetch %d came %s after the one before", i, gap)
 			}
 		}
@@ -197,7 +199,7 @@ func TestWithdrawnKeyStops(t *testing.T) {
 	withIssuer(t, issuer, func(t *testing.T, a *Authorizer) {
 		expectReason(t, decideToken(t, a, ed, "ed"), "")
 		issuer.set() // {"keys":[]} is what Better Auth answers when all keys are past
-		time.Sleep(refreshInterval)
+		time.Sleep(keyset.RefreshInterval)
 		expectReason(t, decideToken(t, a, ed, "ed"), ReasonUnknownKey)
 	})
 }
@@ -229,7 +231,7 @@ func TestJWKSNeverFetched(t *testing.T) {
 		}
 		issuer.setAnswer(nil)
 		issuer.set(ed.jwk(nil))
-		time.Sleep(retryInterval) // it recovers without being asked
+		time.Sleep(keyset.RetryInterval) // it recovers without being asked
 		if missing := a.Missing(); len(missing) != 0 {
 			t.Errorf("missing %v after the issuer came", missing)
 		}
@@ -266,13 +268,13 @@ func TestKeysAreKeptForADay(t *testing.T) {
 	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
 	withIssuer(t, issuer, func(t *testing.T, a *Authorizer) {
 		issuer.setAnswer(refuseConnection)
-		time.Sleep(maxKeySetAge - time.Minute)
+		time.Sleep(keyset.MaxKeySetAge - time.Minute)
 		expectReason(t, decideToken(t, a, ed, "ed"), "")
 		expectReason(t, decideToken(t, a, ed, "made-up"), ReasonJWKSUnavailable)
 		time.Sleep(2 * time.Minute)
 		expectReason(t, decideToken(t, a, ed, "ed"), ReasonJWKSUnavailable)
 		issuer.setAnswer(nil)
-		time.Sleep(retryInterval)
+		time.Sleep(keyset.RetryInterval)
 		expectReason(t, decideToken(t, a, ed, "ed"), "")
 	})
 }
@@ -304,7 +306,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 					t.Errorf("%d fetches while the issuer wanted to be left alone", got)
 				}
 				issuer.setAnswer(nil)
-				time.Sleep(2*time.Second + retryInterval)
+				time.Sleep(2*time.Second + keyset.RetryInterval)
 				expectReason(t, decideToken(t, a, ed, "made-up"), ReasonUnknownKey)
 			})
 		})
@@ -364,8 +366,8 @@ func TestRedirectsStayWithinTheOrigin(t *testing.T) {
 		mux.Handle("/loop", http.RedirectHandler("/loop", http.StatusFound))
 		server := httptest.NewServer(mux)
 		t.Cleanup(server.Close)
-		got := newFetcher(server.URL+path, nil, nil).get(t.Context())
-		keys, err := got.keys, got.err
+		got := jwks.New(server.URL+path, "extauthz-test", nil, nil).Get(t.Context())
+		keys, err := got.Keys, got.Err
 		switch {
 		case wantErr == "" && (err != nil || keys["ed"] == nil):
 			t.Errorf("%s: %v, want the keys", path, err)
@@ -385,7 +387,7 @@ func TestNoProxyFromTheEnvironment(t *testing.T) {
 		t.Setenv(name, proxy.URL)
 	}
 	// net/http reads the environment once, so the client is asked for its proxy too.
-	client := newJWKSClient(nil)
+	client := jwks.NewClient(nil)
 	if transport, ok := client.Transport.(*http.Transport); !ok || transport.Proxy != nil {
 		t.Errorf("%+v knows a proxy", client.Transport)
 	}

@@ -16,6 +16,8 @@ import (
 
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/keyset"
+	"extauthz/extauthz/internal/keyset/jwks"
 )
 
 // panickingBody is an answer's body that panics when it is read.
@@ -87,13 +89,13 @@ func TestPanicWhileFetching(t *testing.T) {
 					t.Errorf("answered after %s of made-up time, want at once", took)
 				}
 				expectReason(t, decideToken(t, a, ed, "ed"), "")
-				time.Sleep(10 * retryInterval)
+				time.Sleep(10 * keyset.RetryInterval)
 				expectReason(t, decideToken(t, a, ed, "ed"), "")
 				if title != "no answer and no error" {
 					if counted := testutil.ToFloat64(a.metrics.panics.WithLabelValues(guard.InJWKS)); counted < 10 || counted > 25 {
 						t.Errorf("%v panics are counted", counted)
 					}
-					if told := strings.Count(log.String(), "where=jwks"); told == 0 || told > maxKeyLines {
+					if told := strings.Count(log.String(), "where=jwks"); told == 0 || told > keyset.MaxKeyLines {
 						t.Errorf("told %d times", told)
 					}
 				}
@@ -101,7 +103,7 @@ func TestPanicWhileFetching(t *testing.T) {
 					t.Errorf("%+v, want a fault", part)
 				}
 				heal()
-				time.Sleep(retryInterval)
+				time.Sleep(keyset.RetryInterval)
 				expectReason(t, decideToken(t, a, ed, "made-up"), ReasonUnknownKey)
 				if part := a.Parts()[0]; !part.OK {
 					t.Errorf("%+v after the fault is gone", part)
@@ -139,7 +141,7 @@ func TestPanickingClock(t *testing.T) {
 			t.Errorf("doctor finds %+v", found)
 		}
 		isBroken.Store(false)
-		time.Sleep(retryInterval)
+		time.Sleep(keyset.RetryInterval)
 		expectReason(t, decideToken(t, a, ed, "ed"), "")
 		issuer.set(ed.jwk(nil), ed.jwk(map[string]any{"kid": "rotated"}))
 		expectReason(t, decideToken(t, a, ed, "rotated"), "")
@@ -172,7 +174,7 @@ func TestOddLoggerHoldsUpNoFetch(t *testing.T) {
 				go func() { a.Run(ctx); close(ended) }()
 				time.Sleep(time.Second)
 				token := ed.issue(goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": time.Now().Add(24 * time.Hour).Unix()}))
-				for range 3 * maxQueuedLine { // more changes than lines that are kept
+				for range 3 * keyset.MaxQueuedLine { // more changes than lines that are kept
 					expectReason(t, checkToken(t, a, token), "")
 					issuer.set(signers()["es256"].jwk(nil))
 					a.Refresh()
@@ -222,7 +224,7 @@ func TestClientThatNeverReturns(t *testing.T) {
 		}
 		close(quit)
 		issuer.setAnswer(nil)
-		time.Sleep(retryInterval)
+		time.Sleep(keyset.RetryInterval)
 		expectReason(t, decideToken(t, a, ed, "made-up"), ReasonUnknownKey)
 
 		quit = make(chan struct{})
@@ -232,7 +234,7 @@ func TestClientThatNeverReturns(t *testing.T) {
 		started := time.Now()
 		stop()
 		<-ended
-		if took := time.Since(started); took > fetchTimeout+guardTime+logEnd {
+		if took := time.Since(started); took > jwks.Timeout+jwks.GuardTime+keyset.LogEnd {
 			t.Errorf("the end took %s", took)
 		}
 		close(quit)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/keyset"
 )
 
 // limitWindow is the window of Better Auth's rate limit.
@@ -214,7 +215,7 @@ func TestFloodLeavesRoomForRotations(t *testing.T) {
 				t.Errorf("%d replicas: %d requests in ten seconds, %d refused; want room below 100", replicas, r.most, r.refused)
 			}
 			// A fetch in three seconds, and after a 429 ten seconds more, one of rounding and one of spread.
-			most := fetchRefill + 2*time.Second
+			most := keyset.FetchRefill + 2*time.Second
 			if !isFixed {
 				most += limitWindow + 2*time.Second
 			}

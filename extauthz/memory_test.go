@@ -14,6 +14,7 @@ import (
 
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -56,7 +57,7 @@ func TestRememberedTokenNeedsItsKey(t *testing.T) {
 		token := ed.issue(goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}))
 		refetch := func(keys ...map[string]any) {
 			issuer.set(keys...)
-			time.Sleep(refreshInterval)
+			time.Sleep(keyset.RefreshInterval)
 		}
 		expectReason(t, checkToken(t, a, token), "")
 		proof := a.memory.find(digestOf(token))
@@ -116,7 +117,7 @@ func TestRememberedTokenNeedsFreshKeys(t *testing.T) {
 		token := ed.issue(goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": time.Now().Add(48 * time.Hour).Unix()}))
 		expectReason(t, checkToken(t, a, token), "")
 		issuer.setAnswer(func(*http.Request) (*http.Response, error) { return httpAnswer(500, nil), nil })
-		time.Sleep(maxKeySetAge - time.Minute)
+		time.Sleep(keyset.MaxKeySetAge - time.Minute)
 		expectReason(t, checkToken(t, a, token), "")
 		time.Sleep(2 * time.Minute)
 		expectReason(t, checkToken(t, a, token), ReasonJWKSUnavailable)

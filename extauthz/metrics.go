@@ -9,6 +9,7 @@ import (
 
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/keyset/jwks"
 )
 
 // The values of the label outcome.
@@ -23,12 +24,8 @@ const methodNone = "none"
 
 // The values of the label result.
 const (
-	resultOK          = "ok"
-	resultError       = "error"       // of a query
-	resultUnreachable = "unreachable" // of a JWKS fetch: no answer, or none in time
-	resultStatus      = "status"      // an answer with another status than 200
-	resultInvalid     = "invalid"     // an answer that is no key set
-	resultPanic       = "panic"       // a fetch that panicked
+	resultOK    = "ok"
+	resultError = "error" // of a query
 )
 
 // metrics counts what is done. All labels are bounded: they come from the tables in this package. What is
@@ -98,7 +95,7 @@ func newMetrics(registerer *registration) *metrics {
 	for _, place := range guard.Places() {
 		m.panics.WithLabelValues(place)
 	}
-	for _, result := range []string{resultOK, resultUnreachable, resultStatus, resultInvalid, resultPanic} {
+	for _, result := range jwks.Results() {
 		m.fetches.WithLabelValues(result)
 	}
 	queries := counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result")
@@ -146,8 +143,8 @@ func (m *metrics) watch(registerer *registration, a *Authorizer) {
 		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.stats().evicted) }))
 	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.",
 		func() float64 { return float64(a.intake.held.Load()) })
-	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.age().Seconds() })
-	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.usable()) })
+	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.Age().Seconds() })
+	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.Usable()) })
 	if a.database != nil {
 		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.",
 			func() float64 { return float64(a.database.keeper.connections()) })

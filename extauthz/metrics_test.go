@@ -16,6 +16,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/keyset"
+	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
@@ -159,24 +161,24 @@ func TestFetchesAreCounted(t *testing.T) {
 			}
 		}
 		expect(resultOK, 1)
-		if usable := a.keys.usable(); usable != 1 {
+		if usable := a.keys.Usable(); usable != 1 {
 			t.Errorf("%d usable keys, want 1 of the 2", usable)
 		}
 		time.Sleep(30 * time.Second)
-		if age := a.keys.age(); age != 30*time.Second {
+		if age := a.keys.Age(); age != 30*time.Second {
 			t.Errorf("age %s after 30 s", age)
 		}
 		for _, row := range []struct {
 			result string
 			answer func(*http.Request) (*http.Response, error)
 		}{
-			{resultStatus, func(*http.Request) (*http.Response, error) { return httpAnswer(500, nil), nil }},
-			{resultInvalid, func(*http.Request) (*http.Response, error) { return httpAnswer(200, []byte("<html>")), nil }},
-			{resultUnreachable, func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") }},
+			{jwks.ResultStatus, func(*http.Request) (*http.Response, error) { return httpAnswer(500, nil), nil }},
+			{jwks.ResultInvalid, func(*http.Request) (*http.Response, error) { return httpAnswer(200, []byte("<html>")), nil }},
+			{jwks.ResultUnreachable, func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") }},
 		} {
 			before := testutil.ToFloat64(a.metrics.fetches.WithLabelValues(row.result))
 			issuer.setAnswer(row.answer)
-			time.Sleep(2 * refreshInterval)
+			time.Sleep(2 * keyset.RefreshInterval)
 			if after := testutil.ToFloat64(a.metrics.fetches.WithLabelValues(row.result)); after <= before {
 				t.Errorf("no fetch counted as %s", row.result)
 			}

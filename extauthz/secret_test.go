@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"extauthz/extauthz/internal/keyset"
 )
 
 // A secret is rotated under load: no credential that is in force fails at any moment, what only a former secret
@@ -147,7 +149,7 @@ func TestRefreshWithdrawsKeysNow(t *testing.T) {
 		issuer.set(signers()["es256"].jwk(nil))
 		expectToken(t, a, token, "")
 		a.Refresh()
-		time.Sleep(fetchSpacing)
+		time.Sleep(keyset.FetchSpacing)
 		expectToken(t, a, token, ReasonUnknownKey)
 	})
 }

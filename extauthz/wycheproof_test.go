@@ -14,6 +14,8 @@ import (
 
 	"extauthz/envoy/parts"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/keyset"
+	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/reason"
 )
 
@@ -243,8 +245,8 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := newRemoteKeySet(newFetcher("", nil, nil), fixedClock, testPanics(newMetrics(nil)), keySetObservers{newMetrics(nil), nil})
-	set.current.Store(&keySet{keys: parsed, fetched: testNow})
+	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(newMetrics(nil)), keySetObservers{newMetrics(nil), nil})
+	set.Current.Store(&keyset.Snapshot{Keys: parsed, Fetched: testNow})
 	credential, err := ParseBearer(token)
 	if err != nil {
 		return err

@@ -46,3 +46,11 @@ func Clip(value string) string {
 	}
 	return value
 }
+
+// URL is a URL for messages: without its query and its fragment, where people put keys.
+func URL(value string) string {
+	if end := strings.IndexAny(value, "?#"); end >= 0 {
+		return value[:end]
+	}
+	return value
+}

@@ -1,4 +1,4 @@
-package extauthz
+package keyset
 
 import (
 	"context"
@@ -10,19 +10,20 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/show"
 )
 
 const (
-	maxKeyLines   = 20              // lines on keys a minute; one that changes with each fetch must not fill the log
-	maxQueuedLine = 64              // lines that wait for a Logger that is slow
-	logEnd        = 1 * time.Second // how long the last of them may take
+	MaxKeyLines   = 20              // lines on keys a minute; one that changes with each fetch must not fill the log
+	MaxQueuedLine = 64              // lines that wait for a Logger that is slow
+	LogEnd        = 1 * time.Second // how long the last of them may take
 )
 
-// keySetLog logs what becomes of the key set. Its methods are for the goroutine that fetches and never wait: lines go
+// keyLog logs what becomes of the key set. Its methods are for the goroutine that fetches and never wait: lines go
 // through a queue to a goroutine of its own, since a Logger may block. What is left out is counted, and told with the
 // next line.
-type keySetLog struct {
+type keyLog struct {
 	log    *slog.Logger
 	url    string
 	panics *guard.Panics
@@ -43,12 +44,12 @@ type logLine struct {
 	attributes []any
 }
 
-func newKeySetLog(url string, panics *guard.Panics) *keySetLog {
-	return &keySetLog{log: panics.Logger(), url: url, panics: panics, queue: make(chan logLine, maxQueuedLine)}
+func newKeyLog(url string, panics *guard.Panics) *keyLog {
+	return &keyLog{log: panics.Logger(), url: url, panics: panics, queue: make(chan logLine, MaxQueuedLine)}
 }
 
 // start writes what is queued until stop is called, which waits for the rest, and no longer than logEnd.
-func (l *keySetLog) start() (stop func()) {
+func (l *keyLog) start() (stop func()) {
 	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -70,7 +71,7 @@ func (l *keySetLog) start() (stop func()) {
 	}()
 	return sync.OnceFunc(func() {
 		close(quit)
-		timer := time.NewTimer(logEnd)
+		timer := time.NewTimer(LogEnd)
 		defer timer.Stop()
 		select {
 		case <-ended:
@@ -79,12 +80,12 @@ func (l *keySetLog) start() (stop func()) {
 	})
 }
 
-func (l *keySetLog) write(line logLine) {
+func (l *keyLog) write(line logLine) {
 	l.log.Log(context.Background(), line.level, line.message, line.attributes...)
 }
 
 // add queues a line, or counts it as left out.
-func (l *keySetLog) add(level slog.Level, message string, attributes ...any) {
+func (l *keyLog) add(level slog.Level, message string, attributes ...any) {
 	if l.leftOut > 0 {
 		attributes = append(attributes, "lines_left_out", l.leftOut)
 	}
@@ -97,12 +98,12 @@ func (l *keySetLog) add(level slog.Level, message string, attributes ...any) {
 }
 
 // addBounded is add for lines that the issuer's answers bring about.
-func (l *keySetLog) addBounded(level slog.Level, message string, attributes ...any) {
+func (l *keyLog) addBounded(level slog.Level, message string, attributes ...any) {
 	now := time.Now()
 	if now.Sub(l.minute) >= time.Minute {
 		l.minute, l.lines = now, 0
 	}
-	if l.lines++; l.lines > maxKeyLines {
+	if l.lines++; l.lines > MaxKeyLines {
 		l.leftOut++
 		return
 	}
@@ -110,10 +111,10 @@ func (l *keySetLog) addBounded(level slog.Level, message string, attributes ...a
 }
 
 // failed logs that a fetch failed: the first one, and where the cause is another one, once a minute.
-func (l *keySetLog) failed(got *fetched) {
+func (l *keyLog) failed(got *jwks.Fetched) {
 	first := !l.wasFailed
 	l.wasFailed = true
-	cause, now := got.err.Error(), time.Now()
+	cause, now := got.Err.Error(), time.Now()
 	if !first && (cause == l.cause || now.Sub(l.causeAt) < time.Minute) {
 		return
 	}
@@ -122,21 +123,21 @@ func (l *keySetLog) failed(got *fetched) {
 }
 
 // panicked logs a panic.
-func (l *keySetLog) panicked(fault any, stack []byte) {
+func (l *keyLog) panicked(fault any, stack []byte) {
 	l.wasFailed = true
 	l.addBounded(slog.LevelError, "panic", "where", guard.InJWKS, "panic", fmt.Sprint(fault), "stack", string(stack))
 }
 
 // replaced logs once what a new key set brings.
-func (l *keySetLog) replaced(earlier, set *keySet) {
-	var known keySet
+func (l *keyLog) replaced(earlier, set *Snapshot) {
+	var known Snapshot
 	if earlier != nil {
 		known = *earlier
 	}
-	changed := earlier == nil || len(known.keys) != len(set.keys) || l.wasFailed
+	changed := earlier == nil || len(known.Keys) != len(set.Keys) || l.wasFailed
 	l.wasFailed = false
-	for _, id := range slices.Sorted(maps.Keys(set.keys)) {
-		key, before := set.keys[id], known.keys[id]
+	for _, id := range slices.Sorted(maps.Keys(set.Keys)) {
+		key, before := set.Keys[id], known.Keys[id]
 		changed = changed || key != before
 		switch {
 		case key == before:
@@ -154,10 +155,10 @@ func (l *keySetLog) replaced(earlier, set *keySet) {
 		}
 	}
 	switch {
-	case len(set.keys) == 0 && len(known.keys) > 0:
+	case len(set.Keys) == 0 && len(known.Keys) > 0:
 		l.addBounded(slog.LevelWarn, "JWKS lists no key any more; all its tokens are refused",
-			"url", l.url, "earlier", len(known.keys))
+			"url", l.url, "earlier", len(known.Keys))
 	case changed:
-		l.addBounded(slog.LevelInfo, "JWKS fetched", "url", l.url, "keys", len(set.keys))
+		l.addBounded(slog.LevelInfo, "JWKS fetched", "url", l.url, "keys", len(set.Keys))
 	}
 }

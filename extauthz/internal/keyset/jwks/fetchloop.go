@@ -1,4 +1,4 @@
-package extauthz
+package jwks
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 // A JWKS that is fetched through Envoy, where its route is checked by extauthz, is never had: a check of that route
 // wants a credential, and the keys that would verify it are those that are fetched. The answers tell it.
 const (
-	loopHint = "the JWKS is fetched through an Envoy that has extauthz check this very route: turn the check off for it " +
+	LoopHint = "the JWKS is fetched through an Envoy that has extauthz check this very route: turn the check off for it " +
 		"there (Better Auth's /api/auth/ is open by itself), or set JWKS_URL to the issuer's own address, behind Envoy"
 	mayLoopHint = "this is Envoy's own answer: if that Envoy has extauthz check the JWKS's route, turn the check off " +
 		"for it there, or set JWKS_URL to the issuer's own address, behind Envoy"
@@ -23,20 +23,20 @@ const (
 const maxDenial = 4 << 10
 
 // refused says what is behind an answer that is not 200.
-func refused(response *http.Response) fetched {
-	got := fetched{result: resultStatus, err: fmt.Errorf("status %d", response.StatusCode),
-		retryAfter: retryAfter(response.Header)}
+func refused(response *http.Response) Fetched {
+	got := Fetched{Result: ResultStatus, Err: fmt.Errorf("status %d", response.StatusCode),
+		RetryAfter: RetryAfter(response.Header)}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxDenial))
 	if err != nil {
 		return got
 	}
 	switch {
 	case isDenial(response, body):
-		got.err = fmt.Errorf("status %d, by extauthz", response.StatusCode)
-		got.loop, got.retryAfter = loopHint, 0 // the issuer did not say it
+		got.Err = fmt.Errorf("status %d, by extauthz", response.StatusCode)
+		got.Loop, got.RetryAfter = LoopHint, 0 // the issuer did not say it
 	case len(body) == 0 && response.Header.Get("Server") == "envoy" &&
 		(response.StatusCode == http.StatusForbidden || response.StatusCode == http.StatusServiceUnavailable):
-		got.loop = mayLoopHint
+		got.Loop = mayLoopHint
 	}
 	return got
 }

@@ -1,4 +1,4 @@
-package extauthz
+package jwks
 
 import (
 	"bytes"
@@ -16,32 +16,32 @@ import (
 
 // Variables of the environment that other programs take a proxy or authorities from, and the JWKS's client does not.
 var (
-	unusedProxies     = []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"}
-	unusedAuthorities = []string{"NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+	UnusedProxies     = []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"}
+	UnusedAuthorities = []string{"NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
 )
 
 // hint says what of the environment may be why a fetch failed; empty when it has no part in it. It gives names of
 // variables, and of files, but never a proxy's URL, which may hold a password.
-func (f *fetcher) hint(got *fetched) string {
-	if got.loop != "" {
-		return got.loop
+func (f *Fetcher) hint(got *Fetched) string {
+	if got.Loop != "" {
+		return got.Loop
 	}
 	if !f.isOwn {
 		return ""
 	}
 	var hints []string
-	_, isUnknown := errors.AsType[x509.UnknownAuthorityError](got.err)
-	_, isWithoutRoots := errors.AsType[x509.SystemRootsError](got.err)
+	_, isUnknown := errors.AsType[x509.UnknownAuthorityError](got.Err)
+	_, isWithoutRoots := errors.AsType[x509.SystemRootsError](got.Err)
 	if isUnknown || isWithoutRoots {
 		hints = append(hints, authorityHint())
 	}
-	set := namesSet(unusedProxies)
-	isRefused := strings.HasSuffix(got.err.Error(), fmt.Sprint(http.StatusProxyAuthRequired))
+	set := namesSet(UnusedProxies)
+	isRefused := strings.HasSuffix(got.Err.Error(), fmt.Sprint(http.StatusProxyAuthRequired))
 	switch {
-	case f.proxy && (got.result == resultUnreachable || isRefused):
+	case f.Proxy && (got.Result == ResultUnreachable || isRefused):
 		hints = append(hints, "it goes through the proxy of JWKS_PROXY: see that it runs, accepts its user name "+
 			"and password, and reaches the issuer")
-	case !f.proxy && set != "" && got.retryAfter == 0:
+	case !f.Proxy && set != "" && got.RetryAfter == 0:
 		hints = append(hints, set+" set and not used for the JWKS: if the issuer can only be reached through a proxy, "+
 			"name that in JWKS_PROXY")
 	}
@@ -94,7 +94,7 @@ func authorityHint() string {
 			hints = append(hints, "if its authority is a private one, name a PEM file of it in SSL_CERT_FILE")
 		}
 	}
-	if set := namesSet(unusedAuthorities); set != "" {
+	if set := namesSet(UnusedAuthorities); set != "" {
 		hints = append(hints, set+" set, and not read here")
 	}
 	return strings.Join(hints, "; ")

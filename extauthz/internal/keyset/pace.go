@@ -1,10 +1,12 @@
-package extauthz
+package keyset
 
 import (
 	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"extauthz/extauthz/internal/keyset/jwks"
 )
 
 // Better Auth counts the requests of one address for its JWKS and refuses those past a hundred. Its count starts anew
@@ -15,13 +17,12 @@ import (
 // withdrawn key do not hold up a rotation. Ten replicas under a flood make 80 fetches in its first ten seconds and 34
 // in any later ones.
 const (
-	refreshInterval = time.Minute            // between two fetches while all is well, less up to a tenth
-	retryInterval   = 2 * time.Second        // between two fetches while the issuer fails, less up to a half
-	fetchSpacing    = 250 * time.Millisecond // between the starts of any two fetches
+	RefreshInterval = jwks.MaxRetryAfter     // between two fetches while all is well, less up to a tenth, so that no Retry-After holds one back
+	RetryInterval   = 2 * time.Second        // between two fetches while the issuer fails, less up to a half
+	FetchSpacing    = 250 * time.Millisecond // between the starts of any two fetches
 	fetchBurst      = 5                      // fetches for unknown kids that the bucket holds
-	fetchRefill     = 3 * time.Second        // until the bucket gets one back
+	FetchRefill     = 3 * time.Second        // until the bucket gets one back
 	fetchReserve    = 3                      // of them, not for kids that a fetch has shown to be unknown before
-	maxRetryAfter   = refreshInterval        // an issuer's Retry-After holds back no refresh that is due
 	calmSpread      = 15 * time.Second       // after it, refreshes of many replicas are spread over so long
 	askedSpread     = time.Second            // and fetches for unknown kids, for which checks wait, over so long
 )
@@ -42,7 +43,7 @@ func (p *fetchPace) began(now time.Time, asked bool) {
 		if p.full.Before(now) {
 			p.full = now
 		}
-		p.full = p.full.Add(fetchRefill)
+		p.full = p.full.Add(FetchRefill)
 	}
 }
 
@@ -50,12 +51,12 @@ func (p *fetchPace) began(now time.Time, asked bool) {
 func (p *fetchPace) ended(now time.Time, failed, isFruitful bool, retryAfter time.Duration) {
 	p.failed = failed
 	if p.asked && isFruitful {
-		p.full = p.full.Add(-fetchRefill)
+		p.full = p.full.Add(-FetchRefill)
 	}
 	if retryAfter > 0 {
 		p.calmAt = now.Add(retryAfter + rand.N(askedSpread))
 		// One fetch is allowed then, and not a burst: the other replicas come back at that time, too.
-		p.full = p.calmAt.Add((fetchBurst - 1) * fetchRefill)
+		p.full = p.calmAt.Add((fetchBurst - 1) * FetchRefill)
 	}
 }
 
@@ -64,7 +65,7 @@ func (p *fetchPace) calm(now time.Time) time.Duration { return max(p.calmAt.Sub(
 
 // untilSpaced is the time until the fetch that an operator asked for.
 func (p *fetchPace) untilSpaced(now time.Time) time.Duration {
-	return max(p.last.Add(fetchSpacing).Sub(now), 0)
+	return max(p.last.Add(FetchSpacing).Sub(now), 0)
 }
 
 // untilAsked is the time until a fetch for an unknown kid may begin; isNew tells that no fetch has been in vain for it.
@@ -73,18 +74,18 @@ func (p *fetchPace) untilAsked(now time.Time, isNew bool) time.Duration {
 	if !isNew {
 		spent -= fetchReserve
 	}
-	return max(p.full.Add(-spent*fetchRefill).Sub(now), p.untilSpaced(now), p.calm(now))
+	return max(p.full.Add(-spent*FetchRefill).Sub(now), p.untilSpaced(now), p.calm(now))
 }
 
 // untilDue is the time until the next fetch that nobody asks for, with jitter so that replicas spread out.
 func (p *fetchPace) untilDue(now time.Time) time.Duration {
 	switch {
 	case p.calm(now) > 0:
-		return fetchSpacing + p.calm(now) + rand.N(calmSpread)
+		return FetchSpacing + p.calm(now) + rand.N(calmSpread)
 	case p.failed:
-		return retryInterval - rand.N(retryInterval/2)
+		return RetryInterval - rand.N(RetryInterval/2)
 	}
-	return refreshInterval - rand.N(refreshInterval/10)
+	return RefreshInterval - rand.N(RefreshInterval/10)
 }
 
 // maxVainKids bounds the kids that are known to be in vain. When they are that many, they are forgotten.

@@ -1,4 +1,6 @@
-package extauthz
+// Package jwks fetches a JWKS document once, within bounds, whatever the HTTP client or the issuer does, and says why that
+// failed. It imports jose, reason, guard, site and show. It does not know when a fetch is due, nor what was fetched before.
+package jwks
 
 import (
 	"context"
@@ -18,47 +20,64 @@ import (
 )
 
 const (
-	fetchTimeout = 3 * time.Second // of one fetch, from its start to the last byte
+	Timeout      = 3 * time.Second // of one fetch, from its start to the last byte
 	maxDocument  = 1 << 20         // bytes of a JWKS document, once it is decompressed
 	maxHeader    = 64 << 10        // bytes of its header
 	maxRedirects = 3
+	// MaxRetryAfter bounds how long an issuer's Retry-After is taken for.
+	MaxRetryAfter = time.Minute
 )
 
-// fetcher gets the JWKS document, over a connection of its own each time: a name is resolved anew, so that a host which
-// moved is not asked at its old address as long as that one lives.
-type fetcher struct {
-	url    string
-	shown  string // the URL for messages, without its query, where people put keys
-	client *http.Client
-	isOwn  bool // the client is ours, and no embedder's, so that what is said about its proxy and authorities is true
-	proxy  bool // and it knows a proxy
+// The results of a fetch; the values of the metric's label result.
+const (
+	ResultFetched     = "ok"
+	ResultUnreachable = "unreachable" // no answer, or none in time
+	ResultStatus      = "status"      // an answer with another status than 200
+	ResultInvalid     = "invalid"     // an answer that is no key set
+	ResultPanic       = "panic"       // a fetch that panicked
+)
+
+// Results are all of them.
+func Results() []string {
+	return []string{ResultFetched, ResultUnreachable, ResultStatus, ResultInvalid, ResultPanic}
 }
 
-// newFetcher uses the embedder's client, or without one a client that knows no proxy but the given one, has no cookies,
+// Fetcher gets the JWKS document, over a connection of its own each time: a name is resolved anew, so that a host which
+// moved is not asked at its old address as long as that one lives.
+type Fetcher struct {
+	url    string
+	Shown  string // the URL for messages, without its query, where people put keys
+	agent  string // the User-Agent
+	Client *http.Client
+	isOwn  bool // the client is ours, and no embedder's, so that what is said about its proxy and authorities is true
+	Proxy  bool // and it knows a proxy
+}
+
+// New uses the embedder's client, or without one a client that knows no proxy but the given one, has no cookies,
 // and follows redirects within the same origin only.
-func newFetcher(jwksURL string, client *http.Client, proxy *url.URL) *fetcher {
-	f := &fetcher{url: jwksURL, shown: shownURL(jwksURL), isOwn: client == nil, proxy: proxy != nil}
+func New(jwksURL, agent string, client *http.Client, proxy *url.URL) *Fetcher {
+	f := &Fetcher{url: jwksURL, agent: agent, Shown: show.URL(jwksURL), isOwn: client == nil, Proxy: proxy != nil}
 	if client == nil {
-		client = newJWKSClient(proxy)
+		client = NewClient(proxy)
 	}
 	own := *client
 	own.Transport = withFreshConnections(client.Transport)
-	f.client = &own
+	f.Client = &own
 	return f
 }
 
-// newJWKSClient takes no proxy from the environment: keys that it could change would be the issuer's.
-func newJWKSClient(proxy *url.URL) *http.Client {
+// NewClient takes no proxy from the environment: keys that it could change would be the issuer's.
+func NewClient(proxy *url.URL) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
 	if proxy != nil {
 		transport.Proxy = http.ProxyURL(proxy)
 	}
 	transport.MaxResponseHeaderBytes = maxHeader
-	return &http.Client{Transport: transport, CheckRedirect: stayWithinOrigin}
+	return &http.Client{Transport: transport, CheckRedirect: StayWithinOrigin}
 }
 
-func stayWithinOrigin(request *http.Request, via []*http.Request) error {
+func StayWithinOrigin(request *http.Request, via []*http.Request) error {
 	from, err1 := site.Origin(via[0].URL)
 	to, err2 := site.Origin(request.URL)
 	if err := errors.Join(err1, err2); err != nil || from != to {
@@ -93,53 +112,53 @@ func (c closing) RoundTrip(request *http.Request) (*http.Response, error) {
 	return c.RoundTripper.RoundTrip(request)
 }
 
-// fetched is what one fetch brought.
-type fetched struct {
-	keys       map[string]*jose.Key
-	aside      []*jose.Key
-	result     string        // for the metrics
-	err        error         // why there are no keys; a *fetchError
-	retryAfter time.Duration // how long the issuer wants to be left alone; 0 for no such wish
-	loop       string        // a hint that extauthz itself was asked, or may have been; empty for none
+// Fetched is what one fetch brought.
+type Fetched struct {
+	Keys       map[string]*jose.Key
+	Aside      []*jose.Key
+	Result     string        // for the metrics
+	Err        error         // why there are no keys; a *fetchError
+	RetryAfter time.Duration // how long the issuer wants to be left alone; 0 for no such wish
+	Loop       string        // a hint that extauthz itself was asked, or may have been; empty for none
 }
 
-// fetchError is why a fetch failed, and what may help.
-type fetchError struct {
-	cause error
-	hint  string // empty for none
+// Error is why a fetch failed, and what may help.
+type Error struct {
+	Cause error
+	Hint  string // empty for none
 }
 
-func (e *fetchError) Error() string {
-	if e.hint == "" {
-		return e.cause.Error()
+func (e *Error) Error() string {
+	if e.Hint == "" {
+		return e.Cause.Error()
 	}
-	return e.cause.Error() + "; " + e.hint
+	return e.Cause.Error() + "; " + e.Hint
 }
 
-func (e *fetchError) Unwrap() error { return e.cause }
+func (e *Error) Unwrap() error { return e.Cause }
 
-// get fetches the document once. It reads no more than maxDocument bytes.
-func (f *fetcher) get(ctx context.Context) fetched {
+// Get fetches the document once. It reads no more than maxDocument bytes.
+func (f *Fetcher) Get(ctx context.Context) Fetched {
 	got := f.try(ctx)
-	if got.err != nil {
-		if errors.Is(got.err, context.DeadlineExceeded) {
-			got.err = fmt.Errorf("no whole answer within %s: %w", fetchTimeout, got.err)
+	if got.Err != nil {
+		if errors.Is(got.Err, context.DeadlineExceeded) {
+			got.Err = fmt.Errorf("no whole answer within %s: %w", Timeout, got.Err)
 		}
-		got.err = &fetchError{got.err, f.hint(&got)}
+		got.Err = &Error{got.Err, f.hint(&got)}
 	}
 	return got
 }
 
-func (f *fetcher) try(ctx context.Context) fetched {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+func (f *Fetcher) try(ctx context.Context) Fetched {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
 	if err != nil {
-		return fetched{result: resultInvalid, err: err}
+		return Fetched{Result: ResultInvalid, Err: err}
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
-	request.Header.Set("User-Agent", "extauthz/"+Version)
-	response, err := f.client.Do(request)
+	request.Header.Set("User-Agent", f.agent)
+	response, err := f.Client.Do(request)
 	if err != nil {
 		if urlErr, ok := errors.AsType[*url.Error](err); ok {
 			err = urlErr.Err // the log names the URL already
@@ -147,7 +166,7 @@ func (f *fetcher) try(ctx context.Context) fetched {
 		if strings.Contains(err.Error(), "Location header") { // and shows it, which may hold what our own URL holds
 			err = errors.New("it redirects to what is no URL")
 		}
-		return fetched{result: resultUnreachable, err: err}
+		return Fetched{Result: ResultUnreachable, Err: err}
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -155,16 +174,16 @@ func (f *fetcher) try(ctx context.Context) fetched {
 	}
 	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	if err != nil {
-		return fetched{result: resultUnreachable, err: fmt.Errorf("reading the answer: %w", err)}
+		return Fetched{Result: ResultUnreachable, Err: fmt.Errorf("reading the answer: %w", err)}
 	}
 	if len(document) > maxDocument {
-		return fetched{result: resultInvalid, err: fmt.Errorf("the answer is longer than %d bytes", maxDocument)}
+		return Fetched{Result: ResultInvalid, Err: fmt.Errorf("the answer is longer than %d bytes", maxDocument)}
 	}
 	keys, aside, err := jose.ParseKeys(document)
 	if err != nil {
-		return fetched{result: resultInvalid, err: withForm(err, response.Header)}
+		return Fetched{Result: ResultInvalid, Err: withForm(err, response.Header)}
 	}
-	return fetched{keys: keys, aside: aside, result: resultOK}
+	return Fetched{Keys: keys, Aside: aside, Result: ResultFetched}
 }
 
 // withForm adds what the answer says of its own form to why it cannot be read.
@@ -177,29 +196,29 @@ func withForm(err error, header http.Header) error {
 	return err
 }
 
-// retryAfter is how long a failing issuer wants to be left alone: Retry-After (RFC 9110 §10.2.3), or
+// RetryAfter is how long a failing issuer wants to be left alone: Retry-After (RFC 9110 §10.2.3), or
 // X-Retry-After, which is what Better Auth's own rate limit sends; the longer of both, up to maxRetryAfter.
-func retryAfter(header http.Header) (longest time.Duration) {
+func RetryAfter(header http.Header) (longest time.Duration) {
 	for _, name := range []string{"Retry-After", "X-Retry-After"} {
 		value := strings.TrimSpace(header.Get(name))
 		if seconds, err := strconv.ParseFloat(value, 64); err == nil || errors.Is(err, strconv.ErrRange) {
 			if seconds > 0 { // neither a negative one nor NaN
-				longest = max(longest, time.Duration(math.Min(seconds, maxRetryAfter.Seconds())*float64(time.Second)))
+				longest = max(longest, time.Duration(math.Min(seconds, MaxRetryAfter.Seconds())*float64(time.Second)))
 			}
 		} else if date, err := http.ParseTime(value); err == nil {
 			now := time.Now()
 			if there, err := http.ParseTime(header.Get("Date")); err == nil {
 				now = there // by the clock that the date is of
 			}
-			longest = max(longest, min(date.Sub(now), maxRetryAfter))
+			longest = max(longest, min(date.Sub(now), MaxRetryAfter))
 		}
 	}
 	return longest
 }
 
-// parseProxy reads the URL of a proxy. Its error completes the sentence "JWKS_PROXY …" and shows nothing of the value,
+// ParseProxy reads the URL of a proxy. Its error completes the sentence "JWKS_PROXY …" and shows nothing of the value,
 // which may hold a password.
-func parseProxy(value string) (*url.URL, error) {
+func ParseProxy(value string) (*url.URL, error) {
 	const example = "write one like http://proxy.example.com:3128 or socks5://proxy.example.com:1080"
 	const encoded = example + ", with what is special in a user name or password percent-encoded"
 	parsed, err := url.Parse(value)

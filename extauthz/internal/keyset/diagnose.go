@@ -1,4 +1,4 @@
-package extauthz
+package keyset
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"extauthz/extauthz/internal/finding"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/show"
 )
 
@@ -34,10 +35,13 @@ func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// diagnose fetches the key set once, as a check would.
-func (s *remoteKeySet) diagnose(ctx context.Context) []finding.Finding {
-	f := &findings{finding.List{Part: "jwks"}}
-	get := "GET " + s.fetcher.shown
+// diagnosis is what the diagnosis of the key set found.
+type diagnosis struct{ finding.List }
+
+// Diagnose fetches the key set once, as a check would.
+func (s *Set) Diagnose(ctx context.Context) []finding.Finding {
+	f := &diagnosis{finding.List{Part: "jwks"}}
+	get := "GET " + s.Fetcher.Shown
 	fault, _ := guard.Trapped(func() { s.diagnoseSteps(ctx, f, get) })
 	if fault != nil {
 		s.panics.Count(guard.InJWKS)
@@ -47,7 +51,7 @@ func (s *remoteKeySet) diagnose(ctx context.Context) []finding.Finding {
 	return f.Found
 }
 
-func (s *remoteKeySet) diagnoseSteps(ctx context.Context, f *findings, get string) {
+func (s *Set) diagnoseSteps(ctx context.Context, f *diagnosis, get string) {
 	// The steps on the way, as they are passed; what is missing at the end is where it failed. Two addresses of a name
 	// may be tried at once.
 	var mu sync.Mutex
@@ -67,7 +71,7 @@ func (s *remoteKeySet) diagnoseSteps(ctx context.Context, f *findings, get strin
 			}
 		},
 		ConnectDone: func(_, address string, err error) {
-			if err == nil && s.fetcher.proxy {
+			if err == nil && s.Fetcher.Proxy {
 				step("TCP", "connected to the proxy, "+address)
 			} else if err == nil {
 				step("TCP", "connected to "+address)
@@ -81,18 +85,18 @@ func (s *remoteKeySet) diagnoseSteps(ctx context.Context, f *findings, get strin
 			}
 		},
 	}
-	answer := &recorder{RoundTripper: s.fetcher.client.Transport}
-	client := *s.fetcher.client
+	answer := &recorder{RoundTripper: s.Fetcher.Client.Transport}
+	client := *s.Fetcher.Client
 	client.Transport = answer
-	once := *s.fetcher
-	once.client = &client
+	once := *s.Fetcher
+	once.Client = &client
 	started := time.Now()
-	got := once.get(httptrace.WithClientTrace(ctx, trace))
+	got := once.Get(httptrace.WithClientTrace(ctx, trace))
 	took := time.Since(started).Round(time.Millisecond)
 	mu.Lock() // a connection that lost may still be on its way
 	defer mu.Unlock()
 	switch {
-	case got.err != nil:
+	case got.Err != nil:
 		f.unfetched(get, &got)
 	case took > finding.SlowAnswer:
 		f.Warn(get, fmt.Sprintf("200 in %s", took),
@@ -103,38 +107,38 @@ func (s *remoteKeySet) diagnoseSteps(ctx context.Context, f *findings, get strin
 	if answer.header != nil {
 		f.Clock("clock", "the issuer's", answer.header.Get("Date"), s.now())
 	}
-	if got.err == nil {
+	if got.Err == nil {
 		f.keys(&got)
 	}
 }
 
 // unfetched says why a fetch failed, and what to do: first what the environment may have to do with it.
-func (f *findings) unfetched(get string, got *fetched) {
+func (f *diagnosis) unfetched(get string, got *jwks.Fetched) {
 	fix := map[string]string{
-		resultUnreachable: "See that this machine resolves and reaches the host, and trusts its certificate; " +
+		jwks.ResultUnreachable: "See that this machine resolves and reaches the host, and trusts its certificate; " +
 			"or set JWKS_URL to an address that it can reach.",
-		resultStatus: "See that BETTER_AUTH_URL is Better Auth's base URL and its jwt plugin is on; " +
+		jwks.ResultStatus: "See that BETTER_AUTH_URL is Better Auth's base URL and its jwt plugin is on; " +
 			"where the path is another (basePath, jwksPath), set JWKS_URL.",
-		resultInvalid: "What answers there is not Better Auth's JWKS; correct BETTER_AUTH_URL, or set JWKS_URL.",
-	}[got.result]
-	if got.retryAfter > 0 {
+		jwks.ResultInvalid: "What answers there is not Better Auth's JWKS; correct BETTER_AUTH_URL, or set JWKS_URL.",
+	}[got.Result]
+	if got.RetryAfter > 0 {
 		fix = "The issuer limits requests: in Better Auth, set rateLimit.customRules for \"/jwks\", " +
 			"or put a cache before it."
 	}
-	if got.loop == loopHint {
+	if got.Loop == jwks.LoopHint {
 		fix = "" // the issuer was not asked
 	}
-	cause := got.err
-	if failed, ok := cause.(*fetchError); ok {
-		cause = failed.cause
-		if failed.hint != "" {
-			fix = strings.TrimSpace(strings.ToUpper(failed.hint[:1]) + failed.hint[1:] + ". " + fix)
+	cause := got.Err
+	if failed, ok := cause.(*jwks.Error); ok {
+		cause = failed.Cause
+		if failed.Hint != "" {
+			fix = strings.TrimSpace(strings.ToUpper(failed.Hint[:1]) + failed.Hint[1:] + ". " + fix)
 		}
 	}
 	f.Fail(get, cause.Error(), fix)
 }
 
-func (f *findings) certificate(state *tls.ConnectionState, now time.Time) {
+func (f *diagnosis) certificate(state *tls.ConnectionState, now time.Time) {
 	leaf := state.PeerCertificates[0]
 	until := leaf.NotAfter.UTC().Format(time.DateOnly)
 	found := fmt.Sprintf("%s, certificate until %s", tls.VersionName(state.Version), until)
@@ -146,9 +150,9 @@ func (f *findings) certificate(state *tls.ConnectionState, now time.Time) {
 }
 
 // keys lists the keys that came, the ignored ones with their faults.
-func (f *findings) keys(got *fetched) {
+func (f *diagnosis) keys(got *jwks.Fetched) {
 	var usable, faults []string
-	for id, key := range got.keys {
+	for id, key := range got.Keys {
 		shown := legible(id)
 		if key.Fault != "" {
 			faults = append(faults, fmt.Sprintf("%s (%s)", shown, key.Fault))
@@ -156,7 +160,7 @@ func (f *findings) keys(got *fetched) {
 			usable = append(usable, fmt.Sprintf("%s (%s)", shown, key.Algorithm))
 		}
 	}
-	for _, entry := range got.aside {
+	for _, entry := range got.Aside {
 		if entry.ID == "" {
 			faults = append(faults, entry.Fault)
 		} else {
@@ -168,7 +172,7 @@ func (f *findings) keys(got *fetched) {
 	switch {
 	case len(usable) > 0:
 		f.OK("usable keys", keyList(usable))
-	case len(got.keys) == 0 && len(got.aside) == 0:
+	case len(got.Keys) == 0 && len(got.Aside) == 0:
 		f.Warn("usable keys", "the key set is empty",
 			"Better Auth makes its first key with its first token: get one at /api/auth/token.")
 	default:
