@@ -20,6 +20,8 @@ import (
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/tables"
+
+	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
 const (
@@ -241,7 +243,7 @@ func valueOf(text *string) string {
 func (c *connection) judge(err error) error {
 	pgErr, isServers := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case c.conn.IsClosed() || errors.Is(err, errStandby) || tooFar(err) != nil: // another host may be asked
+	case c.conn.IsClosed() || errors.Is(err, errStandby) || lag.TooFar(err) != nil: // another host may be asked
 	case errors.Is(err, tables.ErrRowsMayHide):
 		c.database.query.CompareAndSwap(c.query, nil)
 	case !isServers:

@@ -17,6 +17,8 @@ import (
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/tables"
+
+	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
 const (
@@ -53,7 +55,7 @@ type database struct {
 	unnamed atomic.Bool                 // a pooler in between loses prepared statements, so the query is sent whole
 	hiding  atomic.Pointer[error]       // why a session that is not found may be there; nil when none is hidden
 	ready   atomic.Bool                 // it has answered once
-	near    nearness                    // of the standby that answered last
+	near    *lag.Judge                  // of the standby that answered last
 	renewed chan struct{}               // wakes follow
 
 	targetEvery, namesEvery time.Duration // targetInterval and namesInterval, except in tests
@@ -120,7 +122,7 @@ func newDatabase(c databaseConfig, panics *guard.Panics, observer storeObserver)
 		renewed: make(chan struct{}, 1), targetEvery: targetInterval, namesEvery: namesInterval,
 		state: part.NewState(),
 	}
-	d.near = nearness{most: c.MaxLag, now: time.Now}
+	d.near = lag.New(c.MaxLag, time.Now)
 	d.keeper = newKeeper(d.batches, to)
 	d.keeper.open, d.keeper.changed, d.keeper.refused = d.openAnew, d.note, d.noteRefused
 	d.batches.Wanted, d.batches.Outcome, d.batches.Count = d.keeper.want, d.note, observer.Asked

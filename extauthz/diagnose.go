@@ -12,6 +12,8 @@ import (
 
 	"extauthz/extauthz/internal/finding"
 	"extauthz/extauthz/internal/session/postgres/tables"
+
+	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
 // findings is what the diagnosis of a part found.
@@ -30,10 +32,10 @@ func (d *database) diagnose(ctx context.Context) []finding.Finding {
 	own, err := d.connect(ctx)
 	switch {
 	case errors.Is(err, errStandby):
-		f.Fail("connect", "a standby answers", "Point DATABASE_URL at the primary; or say by "+variableMaxLag+" how far behind a standby may be: a sign-out is seen there so much later.")
+		f.Fail("connect", "a standby answers", "Point DATABASE_URL at the primary; or say by "+lag.Variable+" how far behind a standby may be: a sign-out is seen there so much later.")
 		return f.Found
-	case tooFar(err) != nil:
-		f.lag(tooFar(err), 0)
+	case lag.TooFar(err) != nil:
+		f.lag(lag.TooFar(err), 0)
 		return f.Found
 	case err != nil:
 		f.Fail("connect", err.Error(),

@@ -17,6 +17,9 @@ import (
 	"extauthz/extauthz/internal/session"
 )
 
+// testBudget is what a check may take in these tests.
+const testBudget = 400 * time.Millisecond
+
 // startKeeper keeps connections, at most so many, to a server in memory. While refused is set, none can be made. open
 // is how many the server has.
 func startKeeper(t *testing.T, most int64) (
@@ -27,7 +30,7 @@ func startKeeper(t *testing.T, most int64) (
 		t.Fatal(err)
 	}
 	open, made, refused = new(atomic.Int64), new(atomic.Int64), new(atomic.Bool)
-	k = newKeeper(session.NewBatcher(timeBudget, most), to)
+	k = newKeeper(session.NewBatcher(testBudget, most), to)
 	k.Wanted = k.want
 	k.open = func(ctx context.Context, to *target) (*connection, error) {
 		if refused.Load() {

@@ -10,6 +10,8 @@ import (
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/keyset/jwks"
+
+	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
 // The values of the label outcome.
@@ -153,7 +155,7 @@ func (m *metrics) watch(registerer *registration, a *Authorizer) {
 		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.",
 			func() float64 { return float64(a.database.batches.Asking.Load()) })
 		if a.database.maxLag > 0 {
-			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+variableMaxLag+" lets a standby answer; 0 for a primary.",
+			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+lag.Variable+" lets a standby answer; 0 for a primary.",
 				a.database.lagSeconds)
 		}
 	}

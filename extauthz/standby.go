@@ -3,7 +3,6 @@ package extauthz
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -11,14 +10,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"extauthz/extauthz/internal/session"
+
+	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
 // A standby answers by the past: what the primary committed and the standby has not replayed yet, a sign-out for one, is
 // not seen there. So sessions are asked of a primary only, unless the configuration says how far behind is near enough.
 
-const variableMaxLag = "EXTAUTHZ_DATABASE_MAX_LAG"
-
-var errStandby = errors.New("it is a standby, which does not see yet who has just signed out; connect to the primary, or say by " + variableMaxLag +
+var errStandby = errors.New("it is a standby, which does not see yet who has just signed out; connect to the primary, or say by " + lag.Variable +
 	" how far behind a standby may be")
 
 // onlyPrimary refuses connections to a standby, and lets next judge the others. Of several hosts in a connection string
@@ -59,29 +58,11 @@ func isStandby(ctx context.Context, connection *pgconn.PgConn) (bool, error) {
 const lagQuery = "select case when pg_catalog.pg_is_in_recovery() then coalesce(extract(epoch from pg_catalog.pg_last_xact_replay_timestamp()), '-infinity') end::float8, " +
 	"extract(epoch from pg_catalog.clock_timestamp())::float8"
 
-// lagError says that a standby is further behind than it may be.
-type lagError struct{ most time.Duration }
-
-func (e *lagError) Error() string {
-	return fmt.Sprintf("the standby is more than %s behind its primary, or the primary commits less often than that (%s)", e.most, variableMaxLag)
-}
-
-// tooFar is what of an error says that a standby is too far behind, or that its lag is not known; nil when nothing does.
-func tooFar(err error) error {
-	if lag, is := errors.AsType[*lagError](err); is {
-		return lag
-	}
-	if clock, is := errors.AsType[*clockError](err); is {
-		return clock
-	}
-	return nil
-}
-
 // onlyNear refuses connections to a standby that is too far behind, and lets next judge the others. Of several hosts in a
 // connection string the next one is tried then.
 func (d *database) onlyNear(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, connection *pgconn.PgConn) error {
-		sent := d.near.now()
+		sent := d.near.Now()
 		result := connection.ExecParams(ctx, lagQuery, nil, nil, nil, nil).Read()
 		if result.Err != nil {
 			return result.Err
@@ -95,7 +76,7 @@ func (d *database) onlyNear(next pgconn.ValidateConnectFunc) pgconn.ValidateConn
 			if err := errors.Join(err1, err2); err != nil {
 				return err
 			}
-			if err := d.near.judge(replayed, there, sent, d.near.now()); err != nil {
+			if err := d.near.Judge(replayed, there, sent, d.near.Now()); err != nil {
 				return err
 			}
 		}
@@ -112,7 +93,7 @@ func (c *connection) askNear(text string, argument any, tokens int) (map[string]
 	var questions pgx.Batch
 	questions.Queue(lagQuery)
 	questions.Queue(text, argument)
-	sent := c.database.near.now()
+	sent := c.database.near.Now()
 	answers := c.conn.SendBatch(context.Background(), &questions)
 	defer answers.Close()
 	wasStandby, err := c.database.judgeLag(answers.QueryRow(), sent)
@@ -138,11 +119,11 @@ func (d *database) judgeLag(row pgx.Row, sent time.Time) (isStandby bool, err er
 		return false, err
 	}
 	if replayed == nil {
-		d.near.store(0)
+		d.near.Store(0)
 		return false, nil
 	}
-	return true, d.near.judge(*replayed, there, sent, d.near.now())
+	return true, d.near.Judge(*replayed, there, sent, d.near.Now())
 }
 
 // lagSeconds is what judgeLag judged last.
-func (d *database) lagSeconds() float64 { return d.near.seconds() }
+func (d *database) lagSeconds() float64 { return d.near.Seconds() }

@@ -1,4 +1,4 @@
-package extauthz
+package lag
 
 import (
 	"errors"
@@ -34,18 +34,18 @@ func TestNearness(t *testing.T) {
 	} {
 		t.Run(row.title, func(t *testing.T) {
 			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-			n := nearness{most: limit, now: func() time.Time { return now }}
+			n := Judge{most: limit, Now: func() time.Time { return now }}
 			replayed := unixSeconds(now.Add(row.primary - row.behind))
 			if row.behind < 0 {
 				replayed = math.Inf(-1)
 			}
-			err := n.judge(replayed, unixSeconds(now.Add(row.standby)), now.Add(-time.Millisecond), now.Add(time.Millisecond))
-			_, isLag := errors.AsType[*lagError](err)
+			err := n.Judge(replayed, unixSeconds(now.Add(row.standby)), now.Add(-time.Millisecond), now.Add(time.Millisecond))
+			_, isLag := errors.AsType[*Error](err)
 			_, isDiff := errors.AsType[*clockError](err)
 			if isLag != row.wantLag || isDiff != row.wantDiff {
 				t.Errorf("%v", err)
 			}
-			if lag := n.seconds(); lag < 0 || math.IsNaN(lag) {
+			if lag := n.Seconds(); lag < 0 || math.IsNaN(lag) {
 				t.Errorf("the lag is told as %g", lag)
 			}
 		})
@@ -56,22 +56,22 @@ func TestNearness(t *testing.T) {
 // negative one on: none of them is trusted, though some look near.
 func TestLagThatGrowsThroughZeroIsNotTrusted(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		n := nearness{most: 2 * time.Second, now: time.Now}
+		n := Judge{most: 2 * time.Second, Now: time.Now}
 		const ahead = 10 * time.Second
 		stopped := time.Now()
 		for time.Since(stopped) < 5*time.Minute {
 			now := time.Now()
-			if err := n.judge(unixSeconds(stopped.Add(ahead)), unixSeconds(now), now, now); err == nil {
+			if err := n.Judge(unixSeconds(stopped.Add(ahead)), unixSeconds(now), now, now); err == nil {
 				t.Fatalf("trusted %s after it stopped", time.Since(stopped))
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
 		// Once the clocks agree, and have for a while, so is the standby.
 		now := time.Now()
-		if err := n.judge(unixSeconds(now), unixSeconds(now), now, now); err != nil {
+		if err := n.Judge(unixSeconds(now), unixSeconds(now), now, now); err != nil {
 			t.Error(err)
 		}
-		if err := n.judge(unixSeconds(now.Add(time.Second)), unixSeconds(now), now, now); err == nil || !strings.Contains(err.Error(), "the primary's clock is 1s ahead of the standby's") {
+		if err := n.Judge(unixSeconds(now.Add(time.Second)), unixSeconds(now), now, now); err == nil || !strings.Contains(err.Error(), "the primary's clock is 1s ahead of the standby's") {
 			t.Error(err)
 		}
 	})
