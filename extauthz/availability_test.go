@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/session/postgres"
 )
 
 // load has so many clients check the live session until stop is called, which tells the reasons that came, with their
@@ -204,7 +205,7 @@ func TestNamesWithoutAnAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		var lookUps atomic.Int64
-		a.database.keeper.target.config.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+		a.database.Keeper.Target.Config.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
 			if lookUps.Add(1) == 1 || host == "silent.example.com" {
 				<-ctx.Done()
 				return nil, ctx.Err()
@@ -216,7 +217,7 @@ func TestNamesWithoutAnAnswer(t *testing.T) {
 		go func() { a.Run(ctx); close(ended) }()
 		began := time.Now()
 		eventually(t, "a session to be allowed", func() bool { return checkToken(t, a, liveToken) == "" })
-		if took := time.Since(began); took > openTimeout-nameTimeout {
+		if took := time.Since(began); took > postgres.OpenTimeout-postgres.NameTimeout {
 			t.Errorf("%s: the first answer after %s", hosts, took)
 		}
 		cancel()
@@ -325,7 +326,7 @@ func TestConnectionStringChanges(t *testing.T) {
 	before := connections(a)
 	password := strings.Replace(second, "//postgres@", "//postgres:another@", 1) // trusted whatever it is
 	current.Store(&password)
-	eventually(t, "the password", func() bool { return a.database.keeper.current().config.Password == "another" })
+	eventually(t, "the password", func() bool { return a.database.Keeper.Current().Config.Password == "another" })
 	if after := connections(a); len(after) < len(before) {
 		t.Errorf("%d connections after another password, %d before", len(after), len(before))
 	}
@@ -360,7 +361,7 @@ func TestRefreshReplacesConnections(t *testing.T) {
 	stop := load(t, a, 64)
 	eventually(t, "four connections", func() bool { return len(connections(a)) == 4 })
 	for range 3 {
-		old := map[*held]bool{}
+		old := map[*postgres.Held]bool{}
 		for _, h := range connections(a) {
 			old[h] = true
 		}
@@ -394,8 +395,8 @@ func TestNameThatMoves(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a.database.keeper.target.config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{*address.Load()}, nil }
-			a.database.namesEvery = 50 * time.Millisecond
+			a.database.Keeper.Target.Config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{*address.Load()}, nil }
+			a.database.NamesEvery = 50 * time.Millisecond
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
 			go func() { a.Run(ctx); close(ended) }()
@@ -406,7 +407,7 @@ func TestNameThatMoves(t *testing.T) {
 			eventually(t, "all connections to be to the new address", func() bool {
 				list := connections(a)
 				for _, h := range list {
-					if h.address.String() != will {
+					if h.Address.String() != will {
 						return false
 					}
 				}

@@ -47,7 +47,7 @@ func (a *Authorizer) Close() {
 		a.life.end()
 		a.life.running.Wait()
 		if a.database != nil {
-			a.database.close()
+			a.database.Close()
 		}
 		a.registration.withdraw()
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 )
 
@@ -353,8 +354,8 @@ func TestSocketsByTheirFile(t *testing.T) {
 // A connection that is open stays only where another one would lead to the same server in the same way.
 func TestTargetsThatDiffer(t *testing.T) {
 	t.Setenv("HOME", "/nonexistent")
-	read := func(query string) *target {
-		to, err := readTarget("postgresql://u:p@a,b/app?sslmode=disable" + query)
+	read := func(query string) *postgres.Target {
+		to, err := postgres.ReadTarget("postgresql://u:p@a,b/app?sslmode=disable" + query)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -364,12 +365,12 @@ func TestTargetsThatDiffer(t *testing.T) {
 		"&target_session_attrs=read-only", "&target_session_attrs=prefer-standby", "&search_path=auth", "&schema=auth"}
 	for i, one := range seen {
 		for j, other := range seen {
-			if is := read(one).isSame(read(other)); is != (i == j) {
+			if is := read(one).IsSame(read(other)); is != (i == j) {
 				t.Errorf("%q and %q: the same is %t", one, other, is)
 			}
 		}
 	}
-	if !read("").isSame(read("&target_session_attrs=any")) {
+	if !read("").IsSame(read("&target_session_attrs=any")) {
 		t.Error("any is what is done without it")
 	}
 }

@@ -34,6 +34,7 @@ import (
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/route"
+	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
@@ -166,8 +167,8 @@ type Authorizer struct {
 	secrets   *sharedSecrets
 	verifiers chain
 	keys      *keyset.Set
-	memory    *memory   // nil when turned off
-	database  *database // nil when not configured
+	memory    *memory         // nil when turned off
+	database  *postgres.Store // nil when not configured
 	expected  [credential.Kinds]jose.Expectations
 
 	requireSignature bool
@@ -240,7 +241,7 @@ func New(config Config) (*Authorizer, error) {
 	a.keys = keyset.New(jwks.New(config.JWKSURL, "extauthz/"+Version, config.Client, proxy), config.Now, panics,
 		keySetObservers{metrics, tracing})
 	if config.DatabaseURL != "" {
-		a.database, err = newDatabase(databaseConfig{
+		a.database, err = postgres.New(postgres.Config{
 			URL: config.DatabaseURL, ReadURL: config.ReadDatabaseURL, Connections: config.DatabaseConnections,
 			MaxLag: config.DatabaseMaxLag, Names: config.Schema, Budget: config.budget,
 		}, panics, storeObservers{metrics, tracing})
@@ -355,7 +356,7 @@ func (a *Authorizer) Run(ctx context.Context) {
 		work.Go(func() { a.remindOfShadow(ctx) })
 	}
 	if a.database != nil {
-		work.Go(func() { a.panics.Supervise(ctx, guard.InDatabase, a.database.run) })
+		work.Go(func() { a.panics.Supervise(ctx, guard.InDatabase, a.database.Run) })
 	}
 	work.Wait()
 }
@@ -367,7 +368,7 @@ func (a *Authorizer) Missing() []string {
 	if !a.keys.IsFetched() {
 		missing = append(missing, "jwks")
 	}
-	if a.database != nil && !a.database.ready.Load() {
+	if a.database != nil && !a.database.IsReady() {
 		missing = append(missing, "database")
 	}
 	return missing
@@ -390,7 +391,7 @@ func (a *Authorizer) ReplaceSecrets(secrets Secrets) { a.secrets.replace(secrets
 func (a *Authorizer) Refresh() {
 	a.keys.Refresh()
 	if a.database != nil {
-		a.database.refresh()
+		a.database.Refresh()
 	}
 }
 
@@ -398,7 +399,7 @@ func (a *Authorizer) Refresh() {
 func (a *Authorizer) Parts() []Part {
 	parts := []Part{a.keys.State.Part("jwks")}
 	if a.database != nil {
-		parts = append(parts, a.database.state.Part("database"))
+		parts = append(parts, a.database.Part())
 	}
 	return parts
 }
@@ -412,7 +413,7 @@ func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.List
 func (a *Authorizer) Diagnose(ctx context.Context) []Finding {
 	found := a.keys.Diagnose(ctx)
 	if a.database != nil {
-		found = append(found, a.database.diagnose(ctx)...)
+		found = append(found, a.database.Diagnose(ctx)...)
 	}
 	return found
 }

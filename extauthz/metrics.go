@@ -10,7 +10,6 @@ import (
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/keyset/jwks"
-
 	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
@@ -149,14 +148,14 @@ func (m *metrics) watch(registerer *registration, a *Authorizer) {
 	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.Usable()) })
 	if a.database != nil {
 		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.",
-			func() float64 { return float64(a.database.keeper.connections()) })
+			func() float64 { return float64(a.database.Connections()) })
 		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.",
-			func() float64 { return float64(a.database.batches.Busy()) })
+			func() float64 { return float64(a.database.Busy()) })
 		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.",
-			func() float64 { return float64(a.database.batches.Asking.Load()) })
-		if a.database.maxLag > 0 {
+			func() float64 { return float64(a.database.Waiting()) })
+		if a.database.JudgesLag() {
 			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+lag.Variable+" lets a standby answer; 0 for a primary.",
-				a.database.lagSeconds)
+				a.database.LagSeconds)
 		}
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_build_info", Help: "1, with the version of this server and of Go."}, []string{"version", "goversion"})

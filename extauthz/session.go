@@ -9,6 +9,7 @@ import (
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/session"
+	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/show"
 )
 
@@ -16,7 +17,7 @@ import (
 type sessionVerifier struct {
 	secrets          *sharedSecrets
 	requireSignature bool
-	database         *database // nil when not configured
+	database         *postgres.Store // nil when not configured
 	now              func() time.Time
 }
 
@@ -29,7 +30,7 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 		return Identity{}, reason.Deny(ReasonSessionsNotConfigured)
 	}
 	// A look-up may outlive its check, whose texts are gone then; so it gets its own.
-	row, err := v.database.session(ctx, strings.Clone(credential.Token))
+	row, err := v.database.Session(ctx, strings.Clone(credential.Token))
 	switch {
 	case err == nil:
 	case errors.Is(err, session.ErrOverloaded):

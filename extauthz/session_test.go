@@ -20,6 +20,7 @@ import (
 	"extauthz/envoy/parts"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/session"
+	"extauthz/extauthz/internal/session/postgres"
 )
 
 // checkToken decides a Bearer token and returns the reason, empty when allowed.
@@ -78,15 +79,15 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	tokens := insertSessions(t, dsn, session.MaxBatch)
-	d, err := newDatabase(databaseConfig{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(newMetrics(nil)), storeObservers{newMetrics(nil), nil})
+	d, err := postgres.New(postgres.Config{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(newMetrics(nil)), storeObservers{newMetrics(nil), nil})
 	if err != nil {
 		t.Fatal(err)
 	}
-	only, err := d.open(t.Context(), d.keeper.current())
+	only, err := d.Open(t.Context(), d.Keeper.Current())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(only.close)
+	t.Cleanup(only.Close)
 	counted := &countingLink{Link: only}
 	var checks sync.WaitGroup
 	for i, token := range tokens {
@@ -94,7 +95,7 @@ func TestChecksShareQueries(t *testing.T) {
 			if i%2 == 1 {
 				token += "-not"
 			}
-			row, err := d.session(t.Context(), token)
+			row, err := d.Session(t.Context(), token)
 			if err != nil || (row != nil) != (i%2 == 0) {
 				t.Errorf("%s: %v %v", token, row, err)
 			}
@@ -104,16 +105,16 @@ func TestChecksShareQueries(t *testing.T) {
 	checks.Go(func() { // one that has given up asks for nothing
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := d.session(ctx, "given-up"); reason.Of(err).Reason != ReasonCancelled {
+		if _, err := d.Session(ctx, "given-up"); reason.Of(err).Reason != ReasonCancelled {
 			t.Errorf("given up: %v", err)
 		}
 		close(given)
 	})
 	<-given
-	eventually(t, "all checks to wait", func() bool { return len(d.batches.Waiting) == len(tokens)+1 })
+	eventually(t, "all checks to wait", func() bool { return len(d.Batches.Waiting) == len(tokens)+1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	var worker sync.WaitGroup
-	worker.Go(func() { d.batches.Serve(ctx, counted, nil) }) // only now
+	worker.Go(func() { d.Batches.Serve(ctx, counted, nil) }) // only now
 	checks.Wait()
 	cancel()
 	worker.Wait()
@@ -134,22 +135,16 @@ func (c *countingLink) Ask(tokens []string) (map[string]*session.Row, error) {
 }
 
 // connections are those that an Authorizer has open. A test may use one only while no check does.
-func connections(a *Authorizer) (list []*held) {
-	k := a.database.keeper
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for h := range k.held {
-		list = append(list, h)
-	}
-	return list
+func connections(a *Authorizer) (list []*postgres.Held) {
+	return a.database.HeldConnections()
 }
 
 // onlyConnection is the one that an Authorizer with one connection has open.
-func onlyConnection(t *testing.T, a *Authorizer) (only *held) {
+func onlyConnection(t *testing.T, a *Authorizer) (only *postgres.Held) {
 	t.Helper()
 	eventually(t, "one connection", func() bool {
 		list := connections(a)
-		if len(list) == 1 && !list[0].retiring {
+		if len(list) == 1 && !list[0].Retiring {
 			only = list[0]
 		}
 		return only != nil
@@ -389,7 +384,7 @@ func TestPoolerLosesPreparedStatements(t *testing.T) {
 			dsn := sessionsDatabase(t)
 			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1})
 			prepared := func() (names []string) {
-				rows, err := onlyConnection(t, a).conn.Query(t.Context(), `select name from pg_prepared_statements`, pgx.QueryExecModeExec)
+				rows, err := onlyConnection(t, a).Conn.Query(t.Context(), `select name from pg_prepared_statements`, pgx.QueryExecModeExec)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -405,21 +400,21 @@ func TestPoolerLosesPreparedStatements(t *testing.T) {
 				t.Fatal("nothing is prepared, want the session query")
 			}
 			if name == "taken" { // a connection that has not prepared it yet
-				if err := onlyConnection(t, a).conn.DeallocateAll(t.Context()); err != nil {
+				if err := onlyConnection(t, a).Conn.DeallocateAll(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for _, name := range names {
-				if _, err := onlyConnection(t, a).conn.Exec(t.Context(), fault(name)); err != nil {
+				if _, err := onlyConnection(t, a).Conn.Exec(t.Context(), fault(name)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for range 5 {
 				expectReason(t, checkToken(t, a, liveToken), "")
-				if !a.database.unnamed.Load() {
+				if !a.database.Unnamed.Load() {
 					t.Error("statements are still prepared")
 				}
-				if _, err := onlyConnection(t, a).conn.Exec(t.Context(), `discard all`); err != nil {
+				if _, err := onlyConnection(t, a).Conn.Exec(t.Context(), `discard all`); err != nil {
 					t.Fatal(err)
 				}
 				if names := prepared(); len(names) != 0 {

@@ -16,13 +16,13 @@ func BenchmarkStandbyInEachAnswer(b *testing.B) {
 	dsn := sessionsDatabase(b)
 	tokens := insertSessions(b, dsn, 2000)
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1})
-	query := a.database.query.Load().Query
+	query := a.database.Query.Load().Query
 	plain := func(query string) string {
 		_, inner, _ := strings.Cut(query, "left join (")
 		inner, _, _ = strings.Cut(inner, ") f on true")
 		return inner
 	}
-	conn := connections(a)[0].conn
+	conn := connections(a)[0].Conn
 	run := func(text string, argument any) {
 		rows, err := conn.Query(context.Background(), text, pgx.QueryExecModeCacheStatement, argument)
 		if err != nil {

@@ -1,4 +1,4 @@
-package extauthz
+package postgres
 
 import (
 	"context"
@@ -16,9 +16,8 @@ import (
 	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
-	"extauthz/extauthz/internal/session/postgres/tables"
-
 	"extauthz/extauthz/internal/session/postgres/lag"
+	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
 const (
@@ -32,12 +31,12 @@ const (
 	repeatInterval = time.Second
 )
 
-// database answers for sessions from PostgreSQL. Every answer comes from a query that was sent after
+// Store answers for sessions from PostgreSQL. Every answer comes from a query that was sent after
 // its question was asked, and that a primary answered, or a standby that is near enough; nothing is remembered.
 // Questions that wait share a query: see batcher. Connections are made aside: see keeper. All methods are safe for
 // concurrent use.
-type database struct {
-	names   SchemaNames
+type Store struct {
+	names   tables.Names
 	leftOut []string      // the connection string's parameters that nobody knows
 	budget  time.Duration // of one query: past it nobody waits any more
 	maxLag  time.Duration // of a standby; 0 for a primary only
@@ -45,20 +44,20 @@ type database struct {
 	log     *slog.Logger
 
 	panics   *guard.Panics
-	observer storeObserver
-	state    part.State
-	batches  *session.Batcher
-	keeper   *keeper
+	observer Observer
+	State    part.State
+	Batches  *session.Batcher
+	Keeper   *keeper
 
 	inUse   atomic.Pointer[targetInUse] // once the tables are found; stays when they change
-	query   atomic.Pointer[foundQuery]  // the session query, once the tables are found
-	unnamed atomic.Bool                 // a pooler in between loses prepared statements, so the query is sent whole
+	Query   atomic.Pointer[foundQuery]  // the session query, once the tables are found
+	Unnamed atomic.Bool                 // a pooler in between loses prepared statements, so the query is sent whole
 	hiding  atomic.Pointer[error]       // why a session that is not found may be there; nil when none is hidden
 	ready   atomic.Bool                 // it has answered once
 	near    *lag.Judge                  // of the standby that answered last
 	renewed chan struct{}               // wakes follow
 
-	targetEvery, namesEvery time.Duration // targetInterval and namesInterval, except in tests
+	targetEvery, NamesEvery time.Duration // targetInterval and namesInterval, except in tests
 
 	told   telling // of what makes checks fail
 	more   telling // of connections that could not be made beside others
@@ -69,8 +68,8 @@ type database struct {
 	lastRead string
 }
 
-// databaseConfig says which database to ask, and how.
-type databaseConfig struct {
+// Config says which database to ask, and how.
+type Config struct {
 	URL         string                 // a connection string
 	ReadURL     func() (string, error) // the one that counts by now; nil where it never changes
 	Connections int                    // at most
@@ -79,8 +78,8 @@ type databaseConfig struct {
 	Budget      time.Duration          // of one query: past it nobody waits any more
 }
 
-// storeObserver is told what a store does. Its methods do not wait.
-type storeObserver interface {
+// Observer is told what a store does. Its methods do not wait.
+type Observer interface {
 	// Asked is told of each query: how many checks shared it, and how long it took.
 	Asked(batch int, took time.Duration, err error)
 	// Unconnected is told of each connection that could not be made.
@@ -94,19 +93,19 @@ type storeObserver interface {
 // foundQuery is the session query for the tables that were found at a target.
 type foundQuery struct {
 	tables.Query
-	target *target
+	target *Target
 }
 
 // targetInUse is the session table that checks are answered from, and where it is.
 type targetInUse struct {
 	tables tables.InUse
-	target *target
+	target *Target
 }
 
-// newDatabase makes the database; it does not connect yet.
-func newDatabase(c databaseConfig, panics *guard.Panics, observer storeObserver) (*database, error) {
+// New makes the database; it does not connect yet.
+func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 	log := panics.Logger()
-	to, err := readTarget(c.URL)
+	to, err := ReadTarget(c.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -115,26 +114,26 @@ func newDatabase(c databaseConfig, panics *guard.Panics, observer storeObserver)
 		log.Warn("the connection string has parameters that no PostgreSQL driver is known to have; "+
 			"they are left out", "parameters", leftOut)
 	}
-	d := &database{
+	d := &Store{
 		names: c.Names, leftOut: leftOut, budget: c.Budget, maxLag: c.MaxLag, read: c.ReadURL, log: log,
 		panics: panics, observer: observer,
-		batches: session.NewBatcher(c.Budget, int64(c.Connections)),
-		renewed: make(chan struct{}, 1), targetEvery: targetInterval, namesEvery: namesInterval,
-		state: part.NewState(),
+		Batches: session.NewBatcher(c.Budget, int64(c.Connections)),
+		renewed: make(chan struct{}, 1), targetEvery: targetInterval, NamesEvery: namesInterval,
+		State: part.NewState(),
 	}
 	d.near = lag.New(c.MaxLag, time.Now)
-	d.keeper = newKeeper(d.batches, to)
-	d.keeper.open, d.keeper.changed, d.keeper.refused = d.openAnew, d.note, d.noteRefused
-	d.batches.Wanted, d.batches.Outcome, d.batches.Count = d.keeper.want, d.note, observer.Asked
-	d.batches.Blamed = d.noteBlamed
-	d.batches.Guard = func(work func()) bool { return d.panics.Recovered(guard.InDatabase, work) }
+	d.Keeper = newKeeper(d.Batches, to)
+	d.Keeper.open, d.Keeper.changed, d.Keeper.refused = d.openAnew, d.note, d.noteRefused
+	d.Batches.Wanted, d.Batches.Outcome, d.Batches.Count = d.Keeper.want, d.note, observer.Asked
+	d.Batches.Blamed = d.noteBlamed
+	d.Batches.Guard = func(work func()) bool { return d.panics.Recovered(guard.InDatabase, work) }
 	return d, nil
 }
 
-// session implements [sessionStore].
-func (d *database) session(ctx context.Context, token string) (*session.Row, error) {
+// Session implements [sessionStore].
+func (d *Store) Session(ctx context.Context, token string) (*session.Row, error) {
 	asked := d.observer.Now()
-	l, err := d.batches.Ask(ctx, token)
+	l, err := d.Batches.Ask(ctx, token)
 	switch {
 	case err != nil:
 		return nil, err
@@ -152,19 +151,37 @@ func (d *database) session(ctx context.Context, token string) (*session.Row, err
 	return l.Row, nil
 }
 
-// run connects, finds the tables and answers look-ups until the context ends. No connection is left then.
-func (d *database) run(ctx context.Context) {
+// Connections is how many are open.
+func (d *Store) Connections() int { return d.Keeper.connections() }
+
+// Busy is how many connections have a query under way.
+func (d *Store) Busy() int64 { return d.Batches.Busy() }
+
+// Waiting is how many checks wait for an answer.
+func (d *Store) Waiting() int64 { return d.Batches.Asking.Load() }
+
+// JudgesLag tells whether a standby may answer.
+func (d *Store) JudgesLag() bool { return d.maxLag > 0 }
+
+// IsReady tells whether the database has answered once.
+func (d *Store) IsReady() bool { return d.ready.Load() }
+
+// Part tells how the database is.
+func (d *Store) Part() part.Part { return d.State.Part("database") }
+
+// Run connects, finds the tables and answers look-ups until the context ends. No connection is left then.
+func (d *Store) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
-	work.Go(func() { d.panics.Supervise(ctx, guard.InDatabase, d.keeper.run) })
+	work.Go(func() { d.panics.Supervise(ctx, guard.InDatabase, d.Keeper.run) })
 	work.Go(func() { d.panics.Supervise(ctx, guard.InDatabase, d.follow) })
 }
 
-// close answers checks at once from now on. The connections end with run.
-func (d *database) close() { d.batches.Fail(errors.New("the Authorizer is closed")) }
+// Close answers checks at once from now on. The connections end with run.
+func (d *Store) Close() { d.Batches.Fail(errors.New("the Authorizer is closed")) }
 
-// refresh replaces all connections, by the connection string and the addresses as they are now. It does not wait.
-func (d *database) refresh() {
+// Refresh replaces all connections, by the connection string and the addresses as they are now. It does not wait.
+func (d *Store) Refresh() {
 	select {
 	case d.renewed <- struct{}{}:
 	default:
@@ -172,8 +189,8 @@ func (d *database) refresh() {
 }
 
 // follow has connections lead to where the connection string and its names say now.
-func (d *database) follow(ctx context.Context) {
-	ticker := time.NewTicker(min(d.targetEvery, d.namesEvery))
+func (d *Store) follow(ctx context.Context) {
+	ticker := time.NewTicker(min(d.targetEvery, d.NamesEvery))
 	defer ticker.Stop()
 	resolved := time.Now()
 	for {
@@ -187,9 +204,9 @@ func (d *database) follow(ctx context.Context) {
 		}
 		isNew := d.readAnew() // it may pin other addresses to its names
 		if renewing {
-			d.keeper.renew()
+			d.Keeper.renew()
 		}
-		if isNew || renewing || time.Since(resolved) >= d.namesEvery {
+		if isNew || renewing || time.Since(resolved) >= d.NamesEvery {
 			resolved = time.Now()
 			d.resolveAnew(ctx)
 		}
@@ -198,7 +215,7 @@ func (d *database) follow(ctx context.Context) {
 
 // readAnew reads the connection string. One that cannot be read or used is told once, and the earlier one stays in
 // force. isNew tells that the text is another than the one before.
-func (d *database) readAnew() (isNew bool) {
+func (d *Store) readAnew() (isNew bool) {
 	if d.read == nil {
 		return false
 	}
@@ -208,9 +225,9 @@ func (d *database) readAnew() (isNew bool) {
 	if err != nil {
 		err = fmt.Errorf("cannot be read: %w", err)
 	}
-	var to *target
+	var to *Target
 	if err == nil {
-		to, err = readTarget(dsn)
+		to, err = ReadTarget(dsn)
 	}
 	if err != nil {
 		if d.source.isNew(err.Error()) {
@@ -221,7 +238,7 @@ func (d *database) readAnew() (isNew bool) {
 	isNew = dsn != d.lastRead
 	d.lastRead = dsn
 	d.source.isNew("")
-	if d.keeper.retarget(to) {
+	if d.Keeper.retarget(to) {
 		d.log.Info("the database's connection string has changed; connecting anew")
 	}
 	return isNew
@@ -229,46 +246,46 @@ func (d *database) readAnew() (isNew bool) {
 
 // resolveAnew has connections be replaced whose address is no longer one of their name's. A name that cannot be
 // resolved now has not moved.
-func (d *database) resolveAnew(ctx context.Context) {
-	to := d.keeper.current()
-	for _, host := range d.keeper.hosts() {
+func (d *Store) resolveAnew(ctx context.Context) {
+	to := d.Keeper.Current()
+	for _, host := range d.Keeper.hosts() {
 		if addresses, err := to.resolve(ctx, host); err == nil && len(addresses) > 0 {
-			d.keeper.moved(host, addresses)
+			d.Keeper.moved(host, addresses)
 		}
 	}
 }
 
 // openAnew makes a connection by the connection string as it is now.
-func (d *database) openAnew(ctx context.Context, to *target) (*connection, error) {
+func (d *Store) openAnew(ctx context.Context, to *Target) (*connection, error) {
 	if d.read != nil {
 		d.readAnew() // a password that has changed is used at once
-		to = d.keeper.current()
+		to = d.Keeper.Current()
 	}
-	return d.open(ctx, to)
+	return d.Open(ctx, to)
 }
 
 // connect makes a connection of its own, which the caller closes, to a server that checks would ask too.
-func (d *database) connect(ctx context.Context) (*connection, error) {
+func (d *Store) connect(ctx context.Context) (*connection, error) {
 	d.readAnew()
-	return d.dial(ctx, d.keeper.current())
+	return d.dial(ctx, d.Keeper.Current())
 }
 
 // note takes in what a query, or an attempt to connect that matters to checks, came to. The state is changed first.
-func (d *database) note(err error) {
+func (d *Store) note(err error) {
 	if err == nil {
-		if d.state.IsOK() {
+		if d.State.IsOK() {
 			return
 		}
-		if d.state.Note(nil) && d.told.isNew("") {
+		if d.State.Note(nil) && d.told.isNew("") {
 			d.log.Info("database answers again")
 		}
 		return
 	}
-	d.state.Note(err)
+	d.State.Note(err)
 	if !d.told.isNew(err.Error()) {
 		return
 	}
-	if d.query.Load() == nil {
+	if d.Query.Load() == nil {
 		d.log.Warn("database not usable yet; trying again", "error", err)
 	} else {
 		d.log.Warn("database query failed", "error", err)
@@ -276,7 +293,7 @@ func (d *database) note(err error) {
 }
 
 // noteBlamed takes in why one session could not be read, while others can.
-func (d *database) noteBlamed(err error) {
+func (d *Store) noteBlamed(err error) {
 	if d.blamed.isNew(err.Error()) {
 		d.log.Warn("a session's row makes its query fail; its checks are answered with 503, others are not affected",
 			"error", err)
@@ -284,7 +301,7 @@ func (d *database) noteBlamed(err error) {
 }
 
 // noteRefused takes in that a connection could not be made, beside so many that there are.
-func (d *database) noteRefused(err error, connections int) {
+func (d *Store) noteRefused(err error, connections int) {
 	d.observer.Unconnected()
 	if connections > 0 && d.more.isNew(err.Error()) {
 		d.log.Warn("no further connection to the database can be made; going on with those that there are",
@@ -323,7 +340,7 @@ func (t *telling) isNew(text string) bool {
 }
 
 // findTables looks at the catalogue.
-func (d *database) findTables(ctx context.Context, conn *pgx.Conn, to *target) (*tables.Schema, error) {
+func (d *Store) findTables(ctx context.Context, conn *pgx.Conn, to *Target) (*tables.Schema, error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
 	listed, err := tables.ReadCatalogue(ctx, conn)
@@ -331,7 +348,7 @@ func (d *database) findTables(ctx context.Context, conn *pgx.Conn, to *target) (
 		return nil, err
 	}
 	var found *tables.Schema
-	if before := d.inUse.Load(); before != nil && before.target.isSame(to) {
+	if before := d.inUse.Load(); before != nil && before.target.IsSame(to) {
 		found, err = tables.FindAgain(&before.tables, listed, d.names, to.schema)
 	} else {
 		found, err = tables.Find(listed, d.names, to.schema)
@@ -343,7 +360,7 @@ func (d *database) findTables(ctx context.Context, conn *pgx.Conn, to *target) (
 }
 
 // tellTables logs what was found.
-func (d *database) tellTables(found *tables.Schema) {
+func (d *Store) tellTables(found *tables.Schema) {
 	d.log.Info("database ready", "sessions", found.Session.String(), "users", found.User.String())
 	if statement := found.MissingIndex(); statement != "" {
 		d.log.Warn("the session table has no index on its token, so each check reads the whole table", "create", statement)
@@ -355,7 +372,7 @@ func (d *database) tellTables(found *tables.Schema) {
 }
 
 // lookForHidden looks at both tables, and takes in what it finds: its error says that no session can be found.
-func (d *database) lookForHidden(ctx context.Context, found *tables.Schema, db tables.RowsQueryer) error {
+func (d *Store) lookForHidden(ctx context.Context, found *tables.Schema, db tables.RowsQueryer) error {
 	if err := found.ReadRowSecurity(ctx, db); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package extauthz
+package postgres
 
 import (
 	"context"
@@ -32,11 +32,11 @@ const (
 	replaceTimeout = 20 * time.Second
 )
 
-// held is a connection that is up.
-type held struct {
+// Held is a connection that is up.
+type Held struct {
 	*connection
 	retired  chan struct{} // closed when it is to take no further batch
-	retiring bool
+	Retiring bool
 	renewal  int // see keeper.renewal
 	expires  time.Time
 	gone     time.Time // since when its address is none of its name's; zero while it is
@@ -47,7 +47,7 @@ type held struct {
 // is replaced before it is given up, where the limits allow two.
 type keeper struct {
 	*session.Batcher
-	open    func(context.Context, *target) (*connection, error)
+	open    func(context.Context, *Target) (*connection, error)
 	changed func(error)      // called with what an attempt came to that matters to checks
 	refused func(error, int) // called when a connection could not be made, with how many there are
 
@@ -55,8 +55,8 @@ type keeper struct {
 	isWanted atomic.Bool // another one would help
 
 	mu      sync.Mutex
-	target  *target
-	held    map[*held]struct{}
+	Target  *Target
+	held    map[*Held]struct{}
 	making  int
 	closing int
 	renewal int // connections of an earlier one are to be replaced
@@ -70,8 +70,8 @@ type keeper struct {
 	work    sync.WaitGroup
 }
 
-func newKeeper(b *session.Batcher, to *target) *keeper {
-	return &keeper{Batcher: b, target: to, kicked: make(chan struct{}, 1), held: make(map[*held]struct{}),
+func newKeeper(b *session.Batcher, to *Target) *keeper {
+	return &keeper{Batcher: b, Target: to, kicked: make(chan struct{}, 1), held: make(map[*Held]struct{}),
 		changed: func(error) {}, refused: func(error, int) {}}
 }
 
@@ -120,10 +120,10 @@ func (k *keeper) adjust(ctx context.Context, now time.Time) time.Duration {
 		return !t.After(now)
 	}
 	good := 0
-	var old *held // one that is to be replaced
+	var old *Held // one that is to be replaced
 	for h := range k.held {
 		switch {
-		case h.retiring:
+		case h.Retiring:
 			continue
 		case k.isOld(h, now):
 			if old == nil || !h.gone.IsZero() {
@@ -155,14 +155,14 @@ func (k *keeper) adjust(ctx context.Context, now time.Time) time.Duration {
 	return max(time.Until(next), time.Millisecond)
 }
 
-func (k *keeper) isOld(h *held, now time.Time) bool {
+func (k *keeper) isOld(h *Held, now time.Time) bool {
 	return h.renewal != k.renewal || !h.gone.IsZero() || !now.Before(h.expires)
 }
 
 // retire has a connection take no further batch.
-func (k *keeper) retire(h *held) {
-	if !h.retiring {
-		h.retiring = true
+func (k *keeper) retire(h *Held) {
+	if !h.Retiring {
+		h.Retiring = true
 		close(h.retired)
 	}
 }
@@ -172,7 +172,7 @@ func (k *keeper) make(ctx context.Context, now time.Time) {
 	k.making++
 	k.began = now
 	k.isWanted.Store(false)
-	to, renewal := k.target, k.renewal
+	to, renewal := k.Target, k.renewal
 	k.work.Go(func() {
 		var c *connection
 		err := error(session.ErrQueryPanicked)
@@ -182,7 +182,7 @@ func (k *keeper) make(ctx context.Context, now time.Time) {
 }
 
 // made takes in what an attempt came to.
-func (k *keeper) made(ctx context.Context, c *connection, err error, to *target, renewal int) {
+func (k *keeper) made(ctx context.Context, c *connection, err error, to *Target, renewal int) {
 	tell := func() {}
 	k.mu.Lock()
 	k.making--
@@ -191,7 +191,7 @@ func (k *keeper) made(ctx context.Context, c *connection, err error, to *target,
 		to = c.target // the connection string was read anew
 	}
 	switch {
-	case ctx.Err() != nil || !to.isSame(k.target):
+	case ctx.Err() != nil || !to.IsSame(k.Target):
 		if c != nil {
 			k.close(c)
 		}
@@ -209,9 +209,9 @@ func (k *keeper) made(ctx context.Context, c *connection, err error, to *target,
 // join has a new connection be served, in place of one that is to be replaced.
 func (k *keeper) join(ctx context.Context, c *connection, renewal int, now time.Time) {
 	life := connectionAge - rand.N(connectionAge/4)
-	h := &held{connection: c, retired: make(chan struct{}), renewal: renewal, expires: now.Add(life)}
+	h := &Held{connection: c, retired: make(chan struct{}), renewal: renewal, expires: now.Add(life)}
 	for other := range k.held {
-		if !other.retiring && k.isOld(other, now) {
+		if !other.Retiring && k.isOld(other, now) {
 			k.retire(other)
 			break
 		}
@@ -231,7 +231,7 @@ func (k *keeper) join(ctx context.Context, c *connection, renewal int, now time.
 // good is how many connections take batches.
 func (k *keeper) good() (good int) {
 	for h := range k.held {
-		if !h.retiring {
+		if !h.Retiring {
 			good++
 		}
 	}
@@ -245,7 +245,7 @@ func (k *keeper) failed(err error, now time.Time) (tell func()) {
 		k.more = min(max(2*k.more, morePause), lastMorePause)
 		k.moreAt = now.Add(jittered(k.more))
 		for h := range k.held { // for a renewal that was asked for the old connection gives way: the role may have one only
-			if isFull(err) && good == 1 && !h.retiring && h.renewal != k.renewal {
+			if isFull(err) && good == 1 && !h.Retiring && h.renewal != k.renewal {
 				k.retire(h)
 			}
 		}
@@ -269,7 +269,7 @@ func (k *keeper) failed(err error, now time.Time) (tell func()) {
 }
 
 // ended takes in that a connection is no longer served: err says why, nil when it was to be so.
-func (k *keeper) ended(h *held, err error) {
+func (k *keeper) ended(h *Held, err error) {
 	tell := func() {}
 	k.mu.Lock()
 	delete(k.held, h)
@@ -297,7 +297,7 @@ func (k *keeper) ended(h *held, err error) {
 func (k *keeper) close(c *connection) {
 	k.closing++
 	k.work.Go(func() {
-		k.Guard(c.close)
+		k.Guard(c.Close)
 		k.mu.Lock()
 		k.closing--
 		k.mu.Unlock()
@@ -307,11 +307,11 @@ func (k *keeper) close(c *connection) {
 
 // retarget has connections be made to another target. Those to the earlier one take no further batch, unless the
 // password alone has changed. changed tells that.
-func (k *keeper) retarget(to *target) (changed bool) {
+func (k *keeper) retarget(to *Target) (changed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	changed = !to.isSame(k.target)
-	k.target = to
+	changed = !to.IsSame(k.Target)
+	k.Target = to
 	if changed {
 		for h := range k.held {
 			k.retire(h)
@@ -350,7 +350,7 @@ func (k *keeper) moved(host string, addresses map[netip.Addr]bool) {
 	for h := range k.held {
 		switch {
 		case h.host != host:
-		case addresses[h.address]:
+		case addresses[h.Address]:
 			h.gone = time.Time{}
 		case h.gone.IsZero():
 			h.gone = time.Now()
@@ -360,11 +360,11 @@ func (k *keeper) moved(host string, addresses map[netip.Addr]bool) {
 	k.kick()
 }
 
-// current is where connections lead to.
-func (k *keeper) current() *target {
+// Current is where connections lead to.
+func (k *keeper) Current() *Target {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.target
+	return k.Target
 }
 
 // connections is how many are open.
@@ -376,3 +376,13 @@ func (k *keeper) connections() int {
 
 // jittered is so long, a quarter more or less.
 func jittered(d time.Duration) time.Duration { return d - d/4 + rand.N(d/2+1) }
+
+// HeldConnections are those that are up.
+func (d *Store) HeldConnections() (list []*Held) {
+	d.Keeper.mu.Lock()
+	defer d.Keeper.mu.Unlock()
+	for h := range d.Keeper.held {
+		list = append(list, h)
+	}
+	return list
+}

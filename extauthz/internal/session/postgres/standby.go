@@ -1,4 +1,4 @@
-package extauthz
+package postgres
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"extauthz/extauthz/internal/session"
-
 	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
@@ -60,7 +59,7 @@ const lagQuery = "select case when pg_catalog.pg_is_in_recovery() then coalesce(
 
 // onlyNear refuses connections to a standby that is too far behind, and lets next judge the others. Of several hosts in a
 // connection string the next one is tried then.
-func (d *database) onlyNear(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
+func (d *Store) onlyNear(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, connection *pgconn.PgConn) error {
 		sent := d.near.Now()
 		result := connection.ExecParams(ctx, lagQuery, nil, nil, nil, nil).Read()
@@ -94,7 +93,7 @@ func (c *connection) askNear(text string, argument any, tokens int) (map[string]
 	questions.Queue(lagQuery)
 	questions.Queue(text, argument)
 	sent := c.database.near.Now()
-	answers := c.conn.SendBatch(context.Background(), &questions)
+	answers := c.Conn.SendBatch(context.Background(), &questions)
 	defer answers.Close()
 	wasStandby, err := c.database.judgeLag(answers.QueryRow(), sent)
 	if err != nil {
@@ -112,7 +111,7 @@ func (c *connection) askNear(text string, argument any, tokens int) (map[string]
 }
 
 // judgeLag reads the lag, which was asked for then, and tells by an error when it is too much or not to be trusted.
-func (d *database) judgeLag(row pgx.Row, sent time.Time) (isStandby bool, err error) {
+func (d *Store) judgeLag(row pgx.Row, sent time.Time) (isStandby bool, err error) {
 	var replayed *float64
 	var there float64
 	if err := row.Scan(&replayed, &there); err != nil {
@@ -125,5 +124,5 @@ func (d *database) judgeLag(row pgx.Row, sent time.Time) (isStandby bool, err er
 	return true, d.near.Judge(*replayed, there, sent, d.near.Now())
 }
 
-// lagSeconds is what judgeLag judged last.
-func (d *database) lagSeconds() float64 { return d.near.Seconds() }
+// LagSeconds is what judgeLag judged last.
+func (d *Store) LagSeconds() float64 { return d.near.Seconds() }

@@ -1,4 +1,4 @@
-package extauthz
+package postgres
 
 import (
 	"context"
@@ -25,18 +25,18 @@ const testBudget = 400 * time.Millisecond
 func startKeeper(t *testing.T, most int64) (
 	k *keeper, open, made *atomic.Int64, refused *atomic.Bool, stop func(),
 ) {
-	to, err := readTarget("postgres://reader:secret@db.example.com/app?sslmode=disable")
+	to, err := ReadTarget("postgres://reader:secret@db.example.com/app?sslmode=disable")
 	if err != nil {
 		t.Fatal(err)
 	}
 	open, made, refused = new(atomic.Int64), new(atomic.Int64), new(atomic.Bool)
 	k = newKeeper(session.NewBatcher(testBudget, most), to)
 	k.Wanted = k.want
-	k.open = func(ctx context.Context, to *target) (*connection, error) {
+	k.open = func(ctx context.Context, to *Target) (*connection, error) {
 		if refused.Load() {
 			return nil, errors.New("connection refused")
 		}
-		config := to.config.Copy()
+		config := to.Config.Copy()
 		config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"192.0.2.1"}, nil }
 		config.DialFunc = func(context.Context, string, string) (net.Conn, error) {
 			client, server := net.Pipe()
@@ -49,7 +49,7 @@ func startKeeper(t *testing.T, most int64) (
 		}
 		made.Add(1)
 		address := netip.MustParseAddr("192.0.2.1")
-		return &connection{conn: conn, dials: newDials(), target: to, host: "db.example.com", address: address}, nil
+		return &connection{Conn: conn, dials: newDials(), target: to, host: "db.example.com", Address: address}, nil
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -1,4 +1,4 @@
-package extauthz
+package postgres
 
 import (
 	"context"
@@ -17,25 +17,25 @@ import (
 	"extauthz/extauthz/internal/session/postgres/connstring"
 )
 
-// target is where, as whom and how to connect.
-type target struct {
-	config *pgx.ConnConfig
+// Target is where, as whom and how to connect.
+type Target struct {
+	Config *pgx.ConnConfig
 	schema string // where to look for the tables; empty for the search_path
 }
 
-// readTarget reads a connection string.
-func readTarget(dsn string) (*target, error) {
+// ReadTarget reads a connection string.
+func ReadTarget(dsn string) (*Target, error) {
 	config, schema, err := connstring.Parse(dsn)
 	if err != nil {
 		return nil, err
 	}
-	return &target{config.ConnConfig, schema}, nil
+	return &Target{config.ConnConfig, schema}, nil
 }
 
-// isSame tells whether both lead to the same server, database and user in the same way. The password does not count: a
+// IsSame tells whether both lead to the same server, database and user in the same way. The password does not count: a
 // connection that is open outlives it.
-func (t *target) isSame(other *target) bool {
-	a, b := t.config, other.config
+func (t *Target) IsSame(other *Target) bool {
+	a, b := t.Config, other.Config
 	return t.schema == other.schema && a.Host == b.Host && a.Port == b.Port && a.Database == b.Database && a.User == b.User &&
 		a.SSLNegotiation == b.SSLNegotiation && a.SSLCertMode == b.SSLCertMode && a.ChannelBinding == b.ChannelBinding && a.RequireAuth == b.RequireAuth &&
 		reflect.ValueOf(a.ValidateConnect).Pointer() == reflect.ValueOf(b.ValidateConnect).Pointer() && // one function for each target_session_attrs
@@ -58,10 +58,10 @@ func isSameTLS(a, b *tls.Config) bool {
 
 // resolve returns the addresses that a host has now. There is nothing to resolve in an address or a Unix socket's
 // folder.
-func (t *target) resolve(ctx context.Context, host string) (map[netip.Addr]bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+func (t *Target) resolve(ctx context.Context, host string) (map[netip.Addr]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, NameTimeout)
 	defer cancel()
-	found, err := t.config.LookupFunc(ctx, host)
+	found, err := t.Config.LookupFunc(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (o *origins) look(ctx context.Context, host string) ([]string, error) {
 	if found, known := o.found[host]; known {
 		return found.addresses, found.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	ctx, cancel := context.WithTimeout(ctx, NameTimeout)
 	defer cancel()
 	addresses, err := o.lookUp(ctx, host)
 	o.found[host] = lookedUp{addresses, err}

@@ -1,4 +1,4 @@
-package extauthz
+package postgres
 
 import (
 	"context"
@@ -19,18 +19,17 @@ import (
 
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
-	"extauthz/extauthz/internal/session/postgres/tables"
-
 	"extauthz/extauthz/internal/session/postgres/lag"
+	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
 const (
 	// connectTimeout bounds how long one address is waited for.
 	connectTimeout = 2 * time.Second
-	// nameTimeout bounds how long one name's look-up is waited for: of several hosts another may be known.
-	nameTimeout = 3 * time.Second
-	// openTimeout bounds how long it takes until a connection is good, whatever the number of addresses.
-	openTimeout = 15 * time.Second
+	// NameTimeout bounds how long one name's look-up is waited for: of several hosts another may be known.
+	NameTimeout = 3 * time.Second
+	// OpenTimeout bounds how long it takes until a connection is good, whatever the number of addresses.
+	OpenTimeout = 15 * time.Second
 	// closeTimeout bounds how long a server is waited for that is to end a connection, or to cancel its query.
 	closeTimeout = time.Second
 )
@@ -38,19 +37,19 @@ const (
 // connection is one connection to PostgreSQL, good for session queries. It is used by one goroutine at a time, except
 // for interrupt.
 type connection struct {
-	database *database
-	conn     *pgx.Conn
+	database *Store
+	Conn     *pgx.Conn
 	dials    *dials
-	target   *target
+	target   *Target
 	query    *foundQuery
 	host     string // the name that led to address; empty for an address that was given as such, or a Unix socket
-	address  netip.Addr
+	Address  netip.Addr
 	useful   atomic.Bool // it has answered a check
 }
 
 // dial connects to a server that may be asked.
-func (d *database) dial(ctx context.Context, to *target) (*connection, error) {
-	config := to.config.Copy()
+func (d *Store) dial(ctx context.Context, to *Target) (*connection, error) {
+	config := to.Config.Copy()
 	if d.maxLag == 0 {
 		config.ValidateConnect = onlyPrimary(config.ValidateConnect)
 	} else {
@@ -65,17 +64,17 @@ func (d *database) dial(ctx context.Context, to *target) (*connection, error) {
 		c.dials.end()
 		return nil, withoutConnectionString(err)
 	}
-	c.conn, c.address = conn, addressOf(conn.PgConn().Conn())
-	if host := origins.hosts[c.address]; net.ParseIP(host) == nil {
+	c.Conn, c.Address = conn, addressOf(conn.PgConn().Conn())
+	if host := origins.hosts[c.Address]; net.ParseIP(host) == nil {
 		c.host = host
 	}
 	return c, nil
 }
 
-// open makes a connection and proves that it answers session queries. It finds the tables first where that is to be
+// Open makes a connection and proves that it answers session queries. It finds the tables first where that is to be
 // done.
-func (d *database) open(ctx context.Context, to *target) (*connection, error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+func (d *Store) Open(ctx context.Context, to *Target) (*connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, OpenTimeout)
 	defer cancel()
 	c, err := d.dial(ctx, to)
 	if err != nil {
@@ -84,7 +83,7 @@ func (d *database) open(ctx context.Context, to *target) (*connection, error) {
 	stop := context.AfterFunc(ctx, c.Interrupt)
 	defer stop()
 	if err := c.prove(ctx); err != nil {
-		c.close()
+		c.Close()
 		return nil, err
 	}
 	return c, nil
@@ -94,10 +93,10 @@ func (d *database) open(ctx context.Context, to *target) (*connection, error) {
 func (c *connection) prove(ctx context.Context) error {
 	defer c.useful.Store(false)
 	d := c.database
-	if c.query = d.query.Load(); c.query != nil && c.query.target.isSame(c.target) {
+	if c.query = d.Query.Load(); c.query != nil && c.query.target.IsSame(c.target) {
 		return c.try()
 	}
-	found, err := d.findTables(ctx, c.conn, c.target)
+	found, err := d.findTables(ctx, c.Conn, c.target)
 	if err != nil {
 		return err
 	}
@@ -106,7 +105,7 @@ func (c *connection) prove(ctx context.Context) error {
 		return err
 	}
 	d.inUse.Store(&targetInUse{found.InUse(d.names), c.target})
-	d.query.Store(c.query)
+	d.Query.Store(c.query)
 	d.ready.Store(true)
 	d.tellTables(found)
 	return nil
@@ -126,14 +125,14 @@ func (c *connection) try() error {
 }
 
 // Interrupt implements [link].
-func (c *connection) Interrupt() { c.conn.PgConn().Conn().SetDeadline(time.Unix(1, 0)) }
+func (c *connection) Interrupt() { c.Conn.PgConn().Conn().SetDeadline(time.Unix(1, 0)) }
 
-// close ends the connection, and waits until the server has ended it too, so that it no longer counts against a limit
+// Close ends the connection, and waits until the server has ended it too, so that it no longer counts against a limit
 // there; but not longer than closeTimeout. A query that is under way there is cancelled.
-func (c *connection) close() {
+func (c *connection) Close() {
 	defer c.dials.end()
-	inner := c.conn.PgConn()
-	if c.conn.IsClosed() { // pgx cancels what is under way, and waits for the server, both aside
+	inner := c.Conn.PgConn()
+	if c.Conn.IsClosed() { // pgx cancels what is under way, and waits for the server, both aside
 		select {
 		case <-inner.CleanupDone():
 		case <-time.After(closeTimeout):
@@ -151,8 +150,8 @@ func (c *connection) close() {
 // Ask implements [link]. A statement that a pooler has lost is sent whole from then on.
 func (c *connection) Ask(tokens []string) (map[string]*session.Row, error) {
 	rows, err := c.askOnce(tokens)
-	if isStatementLost(err) && !c.conn.IsClosed() {
-		if !c.database.unnamed.Swap(true) {
+	if isStatementLost(err) && !c.Conn.IsClosed() {
+		if !c.database.Unnamed.Swap(true) {
 			go c.database.tellUnnamed(err)
 		}
 		rows, err = c.askOnce(tokens)
@@ -174,11 +173,11 @@ func (c *connection) askOnce(tokens []string) (map[string]*session.Row, error) {
 	}
 	// Prepared, a batch costs PostgreSQL little more than half: there is nothing to parse and to plan.
 	mode := pgx.QueryExecModeCacheStatement
-	if c.database.unnamed.Load() {
+	if c.database.Unnamed.Load() {
 		mode = pgx.QueryExecModeExec
 	}
 	// Without a context's end: the batcher interrupts what takes too long, and pgx need not watch each query.
-	rows, err := c.conn.Query(context.Background(), text, mode, argument)
+	rows, err := c.Conn.Query(context.Background(), text, mode, argument)
 	if err != nil {
 		return nil, err
 	}
@@ -243,13 +242,13 @@ func valueOf(text *string) string {
 func (c *connection) judge(err error) error {
 	pgErr, isServers := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case c.conn.IsClosed() || errors.Is(err, errStandby) || lag.TooFar(err) != nil: // another host may be asked
+	case c.Conn.IsClosed() || errors.Is(err, errStandby) || lag.TooFar(err) != nil: // another host may be asked
 	case errors.Is(err, tables.ErrRowsMayHide):
-		c.database.query.CompareAndSwap(c.query, nil)
+		c.database.Query.CompareAndSwap(c.query, nil)
 	case !isServers:
 		return err // an answer that cannot be read
 	case isQueryOutdated(pgErr.Code): // the tables are looked for anew
-		c.database.query.CompareAndSwap(c.query, nil)
+		c.database.Query.CompareAndSwap(c.query, nil)
 	case !isServersState(pgErr.Code):
 		return err
 	}
@@ -279,8 +278,8 @@ func isServersState(code string) bool {
 }
 
 // tellUnnamed logs, aside, that statements are no longer prepared.
-func (d *database) tellUnnamed(err error) {
-	d.batches.Guard(func() {
+func (d *Store) tellUnnamed(err error) {
+	d.Batches.Guard(func() {
 		d.log.Info("the way to the database does not keep prepared statements, as a connection pooler; "+
 			"going on without", "error", err)
 	})

@@ -1,4 +1,4 @@
-package extauthz
+package postgres
 
 import (
 	"context"
@@ -11,16 +11,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"extauthz/extauthz/internal/finding"
-	"extauthz/extauthz/internal/session/postgres/tables"
-
 	"extauthz/extauthz/internal/session/postgres/lag"
+	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
 // findings is what the diagnosis of a part found.
 type findings struct{ finding.List }
 
-// diagnose asks the database as a check would, and what a check does not need to know.
-func (d *database) diagnose(ctx context.Context) []finding.Finding {
+// Diagnose asks the database as a check would, and what a check does not need to know.
+func (d *Store) Diagnose(ctx context.Context) []finding.Finding {
 	f := &findings{finding.List{Part: "database"}}
 	if len(d.leftOut) > 0 {
 		f.Warn("parameters", strings.Join(d.leftOut, ", ")+": unknown, and left out",
@@ -42,8 +41,8 @@ func (d *database) diagnose(ctx context.Context) []finding.Finding {
 			"See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
 		return f.Found
 	}
-	defer own.close()
-	connection := own.conn
+	defer own.Close()
+	connection := own.Conn
 	var version, user string
 	var encrypted, local, super bool
 	var now time.Time
@@ -62,7 +61,7 @@ func (d *database) diagnose(ctx context.Context) []finding.Finding {
 	if d.maxLag > 0 {
 		sent := time.Now()
 		_, err := d.judgeLag(connection.QueryRow(ctx, lagQuery), sent)
-		f.lag(err, d.lagSeconds())
+		f.lag(err, d.LagSeconds())
 	}
 
 	listed, err := tables.ReadCatalogue(ctx, connection)
