@@ -123,7 +123,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 				credential.JWT.Algorithm, a.keys.Fetcher.Shown)
 		case credential.Kind == KindSession && credential.Signature == "" && !a.requireSignature:
 			return "none needed for a raw token"
-		case !a.secrets.isConfigured():
+		case !a.secrets.IsConfigured():
 			return "no secret is configured, so the signature does not count"
 		}
 		return "the shared secret"
@@ -131,7 +131,7 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 		if credential.Kind == KindSession && credential.Signature == "" {
 			return "none, and none needed in a Bearer credential"
 		}
-		if credential.Kind == KindSession && !a.secrets.isConfigured() {
+		if credential.Kind == KindSession && !a.secrets.IsConfigured() {
 			return "not checked"
 		}
 		return "fits"

@@ -34,6 +34,7 @@ import (
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/route"
+	"extauthz/extauthz/internal/secret"
 	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/show"
@@ -164,7 +165,7 @@ type Authorizer struct {
 	kept      keptHeaders
 	intake    *intake
 	trusted   []site.Pattern
-	secrets   *sharedSecrets
+	secrets   *secret.Set
 	verifiers chain
 	keys      *keyset.Set
 	memory    *memory         // nil when turned off
@@ -250,8 +251,8 @@ func New(config Config) (*Authorizer, error) {
 		}
 	}
 	a.metrics.watch(registration, a)
-	a.secrets = &sharedSecrets{metrics: a.metrics}
-	a.ReplaceSecrets(Secrets{config.Secret, config.FormerSecrets, config.FormerForHS256, config.FormerForSessions})
+	a.secrets = secret.NewSet(metrics.countFormer)
+	a.ReplaceSecrets(Secrets{Current: config.Secret, Former: config.FormerSecrets, FormerForHS256: config.FormerForHS256, FormerForSessions: config.FormerForSessions})
 	a.trusted, a.requireSignature = trusted, config.RequireSignature
 	a.expected[KindJWT] = jose.Expectations{Issuers: issuer.accepted, Audiences: config.Audiences, Leeway: jwksLeeway}
 	a.expected[KindHS256] = jose.Expectations{Issuers: issuer.accepted, Audiences: config.Audiences, Leeway: 0}
@@ -378,12 +379,12 @@ func (a *Authorizer) Missing() []string {
 // remembered or not. A rotation first makes the new secret current and the old one former, and leaves that out at its end.
 // What former secrets are good for stays as it is.
 func (a *Authorizer) SetSecrets(current []byte, former [][]byte) {
-	a.secrets.replaceValues(current, former)
+	a.secrets.ReplaceValues(current, former)
 }
 
 // ReplaceSecrets is [Authorizer.SetSecrets] that also says what former secrets are good for. No check sees the one
 // without the other.
-func (a *Authorizer) ReplaceSecrets(secrets Secrets) { a.secrets.replace(secrets) }
+func (a *Authorizer) ReplaceSecrets(secrets Secrets) { a.secrets.Replace(secrets) }
 
 // Refresh fetches the JWKS now, so that withdrawn keys stop: within 250 ms of the fetch before at the earliest, and
 // also where the issuer asked to be left alone. It replaces the connections to the database, by the connection string
@@ -561,7 +562,7 @@ func (a *Authorizer) recall(token string, d *decision) bool {
 		return false
 	}
 	now := a.now()
-	if proof.key != nil && !a.keys.IsCurrent(proof.key, now) || proof.secret != nil && !a.secrets.isInForce(proof.secret) {
+	if proof.key != nil && !a.keys.IsCurrent(proof.key, now) || proof.secret != nil && !a.secrets.IsInForce(proof.secret) {
 		a.memory.forget(proof)
 		a.metrics.misses.Inc()
 		return false

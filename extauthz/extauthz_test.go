@@ -21,6 +21,7 @@ import (
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/secret"
 )
 
 // verifierFunc stands for a verifier with a fault that cannot be caused otherwise.
@@ -246,7 +247,7 @@ func TestTimeBudget(t *testing.T) {
 }
 
 func TestSecretsDoNotPrint(t *testing.T) {
-	s := secret("s3cret")
+	s := secret.Value("s3cret")
 	for _, text := range []string{fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s", s, s, s, s)} {
 		if strings.Contains(text, "s3cret") {
 			t.Error(text)

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/secret"
 )
 
 // proof is what stays true of a JWT whose signature was verified: whose signature it is and what the
@@ -29,7 +30,7 @@ type proof struct {
 // signedBy is what a signature was verified with: a key of the issuer's key set, or a shared secret.
 type signedBy struct {
 	key    *jose.Key
-	secret *sharedSecret
+	secret *secret.Shared
 }
 
 // digest is SHA-256 of the whole token: two tokens that differ anywhere are two entries

@@ -184,6 +184,8 @@ func (m *metrics) countFetch(result string, took time.Duration) {
 	m.fetchDuration.Observe(took.Seconds())
 }
 
+func (m *metrics) countFormer(kind Kind) { m.formerSecrets[kind].Inc() }
+
 // countQuery counts a query for so many sessions.
 func (m *metrics) countQuery(batch int, took time.Duration, err error) {
 	m.batchSize.Observe(float64(batch))

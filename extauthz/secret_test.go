@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"extauthz/extauthz/internal/keyset"
+	"extauthz/extauthz/internal/secret"
 )
 
 // A secret is rotated under load: no credential that is in force fails at any moment, what only a former secret
@@ -156,14 +157,14 @@ func TestRefreshWithdrawsKeysNow(t *testing.T) {
 
 // FuzzSessionSignature: of all texts, one is the signature of a token.
 func FuzzSessionSignature(f *testing.F) {
-	secrets := &sharedSecrets{metrics: newMetrics(nil)}
-	secrets.replace(Secrets{Current: []byte(testSecret)})
+	secrets := secret.NewSet(newMetrics(nil).countFormer)
+	secrets.Replace(Secrets{Current: []byte(testSecret)})
 	whole := signedSession(liveToken, testSecret)
 	f.Add(liveToken, whole[len(liveToken)+1:])
 	f.Add(unknownToken, whole[len(liveToken)+1:])
 	f.Add(liveToken, "")
 	f.Fuzz(func(t *testing.T, token, signature string) {
-		err := secrets.verifySession(t.Context(), &Credential{Kind: KindSession, Token: token, Signature: signature})
+		err := secrets.VerifySession(t.Context(), &Credential{Kind: KindSession, Token: token, Signature: signature})
 		if isRight := token+"."+signature == signedSession(token, testSecret); isRight != (err == nil) {
 			t.Fatalf("%q by %q: %v", token, signature, err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/secret"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/show"
@@ -15,7 +16,7 @@ import (
 
 // sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.
 type sessionVerifier struct {
-	secrets          *sharedSecrets
+	secrets          *secret.Set
 	requireSignature bool
 	database         *postgres.Store // nil when not configured
 	now              func() time.Time
@@ -59,8 +60,8 @@ func (v *sessionVerifier) verifySignature(ctx context.Context, credential *Crede
 	switch {
 	case credential.Signature == "" && v.requireSignature:
 		return reason.Deny(ReasonUnsignedToken)
-	case credential.Signature != "" && v.secrets.isConfigured():
-		return v.secrets.verifySession(ctx, credential)
+	case credential.Signature != "" && v.secrets.IsConfigured():
+		return v.secrets.VerifySession(ctx, credential)
 	case credential.Cookie || v.requireSignature:
 		return reason.Deny(ReasonSecretNotConfigured)
 	}

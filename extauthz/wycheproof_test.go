@@ -17,6 +17,7 @@ import (
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/secret"
 )
 
 // Project Wycheproof's vectors are fetched as the Go module that they are, and stay out of this repository.
@@ -255,9 +256,9 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 		return reason.Deny(ReasonMalformedCredential)
 	}
 	if credential.Kind == KindHS256 {
-		secrets := &sharedSecrets{metrics: newMetrics(nil)}
-		secrets.replace(Secrets{Current: sharedSecret})
-		_, err := secrets.signer(t.Context(), KindHS256, fitsHMAC(&credential.JWT))
+		secrets := secret.NewSet(newMetrics(nil).countFormer)
+		secrets.Replace(Secrets{Current: sharedSecret})
+		_, err := secrets.Signer(t.Context(), KindHS256, fitsHMAC(&credential.JWT))
 		return err
 	}
 	if id := credential.JWT.KeyID; parsed[id] == nil && id != "" {

@@ -1,3 +1,6 @@
+// Package postgres answers for sessions from PostgreSQL: each answer by a query that a primary answered after the check
+// came, or a standby that is near enough. It imports session and the rooms below it, part, guard, finding and sampler. It
+// does not know what a session is good for.
 package postgres
 
 import (
