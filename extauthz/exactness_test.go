@@ -20,6 +20,7 @@ import (
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
+	"extauthz/extauthz/internal/verified"
 )
 
 // span is when something was so; a zero end is still.
@@ -126,7 +127,7 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 	secrets := &modelSecrets{values: []string{"secret-0", "secret-1"}, current: make([][]span, 2)}
 	secrets.current[0] = toggle(nil)
 	a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Secret: []byte(secrets.values[0]),
-		Now: time.Now, budget: timeBudget, RememberedTokens: memoryShards})
+		Now: time.Now, budget: timeBudget, RememberedTokens: verified.Shards})
 	time.Sleep(time.Second)
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -392,7 +393,7 @@ var identityChecks = map[bool]int64{false: 10_000_000, true: 500_000}[raceEnable
 func TestIdentitiesNeverMix(t *testing.T) {
 	const clients, sessions = 64, 8
 	dsn := sessionsDatabase(t)
-	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: dsn, RememberedTokens: memoryShards, budget: time.Minute})
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: dsn, RememberedTokens: verified.Shards, budget: time.Minute})
 	check := func(message []byte) ([]byte, error) {
 		answered, err := handleCheck(a, withMessage(t.Context(), message), nil, nil)
 		if err != nil {
@@ -480,7 +481,7 @@ func TestIdentitiesNeverMix(t *testing.T) {
 		})
 	}
 	work.Wait()
-	evicted := a.memory.stats().evicted
+	evicted := a.memory.Stats().Evicted
 	t.Logf("%d checks by %d clients; remembered tokens gave way %d times, %d more were shed and %d answered with another 503", answered.Load(), clients, evicted, shed.Load(), undecided.Load())
 	if evicted == 0 {
 		t.Error("no token was forgotten meanwhile")

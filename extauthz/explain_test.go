@@ -107,7 +107,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 	for title, sent := range explainable() {
 		t.Run(title, func(t *testing.T) {
 			credential := parseSent(t, sent.text, sent.cookie)
-			average, stats := a.verifiers[KindJWT].(*jwksVerifier).gate.usual.Load(), a.memory.stats()
+			average, stats := a.verifiers[KindJWT].(*jwksVerifier).gate.usual.Load(), a.memory.Stats()
 			fetches := title != "a JWT with an unknown kid" // which causes one; the issuer has seen it, and so it counts
 			before := gathered(t, registry, fetches)
 			var explanation Explanation
@@ -117,8 +117,8 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 			if after := gathered(t, registry, fetches); after != before {
 				t.Errorf("counted:\n%s", difference(before, after))
 			}
-			if a.memory.stats() != stats {
-				t.Errorf("remembered: %+v, before %+v", a.memory.stats(), stats)
+			if a.memory.Stats() != stats {
+				t.Errorf("remembered: %+v, before %+v", a.memory.Stats(), stats)
 			}
 			if now := a.verifiers[KindJWT].(*jwksVerifier).gate.usual.Load(); now != average {
 				t.Errorf("the average of verifications moved from %d to %d", average, now)

@@ -39,6 +39,7 @@ import (
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
+	"extauthz/extauthz/internal/verified"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -168,8 +169,8 @@ type Authorizer struct {
 	secrets   *secret.Set
 	verifiers chain
 	keys      *keyset.Set
-	memory    *memory         // nil when turned off
-	database  *postgres.Store // nil when not configured
+	memory    *verified.Memory[proof] // nil when turned off
+	database  *postgres.Store         // nil when not configured
 	expected  [credential.Kinds]jose.Expectations
 
 	requireSignature bool
@@ -234,7 +235,7 @@ func New(config Config) (*Authorizer, error) {
 	a := &Authorizer{
 		life: newLife(), registration: registration,
 		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept,
-		intake: newIntake(config.MaxMessageBytes), memory: newMemory(config.RememberedTokens, config.RememberedBytes),
+		intake: newIntake(config.MaxMessageBytes), memory: verified.New[proof](config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now,
 		log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, panics: panics, metrics: metrics,
 		tracing: tracing, sampling: newSampling(),
@@ -556,14 +557,14 @@ func isSessionUnknown(err error) bool {
 // returns false when the token is not remembered, or its key or secret is no longer in force; then it is
 // judged like a new one.
 func (a *Authorizer) recall(token string, d *decision) bool {
-	proof := a.memory.find(digestOf(token))
-	if proof == nil {
+	remembered := a.memory.Find(verified.Of(bytesOf(token)))
+	if remembered == nil {
 		a.metrics.misses.Inc()
 		return false
 	}
-	now := a.now()
+	proof, now := &remembered.Value, a.now()
 	if proof.key != nil && !a.keys.IsCurrent(proof.key, now) || proof.secret != nil && !a.secrets.IsInForce(proof.secret) {
-		a.memory.forget(proof)
+		a.memory.Forget(remembered)
 		a.metrics.misses.Inc()
 		return false
 	}

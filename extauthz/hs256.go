@@ -7,13 +7,14 @@ import (
 
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/secret"
+	"extauthz/extauthz/internal/verified"
 )
 
 // secretVerifier judges JWTs that a service signed with the shared secret (HS256, RFC 7518 §3.2).
 // Its issuers are services next door whose clocks are ours, so there is no leeway.
 type secretVerifier struct {
 	secrets  *secret.Set
-	memory   *memory
+	memory   *verified.Memory[proof]
 	expected jose.Expectations
 	now      func() time.Time
 }

@@ -12,6 +12,7 @@ import (
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
+	"extauthz/extauthz/internal/verified"
 )
 
 // jwksLeeway is how far the issuer's clock and this one may differ.
@@ -21,7 +22,7 @@ const jwksLeeway = 60 * time.Second
 type jwksVerifier struct {
 	keys     *keyset.Set
 	gate     *gate
-	memory   *memory
+	memory   *verified.Memory[proof]
 	expected jose.Expectations
 	now      func() time.Time
 }
@@ -64,7 +65,7 @@ func (v *jwksVerifier) verifySignature(ctx context.Context, token *jose.Token) (
 
 // judgeClaims is what is left once a signature is verified; signer is what it is by. With
 // a denial it returns the subject, which is proven by then. What is allowed is remembered.
-func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, memory *memory, expected *jose.Expectations, now time.Time) (Identity, error) {
+func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, memory *verified.Memory[proof], expected *jose.Expectations, now time.Time) (Identity, error) {
 	method := methodOf[credential.Kind]
 	claims, err := jose.ParseClaims(credential.JWT.Payload)
 	if err != nil {
@@ -76,15 +77,18 @@ func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, m
 		return identity, err
 	}
 	if memory != nil && !dryrun.Is(ctx) {
-		memory.add(proofOf(&claims, expected, credential, signer, identity), now)
+		proof := proofOf(&claims, expected, credential.Kind, signer, identity)
+		memory.Add(proof, verified.Of(bytesOf(credential.Token)), proof.Value.size(), claims.Expires.Time().Add(jwksLeeway), now)
 	}
 	return identity, nil
 }
 
 // proofOf is what is remembered of claims that passed the expectations, with no text that those have already.
-func proofOf(c *jose.Claims, expected *jose.Expectations, credential *Credential, signer signedBy, identity Identity) *proof {
-	p := &proof{
-		kind: credential.Kind, signedBy: signer, digest: digestOf(credential.Token), times: c.Times,
+func proofOf(c *jose.Claims, expected *jose.Expectations, kind Kind, signer signedBy, identity Identity) *verified.Entry[proof] {
+	entry := new(verified.Entry[proof])
+	p := &entry.Value
+	*p = proof{
+		kind: kind, signedBy: signer, times: c.Times,
 		issuer: expected.Issuers[slices.Index(expected.Issuers, c.Issuer)],
 	}
 	for i, audience := range expected.Audiences {
@@ -94,5 +98,5 @@ func proofOf(c *jose.Claims, expected *jose.Expectations, credential *Credential
 		}
 	}
 	p.answer.set(encodeAllow(&request.Request{}, identity))
-	return p
+	return entry
 }

@@ -4,10 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/verified"
 )
 
 // A remembered token is judged anew at every use, in everything but its signature.
@@ -35,7 +34,7 @@ func TestRememberedTokenIsJudgedAnew(t *testing.T) {
 		expectReason(t, checkToken(t, a, shared), wantShared)
 	}
 	check(in(0), "", "")
-	if got := a.memory.stats().tokens; got != 2 {
+	if got := a.memory.Stats().Tokens; got != 2 {
 		t.Fatalf("%d remembered, want 2", got)
 	}
 	check(in(99), "", "")
@@ -60,15 +59,15 @@ func TestRememberedTokenNeedsItsKey(t *testing.T) {
 			time.Sleep(keyset.RefreshInterval)
 		}
 		expectReason(t, checkToken(t, a, token), "")
-		proof := a.memory.find(digestOf(token))
+		proof := a.memory.Find(verified.Of(bytesOf(token)))
 		refetch(ed.jwk(nil), s["es256"].jwk(nil))
 		expectReason(t, checkToken(t, a, token), "")
-		if a.memory.find(digestOf(token)) != proof {
+		if a.memory.Find(verified.Of(bytesOf(token))) != proof {
 			t.Error("verified anew though its key is the same")
 		}
 		refetch(s["es256"].jwk(nil))
 		expectReason(t, checkToken(t, a, token), ReasonUnknownKey)
-		if a.memory.find(digestOf(token)) != nil {
+		if a.memory.Find(verified.Of(bytesOf(token))) != nil {
 			t.Error("still remembered though its key was withdrawn")
 		}
 		refetch(ed.jwk(nil))
@@ -140,7 +139,7 @@ func TestOnlyAllowedTokensAreRemembered(t *testing.T) {
 			}
 		}
 	}
-	if got := a.memory.stats().tokens; got != len(allowed) {
+	if got := a.memory.Stats().Tokens; got != len(allowed) {
 		t.Errorf("%d remembered, want the %d that were allowed by a signature", got, len(allowed))
 	}
 	off := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, RememberedTokens: -1})
@@ -167,136 +166,44 @@ func TestRememberedTokenIsTheWholeToken(t *testing.T) {
 }
 
 // proofFor is a remembered token as large as Better Auth's are.
-func proofFor(i int) *proof {
+func proofFor(i int) (entry *verified.Entry[proof], digest verified.Digest) {
 	identity := Identity{
 		Subject: fmt.Sprintf("user-%027d", i), Email: fmt.Sprintf("user%d@example.com", i), Name: "Zoë Day", Method: MethodJWKS,
 		IssuedAt: testNow, ExpiresAt: testNow.Add(time.Hour),
 	}
-	p := &proof{times: jose.Times{Expires: jose.NumericDate(identity.ExpiresAt.Unix())}, digest: sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))}
-	p.answer.set(encodeAllow(&request.Request{}, identity))
-	return p
+	entry = new(verified.Entry[proof])
+	entry.Value.times = jose.Times{Expires: jose.NumericDate(identity.ExpiresAt.Unix())}
+	entry.Value.answer.set(encodeAllow(&request.Request{}, identity))
+	return entry, sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
 }
 
 // The bounds hold, and what the memory says it takes is what it takes.
 func TestMemoryIsBounded(t *testing.T) {
 	const tokens = 20_000
-	measure := func(m *memory) (count int, bytes uint64) {
+	measure := func(m *verified.Memory[proof]) (count int, bytes uint64) {
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		for i := range tokens {
-			m.add(proofFor(i), testNow)
+			entry, digest := proofFor(i)
+			m.Add(entry, digest, entry.Value.size(), testNow.Add(time.Hour), testNow)
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		return m.stats().tokens, after.HeapAlloc - before.HeapAlloc
+		return m.Stats().Tokens, after.HeapAlloc - before.HeapAlloc
 	}
-	m := newMemory(1<<30, 1<<30)
+	m := verified.New[proof](1<<30, 1<<30)
 	count, bytes := measure(m)
-	said := 0
-	for i := range m.shards {
-		said += m.shards[i].bytes
-	}
+	said := m.Stats().Bytes
 	if count != tokens || uint64(said) < bytes || uint64(said) > 2*bytes {
 		t.Errorf("%d tokens take %d bytes, and the memory says %d", count, bytes, said)
 	}
 	t.Logf("%d bytes a token", bytes/tokens)
-	if count, _ := measure(newMemory(1000, 1<<30)); count > 1000 || count < 900 {
+	if count, _ := measure(verified.New[proof](1000, 1<<30)); count > 1000 || count < 900 {
 		t.Errorf("%d remembered, want about 1,000", count)
 	}
-	if count, bytes := measure(newMemory(1<<30, 4<<20)); bytes > 4<<20 || count < 2000 {
+	if count, bytes := measure(verified.New[proof](1<<30, 4<<20)); bytes > 4<<20 || count < 2000 {
 		t.Errorf("%d remembered in %d bytes, want no more than 4 MiB", count, bytes)
 	}
 	runtime.KeepAlive(m)
-}
-
-// checkShards wants map, ring and the count of bytes to tell the same.
-func checkShards(t *testing.T, m *memory) {
-	t.Helper()
-	for i := range m.shards {
-		shard, bytes := &m.shards[i], 0
-		for slot, p := range shard.ring {
-			bytes += p.size()
-			if p.slot != uint32(slot) || shard.proofs[p.digest.short()] != p {
-				t.Fatalf("shard %d, slot %d: %+v", i, slot, p)
-			}
-		}
-		if len(shard.ring) != len(shard.proofs) || bytes != shard.bytes {
-			t.Fatalf("shard %d: %d in the ring, %d in the map, %d bytes, %d counted", i, len(shard.ring), len(shard.proofs), bytes, shard.bytes)
-		}
-	}
-}
-
-// However tokens come, are used and are forgotten, nothing is lost or held twice.
-func TestMemoryStaysWhole(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	m := newMemory(memoryShards*8, memoryShards*6000)
-	for range 20_000 {
-		p := proofFor(random.IntN(1000))
-		switch known := m.find(p.digest); {
-		case known == nil:
-			m.add(p, testNow)
-		case random.IntN(4) == 0:
-			m.forget(known)
-		}
-	}
-	checkShards(t, m)
-}
-
-// A flood of new tokens does not push out those that are in use.
-func TestFloodDoesNotPushOutTheBusy(t *testing.T) {
-	m := newMemory(memoryShards*100, 1<<30)
-	const busy = 1000
-	use := func() (known int) {
-		for i := range busy {
-			if m.find(proofFor(i).digest) != nil {
-				known++
-			}
-		}
-		return known
-	}
-	for i := range busy {
-		m.add(proofFor(i), testNow)
-	}
-	for round := range 20 {
-		if known := use(); known != busy {
-			t.Fatalf("round %d: %d of %d busy tokens are left", round, known, busy)
-		}
-		for i := range 3000 {
-			m.add(proofFor(busy+round*3000+i), testNow)
-		}
-	}
-	if got := m.stats().tokens; got > memoryShards*100 {
-		t.Errorf("%d remembered", got)
-	}
-}
-
-// What is expired gives way first, even when it was used.
-func TestExpiredTokensGiveWay(t *testing.T) {
-	m := newMemory(memoryShards, 1<<30)
-	for i := range 1000 {
-		p := proofFor(i)
-		p.times.Expires = jose.NumericDate(testNow.Add(-time.Hour).Unix())
-		m.add(p, testNow)
-		m.find(p.digest)
-	}
-	fresh := proofFor(5000)
-	m.add(fresh, testNow)
-	if m.find(fresh.digest) == nil {
-		t.Error("an expired token kept a fresh one out")
-	}
-}
-
-func BenchmarkMemoryFind(b *testing.B) {
-	m := newMemory(1<<20, 1<<30)
-	token := strings.Repeat("a", 700)
-	p := proofFor(1)
-	p.digest = digestOf(token)
-	m.add(p, testNow)
-	b.ReportAllocs()
-	for b.Loop() {
-		if m.find(digestOf(token)) == nil {
-			b.Fatal("not found")
-		}
-	}
 }

@@ -138,10 +138,10 @@ func (m *metrics) watch(registerer *registration, a *Authorizer) {
 		}
 		return 0
 	})
-	gauge("extauthz_remembered_tokens", "Verified JWTs that are remembered.", func() float64 { return float64(a.memory.stats().tokens) })
-	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.", func() float64 { return float64(a.memory.stats().bytes) })
+	gauge("extauthz_remembered_tokens", "Verified JWTs that are remembered.", func() float64 { return float64(a.memory.Stats().Tokens) })
+	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.", func() float64 { return float64(a.memory.Stats().Bytes) })
 	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_remembered_evictions_total",
-		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.stats().evicted) }))
+		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.Stats().Evicted) }))
 	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.",
 		func() float64 { return float64(a.intake.held.Load()) })
 	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.Age().Seconds() })

@@ -316,3 +316,6 @@ func (f *field) takeText(number protowire.Number, into *string) bool {
 
 // text is the bytes as a string, without a copy.
 func text(value []byte) string { return unsafe.String(unsafe.SliceData(value), len(value)) }
+
+// bytesOf is the string as bytes, without a copy. They are not to be changed.
+func bytesOf(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }

@@ -75,7 +75,7 @@ func TestVerdictsOverTheWire(t *testing.T) {
 			}
 		}
 	}
-	if lean.memory.stats().tokens == 0 {
+	if lean.memory.Stats().Tokens == 0 {
 		t.Error("nothing was remembered, so that nothing was hot")
 	}
 }
