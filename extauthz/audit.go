@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
 )
@@ -40,24 +41,24 @@ type auditing struct {
 }
 
 // write hands over a denial always, an allow by the rate.
-func (a *auditing) write(r *request.Request, d *decision, took time.Duration, shadow Shadow) {
+func (a *auditing) write(r *request.Request, d *decision.Decision, took time.Duration, shadow Shadow) {
 	if a.record == nil {
 		return
 	}
 	record := AuditRecord{Version: AuditVersion, Status: 200, Rate: 1}
-	if d.denial == nil {
+	if d.Denial == nil {
 		if a.allowRate < 1 && rand.Float64() >= a.allowRate {
 			return
 		}
 		record.Rate = a.allowRate
 	} else {
-		record.Status, record.Reason = d.denial.Status, d.denial.Reason
+		record.Status, record.Reason = d.Denial.Status, d.Denial.Reason
 	}
-	record.Time, record.Outcome, record.AuthBy = time.Now().UTC(), d.outcome(), d.method
-	record.Shadow = shadow != ShadowOff && d.denial != nil
+	record.Time, record.Outcome, record.AuthBy = time.Now().UTC(), d.Outcome(), d.Method
+	record.Shadow = shadow != ShadowOff && d.Denial != nil
 	record.Duration = took.Microseconds()
 	// The record outlives the check, whose texts are gone then.
-	record.Subject = strings.Clone(d.who().Subject)
+	record.Subject = strings.Clone(d.Who().Subject)
 	record.Method, record.Host, record.Path = keep(r.Method), keep(r.Host), keep(withoutQuery(r.Path))
 	record.RequestID, record.Client = keep(r.RequestID), keep(r.Client)
 	a.record(record)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/reason"
 )
 
@@ -31,10 +32,10 @@ func TestAuditRecords(t *testing.T) {
 			if got.Version != AuditVersion || got.Reason != row.reason || got.Rate != 1 || got.Path != "/api/notes" || time.Since(got.Time) > time.Minute || got.Duration < 0 {
 				t.Errorf("%s/%s: %+v", row.reason, row.title, got)
 			}
-			if row.reason == "" && (got.Outcome != outcomeAllow || got.Status != 200 || got.Subject != row.want.Subject || got.AuthBy != row.want.Method) {
+			if row.reason == "" && (got.Outcome != decision.Allow || got.Status != 200 || got.Subject != row.want.Subject || got.AuthBy != row.want.Method) {
 				t.Errorf("%s: %+v", row.title, got)
 			}
-			if row.reason != "" && (got.Outcome != outcomeDeny || got.Status != reason.FactOf(row.reason).Status) {
+			if row.reason != "" && (got.Outcome != decision.Deny || got.Status != reason.FactOf(row.reason).Status) {
 				t.Errorf("%s/%s: %+v", row.reason, row.title, got)
 			}
 			line, err := json.Marshal(got)
@@ -59,7 +60,7 @@ func TestAuditRate(t *testing.T) {
 	for _, rate := range []float64{-1, 0.25, 1} {
 		var allowed, denied int
 		a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, AuditAllowRate: rate, Audit: func(record AuditRecord) {
-			if record.Outcome == outcomeAllow {
+			if record.Outcome == decision.Allow {
 				allowed++
 				if record.Rate != rate {
 					t.Errorf("the record says %v, want %v", record.Rate, rate)

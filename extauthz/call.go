@@ -91,7 +91,7 @@ func handleCheck(
 	if a.shadow != ShadowOff {
 		return newAnswer(a.shadowResponse(&c.request, &d))
 	}
-	return d.response(&c.request), nil
+	return answerTo(&c.request, &d), nil
 }
 
 // handleDecoded answers a check by its decoded message, which an interceptor wants, body and all.
@@ -168,7 +168,7 @@ func (a *Authorizer) refuse(ctx context.Context, denial *Denial) any {
 		return a.shadowResponse(&r, &d)
 	}
 	// In the other shadow modes the client's own identity headers go, and which these are is not known here.
-	return d.response(&r)
+	return answerTo(&r, &d)
 }
 
 // newAnswer encodes a response here and not in gRPC, so that a fault of it is a denial too.

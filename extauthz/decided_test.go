@@ -11,6 +11,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/reason"
 )
 
@@ -65,18 +66,18 @@ func expectToken(t testing.TB, a *Authorizer, token string, want Reason) {
 }
 
 // judgeUntilDecided is judgeOne until there is a verdict.
-func judgeUntilDecided(t *testing.T, a *Authorizer, text string, cookie bool) decision {
+func judgeUntilDecided(t *testing.T, a *Authorizer, text string, cookie bool) decision.Decision {
 	t.Helper()
 	for deadline := time.Now().Add(outageBound); ; time.Sleep(time.Millisecond) {
 		d := judgeOne(t, a, text, cookie)
 		switch {
-		case d.denial == nil || !isOutage(d.denial.Reason):
+		case d.Denial == nil || !isOutage(d.Denial.Reason):
 			return d
 		case time.Now().After(deadline):
-			t.Errorf("no verdict within %s: %v", outageBound, d.denial)
+			t.Errorf("no verdict within %s: %v", outageBound, d.Denial)
 			return d
-		case d.denial.Reason != ReasonOverloaded: // which a flood brings about on purpose
-			t.Logf("503, asked again: %v", d.denial)
+		case d.Denial.Reason != ReasonOverloaded: // which a flood brings about on purpose
+			t.Logf("503, asked again: %v", d.Denial)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/verified"
@@ -194,14 +195,14 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 					leeway = 0
 				}
 				end := h.expires.Add(leeway)
-				outcome := d.outcome()
+				outcome := d.Outcome()
 				switch outcome {
-				case outcomeAllow:
+				case decision.Allow:
 					allowed++
 					if !began.Before(end) {
 						t.Errorf("an expired token is allowed, %s after its end", began.Sub(end))
 					}
-				case outcomeDeny:
+				case decision.Deny:
 					refused++
 				default:
 					outages++
@@ -211,10 +212,10 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 					current := slices.Clone(secrets.current[h.key-4])
 					secrets.mu.Unlock()
 					switch {
-					case outcome == outcomeAllow && !overlaps(current, began, ended):
+					case outcome == decision.Allow && !overlaps(current, began, ended):
 						t.Errorf("a token by a secret that was not in force is allowed")
-					case outcome != outcomeAllow && ended.Before(end) && covers(current, began, ended):
-						t.Errorf("a valid HS256 token is refused: %v", d.denial)
+					case outcome != decision.Allow && ended.Before(end) && covers(current, began, ended):
+						t.Errorf("a valid HS256 token is refused: %v", d.Denial)
 					}
 				} else {
 					issuer.mu.Lock()
@@ -228,12 +229,12 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 						}
 					}
 					switch {
-					case outcome == outcomeAllow && !overlaps(listed, oldest, ended):
+					case outcome == decision.Allow && !overlaps(listed, oldest, ended):
 						t.Errorf("a token by %s is allowed, which was withdrawn long ago", issuer.keys[h.key].id)
-					case outcome == outcomeDeny && ended.Before(end) && covers(listed, began, ended):
-						t.Errorf("a valid token by %s is refused: %v", issuer.keys[h.key].id, d.denial)
-					case outcome == outcomeUnavailable && !overlaps(down, began.Add(-jwks.Timeout), ended) && d.denial.Reason != ReasonTimeBudgetSpent:
-						t.Errorf("503 %v while the issuer answers", d.denial)
+					case outcome == decision.Deny && ended.Before(end) && covers(listed, began, ended):
+						t.Errorf("a valid token by %s is refused: %v", issuer.keys[h.key].id, d.Denial)
+					case outcome == decision.Unavailable && !overlaps(down, began.Add(-jwks.Timeout), ended) && d.Denial.Reason != ReasonTimeBudgetSpent:
+						t.Errorf("503 %v while the issuer answers", d.Denial)
 					}
 				}
 				time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
@@ -251,7 +252,7 @@ func TestNoInterleavingAllowsADeletedSession(t *testing.T) {
 	const workers, rounds = 16, 40
 	dsn := sessionsDatabase(t)
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
-	judge := func(token string) decision { return judgeOne(t, a, token, false) }
+	judge := func(token string) decision.Decision { return judgeOne(t, a, token, false) }
 	var work, cutting sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	cuts := int64(0)
@@ -295,18 +296,18 @@ func TestNoInterleavingAllowsADeletedSession(t *testing.T) {
 				look := func() {
 					wasGone := gone.Load()
 					d := judge(token)
-					switch d.outcome() {
-					case outcomeAllow:
+					switch d.Outcome() {
+					case decision.Allow:
 						allowed.Add(1)
 						if wasGone {
 							t.Errorf("%s is allowed after it was deleted", token)
 						}
-						if d.identity.Subject != user {
-							t.Errorf("%s is %s's, not %s's", token, user, d.identity.Subject)
+						if d.Identity.Subject != user {
+							t.Errorf("%s is %s's, not %s's", token, user, d.Identity.Subject)
 						}
-					case outcomeDeny:
+					case decision.Deny:
 						refused.Add(1)
-						if !deleting.Load() && d.denial.Reason == ReasonUnknownSession {
+						if !deleting.Load() && d.Denial.Reason == ReasonUnknownSession {
 							t.Errorf("%s is called unknown while it lives", token)
 						}
 					default:
@@ -362,11 +363,11 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 			work.Go(func() {
 				for {
 					d := judgeOne(t, a, row.token, false)
-					switch outcome := d.outcome(); {
-					case outcome == outcomeAllow && !row.valid:
+					switch outcome := d.Outcome(); {
+					case outcome == decision.Allow && !row.valid:
 						t.Errorf("%d is allowed", i)
-					case outcome == outcomeDeny && row.valid:
-						t.Errorf("%d is refused: %v", i, d.denial)
+					case outcome == decision.Deny && row.valid:
+						t.Errorf("%d is refused: %v", i, d.Denial)
 					}
 					select {
 					case <-stopped:
@@ -380,8 +381,8 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	stop()
 	work.Wait()
-	if d := judgeOne(t, a, liveToken, false); d.outcome() != outcomeUnavailable {
-		t.Errorf("a session after the stop: %v, want 503", d.denial)
+	if d := judgeOne(t, a, liveToken, false); d.Outcome() != decision.Unavailable {
+		t.Errorf("a session after the stop: %v, want 503", d.Denial)
 	}
 }
 

@@ -101,8 +101,8 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), FormerSecrets: [][]byte{[]byte(formerSecret)},
 		FormerForHS256: true, FormerForSessions: true, DatabaseURL: sessionsDatabase(t), Metrics: registry})
-	if d := judgeOne(t, a, liveToken, false); d.denial != nil {
-		t.Fatal(d.denial)
+	if d := judgeOne(t, a, liveToken, false); d.Denial != nil {
+		t.Fatal(d.Denial)
 	}
 	for title, sent := range explainable() {
 		t.Run(title, func(t *testing.T) {
@@ -124,8 +124,8 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 				t.Errorf("the average of verifications moved from %d to %d", average, now)
 			}
 			d := judgeOne(t, a, sent.text, sent.cookie)
-			if fmt.Sprint(d.denial) != fmt.Sprint(explanation.Denial) {
-				t.Errorf("explained as %v, judged as %v", explanation.Denial, d.denial)
+			if fmt.Sprint(d.Denial) != fmt.Sprint(explanation.Denial) {
+				t.Errorf("explained as %v, judged as %v", explanation.Denial, d.Denial)
 			}
 		})
 	}
@@ -150,8 +150,8 @@ func TestExplainBesideChecks(t *testing.T) {
 		})
 		work.Go(func() {
 			for range checks {
-				if d := judgeOne(t, a, token, false); d.denial != nil {
-					t.Error(d.denial)
+				if d := judgeOne(t, a, token, false); d.Denial != nil {
+					t.Error(d.Denial)
 				}
 			}
 		})

@@ -27,6 +27,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
@@ -435,33 +436,17 @@ func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (respon
 	switch {
 	case a.shadow != ShadowOff:
 		return a.shadowResponse(&r, &d), nil
-	case d.denial != nil:
-		return denyResponse(d.denial), nil
+	case d.Denial != nil:
+		return denyResponse(d.Denial), nil
 	}
-	return allowResponse(&r, d.who()), nil
-}
-
-// decision is what a check came to, for the answer, the log and the metrics.
-type decision struct {
-	identity Identity // with a denial, no more than what was proven before it; see who
-	denial   *Denial  // nil means allow
-	method   Method   // how the credential was judged; empty when there was none to judge
-	proof    *proof   // of a remembered token; then identity is empty
-}
-
-// who is the identity, from wherever it is.
-func (d *decision) who() Identity {
-	if d.proof != nil {
-		return d.proof.answer.identity()
-	}
-	return d.identity
+	return allowResponse(&r, d.Who()), nil
 }
 
 var methodOf = [credential.Kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
 
 // decide judges the request, counts the decision and logs it. Of its observers only an audit function that panics
 // changes it.
-func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision {
+func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision.Decision {
 	started := time.Now()
 	r.IdentityNames = a.kept.without(r.IdentityNames) // they are the client's, whatever the verdict
 	ctx, span := a.tracing.begin(ctx, r)
@@ -476,29 +461,29 @@ func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision {
 
 // judge finds the credential, has it judged, and last asks what the route wants of it. A panic anywhere on the way is a
 // denial.
-func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision) {
+func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision.Decision) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			a.panics.Report(guard.InCheck, fault)
-			d.denial = reason.Unavailable(ReasonInternalError, errors.New("panic"))
+			d.Denial = reason.Unavailable(ReasonInternalError, errors.New("panic"))
 		}
 	}()
 	switch {
 	case a.life.closed.Load():
-		d.denial = reason.Unavailable(ReasonClosed, errors.New("Close was called"))
+		d.Denial = reason.Unavailable(ReasonClosed, errors.New("Close was called"))
 		return d
 	case r.Unread != nil:
-		d.denial = r.Unread
+		d.Denial = r.Unread
 		return d
 	case r.TooMany:
-		d.denial = reason.Deny(ReasonTooManyHeaders)
+		d.Denial = reason.Deny(ReasonTooManyHeaders)
 		return d
 	}
 	var wanted route.Rules
 	if len(r.Route) > 0 {
 		var err error
 		if wanted, err = route.Read(r.Route, a.audiences); err != nil {
-			d.denial = reason.Of(err)
+			d.Denial = reason.Of(err)
 			return d
 		}
 	}
@@ -506,32 +491,32 @@ func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision)
 	switch {
 	case err == nil:
 		a.judgeCredential(ctx, r, found, &d)
-		if d.denial == nil && len(r.Route) > 0 {
-			err = wanted.Check(d.method, found.Text)
+		if d.Denial == nil && len(r.Route) > 0 {
+			err = wanted.Check(d.Method, found.Text)
 		}
 	case wanted.Optional && reason.Of(err).IsMissing():
 		return d // passes, and brings nobody's identity
 	}
 	if err != nil {
-		d.denial = reason.Of(err)
+		d.Denial = reason.Of(err)
 	}
 	return d
 }
 
 // judgeCredential has the credential judged, by what is remembered or anew.
-func (a *Authorizer) judgeCredential(ctx context.Context, r *request.Request, found credential.Presented, d *decision) {
+func (a *Authorizer) judgeCredential(ctx context.Context, r *request.Request, found credential.Presented, d *decision.Decision) {
 	if a.memory != nil && found.IsMemorable() && a.recall(found.Text, d) {
 		return
 	}
 	presented, err := found.Read()
 	if err != nil {
-		d.denial = reason.Of(err)
+		d.Denial = reason.Of(err)
 		return
 	}
 	ctx, cancel := withTimeBudget(ctx, a.budget)
 	defer cancel()
-	d.method = methodOf[presented.Kind]
-	d.identity, err = a.verifiers.Verify(ctx, presented)
+	d.Method = methodOf[presented.Kind]
+	d.Identity, err = a.verifiers.Verify(ctx, presented)
 	if presented.Cookie {
 		if err == nil {
 			err = site.Check(r, a.trusted)
@@ -540,7 +525,7 @@ func (a *Authorizer) judgeCredential(ctx context.Context, r *request.Request, fo
 		}
 	}
 	if err != nil {
-		d.denial = reason.Of(err)
+		d.Denial = reason.Of(err)
 	}
 }
 
@@ -556,7 +541,7 @@ func isSessionUnknown(err error) bool {
 // recall judges a JWT whose signature was verified before: everything but the signature anew. It
 // returns false when the token is not remembered, or its key or secret is no longer in force; then it is
 // judged like a new one.
-func (a *Authorizer) recall(token string, d *decision) bool {
+func (a *Authorizer) recall(token string, d *decision.Decision) bool {
 	remembered := a.memory.Find(verified.Of(bytesOf(token)))
 	if remembered == nil {
 		a.metrics.misses.Inc()
@@ -569,9 +554,9 @@ func (a *Authorizer) recall(token string, d *decision) bool {
 		return false
 	}
 	a.metrics.hits.Inc()
-	d.proof, d.method = proof, methodOf[proof.kind]
+	d.Remembered, d.Method = proof, methodOf[proof.kind]
 	if err := a.expected[proof.kind].Recheck(&proof.times, proof.issuer, proof.audience, now); err != nil {
-		d.denial = reason.Of(err)
+		d.Denial = reason.Of(err)
 	}
 	return true
 }

@@ -153,9 +153,9 @@ func TestMovedIssuerIsFound(t *testing.T) {
 				}
 				if row.asked {
 					token := signer{"EdDSA", "moved", signers()["ed"].private}.issue(goodClaims(nil))
-					if d := judgeOne(t, a, token, false); d.denial == nil {
+					if d := judgeOne(t, a, token, false); d.Denial == nil {
 						break
-					} else if d.denial.Reason == ReasonUnknownKey {
+					} else if d.Denial.Reason == ReasonUnknownKey {
 						t.Fatal("the old host was asked")
 					}
 				}

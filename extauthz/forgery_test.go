@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -158,8 +159,8 @@ func TestMutatedCredentials(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
 	all := originals()
 	for _, o := range all { // each is good, and the JWTs are remembered
-		if d := judgeUntilDecided(t, a, o.text, o.cookie); d.denial != nil {
-			t.Fatalf("%s: %v", o.name, d.denial)
+		if d := judgeUntilDecided(t, a, o.text, o.cookie); d.Denial != nil {
+			t.Fatalf("%s: %v", o.name, d.Denial)
 		}
 	}
 	fetches := issuer.count()
@@ -183,12 +184,12 @@ func TestMutatedCredentials(t *testing.T) {
 				}
 				d := judgeUntilDecided(t, a, text, cookie)
 				switch {
-				case d.denial == nil:
+				case d.Denial == nil:
 					t.Errorf("seed %d: allowed: %q, cookie %t", seed, text, cookie)
-				case d.denial.Reason == ReasonInternalError:
-					t.Errorf("seed %d: %v: %q", seed, d.denial, text)
+				case d.Denial.Reason == ReasonInternalError:
+					t.Errorf("seed %d: %v: %q", seed, d.Denial, text)
 				default:
-					mine[d.denial.Reason]++
+					mine[d.Denial.Reason]++
 				}
 			}
 			mu.Lock()
@@ -217,7 +218,7 @@ func TestMutatedCredentials(t *testing.T) {
 }
 
 // judgeOne has one credential decided.
-func judgeOne(t *testing.T, a *Authorizer, text string, cookie bool) decision {
+func judgeOne(t *testing.T, a *Authorizer, text string, cookie bool) decision.Decision {
 	r := request.Request{Method: "GET", Authorization: []string{"Bearer " + text}}
 	if cookie {
 		r = request.Request{Method: "GET", Cookies: []string{DefaultSessionCookie + "=" + text}}

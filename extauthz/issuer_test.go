@@ -109,8 +109,8 @@ func TestBaseURLIsReadAsBetterAuthReadsIt(t *testing.T) {
 				served[answer.Origin+path] = document
 			}
 			a := startAuthorizer(t, Config{Issuer: answer.BaseURL, Audiences: []string{claims["aud"].(string)}, Client: &http.Client{Transport: served}, Now: time.Now})
-			if d := judgeOne(t, a, answer.Token, false); d.denial != nil {
-				t.Errorf("iss %v, keys at %v: %v", claims["iss"], answer.Served, d.denial)
+			if d := judgeOne(t, a, answer.Token, false); d.Denial != nil {
+				t.Errorf("iss %v, keys at %v: %v", claims["iss"], answer.Served, d.Denial)
 			}
 		})
 	}
@@ -174,14 +174,14 @@ func TestIssuers(t *testing.T) {
 					for range 2 { // new, and remembered
 						d := judgeOne(t, a, token, false)
 						switch isAllowed := slices.Contains(row.allowed, iss); {
-						case isAllowed && d.denial != nil:
-							t.Errorf("%.80q: %.300v", iss, d.denial)
-						case !isAllowed && d.denial == nil:
+						case isAllowed && d.Denial != nil:
+							t.Errorf("%.80q: %.300v", iss, d.Denial)
+						case !isAllowed && d.Denial == nil:
 							t.Errorf("%.80q is allowed", iss)
-						case !isAllowed && d.denial.Reason != ReasonWrongIssuer:
-							t.Errorf("%.80q: %v", iss, d.denial)
-						case !isAllowed && len(d.denial.Error()) > 3500:
-							t.Errorf("%.80q: the refusal has %d bytes", iss, len(d.denial.Error()))
+						case !isAllowed && d.Denial.Reason != ReasonWrongIssuer:
+							t.Errorf("%.80q: %v", iss, d.Denial)
+						case !isAllowed && len(d.Denial.Error()) > 3500:
+							t.Errorf("%.80q: the refusal has %d bytes", iss, len(d.Denial.Error()))
 						}
 					}
 				}

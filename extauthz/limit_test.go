@@ -114,7 +114,7 @@ func flood(t *testing.T, replicas int, isFixed bool) (row limitRow) {
 				for n := 0; time.Since(began) < length; n++ {
 					token := jwtOf(object(member("alg", "EdDSA"), member("kid", fmt.Sprintf("made-up-%d-%d", i, n))), goodClaims(nil), func([]byte) []byte { return make([]byte, 64) })
 					checks.Go(func() {
-						if d := judgeOne(t, a, token, false); d.denial == nil {
+						if d := judgeOne(t, a, token, false); d.Denial == nil {
 							t.Error("a made-up token is allowed")
 						}
 					})
@@ -137,13 +137,13 @@ func flood(t *testing.T, replicas int, isFixed bool) (row limitRow) {
 					for time.Since(rotated) < length {
 						d := judgeOne(t, a, token, false)
 						mu.Lock()
-						if d.denial == nil {
+						if d.Denial == nil {
 							row.known = append(row.known, time.Since(rotated))
-						} else if d.denial.Status != http.StatusServiceUnavailable {
+						} else if d.Denial.Status != http.StatusServiceUnavailable {
 							row.wrong++
 						}
 						mu.Unlock()
-						if d.denial == nil {
+						if d.Denial == nil {
 							return
 						}
 						time.Sleep(time.Second) // as Retry-After says

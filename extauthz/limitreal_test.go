@@ -116,9 +116,9 @@ func TestFloodAgainstBetterAuth(t *testing.T) {
 	awaitKnown := func(text string) (last time.Duration) {
 		began := time.Now()
 		for _, a := range authorizers {
-			for d := judgeOne(t, a, text, false); d.denial != nil; d = judgeOne(t, a, text, false) {
-				if d.denial.Status != http.StatusServiceUnavailable || time.Since(began) > time.Minute {
-					t.Fatalf("a valid token after %s: %v", time.Since(began), d.denial)
+			for d := judgeOne(t, a, text, false); d.Denial != nil; d = judgeOne(t, a, text, false) {
+				if d.Denial.Status != http.StatusServiceUnavailable || time.Since(began) > time.Minute {
+					t.Fatalf("a valid token after %s: %v", time.Since(began), d.Denial)
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
@@ -135,7 +135,7 @@ func TestFloodAgainstBetterAuth(t *testing.T) {
 			for n := 0; time.Since(began) < length; n++ {
 				made := jwtOf(object(member("alg", "EdDSA"), member("kid", fmt.Sprintf("made-up-%d-%d", i, n))), goodClaims(nil), func([]byte) []byte { return make([]byte, 64) })
 				checks.Go(func() {
-					if d := judgeOne(t, a, made, false); d.denial == nil {
+					if d := judgeOne(t, a, made, false); d.Denial == nil {
 						t.Error("a made-up token is allowed")
 					}
 				})

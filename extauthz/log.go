@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
@@ -14,7 +15,7 @@ import (
 // logDecision writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most
 // are left out, and the next one of the same reason says how many. It never holds a credential, and of the path no
 // query, where people put them.
-func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *decision) {
+func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *decision.Decision) {
 	level := levelOfDecision(d)
 	if !a.log.Enabled(ctx, level) {
 		return
@@ -25,10 +26,10 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *dec
 		return
 	}
 	message := "allowed"
-	if d.denial != nil {
-		message = messageOf(&d.denial.Fact)
+	if d.Denial != nil {
+		message = messageOf(&d.Denial.Fact)
 	}
-	if a.shadow != ShadowOff && d.denial != nil {
+	if a.shadow != ShadowOff && d.Denial != nil {
 		message = "would be " + message + ", but shadow mode allows everything"
 	}
 	attributes := make([]slog.Attr, 0, 12)
@@ -38,21 +39,21 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *dec
 			attributes = append(attributes, slog.String(name, strings.Clone(show.Clip(value))))
 		}
 	}
-	if d.denial != nil {
-		add("reason", string(d.denial.Reason))
-		attributes = append(attributes, slog.Int("status", d.denial.Status))
+	if d.Denial != nil {
+		add("reason", string(d.Denial.Reason))
+		attributes = append(attributes, slog.Int("status", d.Denial.Status))
 	}
-	add("auth_method", string(d.method))
-	add("subject", d.who().Subject)
+	add("auth_method", string(d.Method))
+	add("subject", d.Who().Subject)
 	add("method", r.Method)
 	add("host", r.Host)
 	add("path", withoutQuery(r.Path))
 	add("request_id", r.RequestID)
 	add("client", r.Client)
-	if d.denial != nil {
-		add("got", d.denial.Got)
-		add("want", d.denial.Want)
-		if cause := d.denial.Unwrap(); cause != nil {
+	if d.Denial != nil {
+		add("got", d.Denial.Got)
+		add("want", d.Denial.Want)
+		if cause := d.Denial.Unwrap(); cause != nil {
 			add("error", cause.Error())
 		}
 	}
@@ -62,11 +63,11 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *dec
 	a.log.LogAttrs(ctx, level, message, attributes...)
 }
 
-func levelOfDecision(d *decision) slog.Level {
-	if d.denial == nil {
+func levelOfDecision(d *decision.Decision) slog.Level {
+	if d.Denial == nil {
 		return slog.LevelDebug
 	}
-	return levelOf(&d.denial.Fact)
+	return levelOf(&d.Denial.Fact)
 }
 
 // levelOf is the level of a denial.

@@ -29,3 +29,6 @@ const proofOverhead = 288
 
 // size is what a proof takes once it is remembered, in bytes.
 func (p *proof) size() int { return proofOverhead + len(p.answer.encoded) }
+
+// Identity reads back who the token is of.
+func (p *proof) Identity() Identity { return p.answer.identity() }

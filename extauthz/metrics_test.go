@@ -16,6 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/reason"
@@ -224,8 +225,8 @@ func BenchmarkCount(b *testing.B) {
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, Metrics: prometheus.NewRegistry()})
 	var r request.Request
 	_, err := credential.Find(&r, "")
-	denied := &decision{denial: reason.Of(err)}
-	for name, d := range map[string]*decision{"allow": {method: MethodJWKS}, "deny": denied} {
+	denied := &decision.Decision{Denial: reason.Of(err)}
+	for name, d := range map[string]*decision.Decision{"allow": {Method: MethodJWKS}, "deny": denied} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

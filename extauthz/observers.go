@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
@@ -22,15 +23,15 @@ func (a *Authorizer) contain(where string) {
 }
 
 // recordAudit hands the decision to Config.Audit. An allow becomes a refusal where that panics.
-func (a *Authorizer) recordAudit(r *request.Request, d *decision, took time.Duration) {
+func (a *Authorizer) recordAudit(r *request.Request, d *decision.Decision, took time.Duration) {
 	if a.audit.record == nil {
 		return
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
 			a.panics.Report(guard.InAudit, fault)
-			if d.denial == nil {
-				d.denial = reason.Unavailable(ReasonInternalError, errors.New("the audit function panicked"))
+			if d.Denial == nil {
+				d.Denial = reason.Unavailable(ReasonInternalError, errors.New("the audit function panicked"))
 			}
 		}
 	}()

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/reason"
@@ -128,7 +129,7 @@ func TestObserverThatPanics(t *testing.T) {
 					t.Errorf("told %d times: %s", lines, told.String())
 				}
 			}
-			unavailable := testutil.ToFloat64(a.metrics.checks.WithLabelValues(outcomeUnavailable, string(MethodJWKS), string(ReasonInternalError)))
+			unavailable := testutil.ToFloat64(a.metrics.checks.WithLabelValues(decision.Unavailable, string(MethodJWKS), string(ReasonInternalError)))
 			if (row.where == guard.InAudit) != (unavailable == 40) {
 				t.Errorf("%v checks counted as internal errors", unavailable)
 			}
@@ -164,10 +165,10 @@ func TestFloodInTheLog(t *testing.T) {
 		metrics := newMetrics(nil)
 		a := &Authorizer{log: slog.New(slog.NewTextHandler(told, nil)), metrics: metrics, sampling: newSampling()}
 		refuse := func(code Reason) {
-			a.logDecision(t.Context(), &request.Request{}, &decision{denial: reason.Deny(code)})
+			a.logDecision(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Deny(code)})
 		}
 		outage := func() {
-			a.logDecision(t.Context(), &request.Request{}, &decision{denial: reason.Unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
+			a.logDecision(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
 		}
 		const seconds, each = 10, 600
 		for range seconds * each {
@@ -210,7 +211,7 @@ func TestLinesThatAreLeftOutCostNothing(t *testing.T) {
 	panics := guard.New(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), newMetrics(nil).countPanic)
 	a := &Authorizer{log: panics.Logger(), panics: panics, metrics: newMetrics(nil), sampling: newSampling()}
 	r, ctx := &request.Request{Method: "GET", Path: "/"}, t.Context()
-	for name, d := range map[string]*decision{"left out": {denial: reason.Deny(ReasonBadSignature)}, "allowed": {}} {
+	for name, d := range map[string]*decision.Decision{"left out": {Denial: reason.Deny(ReasonBadSignature)}, "allowed": {}} {
 		for range 2 * deniedBurst {
 			a.logDecision(ctx, r, d)
 		}

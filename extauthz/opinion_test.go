@@ -168,16 +168,16 @@ func TestSecondOpinion(t *testing.T) {
 				second := secondOpinion(token, keys)
 				mu.Lock()
 				switch {
-				case d.denial == nil && second == nil:
+				case d.Denial == nil && second == nil:
 					bothAllow++
-				case d.denial != nil && second != nil:
+				case d.Denial != nil && second != nil:
 					bothDen++
-				case d.denial == nil:
+				case d.Denial == nil:
 					t.Errorf("seed %d: only this server allows %s: %v", seed, token, second)
 				default:
-					stricter[d.denial.Reason]++
-					if stricterThanTheSecond[d.denial.Reason] == "" {
-						t.Errorf("seed %d: only this server refuses %s: %v", seed, token, d.denial)
+					stricter[d.Denial.Reason]++
+					if stricterThanTheSecond[d.Denial.Reason] == "" {
+						t.Errorf("seed %d: only this server refuses %s: %v", seed, token, d.Denial)
 					}
 				}
 				mu.Unlock()

@@ -112,12 +112,12 @@ func TestTokenProfiles(t *testing.T) {
 				for range 2 {
 					d := judgeOne(t, a, token, false)
 					switch {
-					case row.reason == "" && d.denial != nil:
-						t.Errorf("refused: %v", d.denial)
-					case row.reason != "" && d.denial == nil:
-						t.Errorf("allowed as %s, want %s", d.who().Subject, row.reason)
-					case row.reason != "" && d.denial.Reason != row.reason:
-						t.Errorf("%v, want %s", d.denial, row.reason)
+					case row.reason == "" && d.Denial != nil:
+						t.Errorf("refused: %v", d.Denial)
+					case row.reason != "" && d.Denial == nil:
+						t.Errorf("allowed as %s, want %s", d.Who().Subject, row.reason)
+					case row.reason != "" && d.Denial.Reason != row.reason:
+						t.Errorf("%v, want %s", d.Denial, row.reason)
 					}
 				}
 			})
@@ -126,8 +126,8 @@ func TestTokenProfiles(t *testing.T) {
 
 	// A bad signature goes first: what the claims say then is nobody's word.
 	forged := jwtOf(object(member("alg", "EdDSA"), member("kid", "ed"), member("typ", "at+jwt")), goodClaims(map[string]any{"cnf": thumbprint}), s["stranger"].sign)
-	if d := judgeOne(t, a, forged, false); d.denial == nil || d.denial.Reason != ReasonBadSignature {
-		t.Errorf("forged: %v, want %s", d.denial, ReasonBadSignature)
+	if d := judgeOne(t, a, forged, false); d.Denial == nil || d.Denial.Reason != ReasonBadSignature {
+		t.Errorf("forged: %v, want %s", d.Denial, ReasonBadSignature)
 	}
 }
 
@@ -185,10 +185,10 @@ func TestBetterAuthsOwnTokens(t *testing.T) {
 			t.Run(fmt.Sprint(row.title, " for ", len(audiences)), func(t *testing.T) {
 				d := judgeOne(t, a, row.token, false)
 				switch {
-				case row.reason == "" && d.denial != nil:
-					t.Errorf("refused: %v", d.denial)
-				case row.reason != "" && (d.denial == nil || d.denial.Reason != row.reason):
-					t.Errorf("%v, want %s", d.denial, row.reason)
+				case row.reason == "" && d.Denial != nil:
+					t.Errorf("refused: %v", d.Denial)
+				case row.reason != "" && (d.Denial == nil || d.Denial.Reason != row.reason):
+					t.Errorf("%v, want %s", d.Denial, row.reason)
 				}
 			})
 		}

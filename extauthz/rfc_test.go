@@ -56,8 +56,8 @@ func TestRFCExamples(t *testing.T) {
 	for _, example := range rfcExamples {
 		t.Run(example.where, func(t *testing.T) {
 			d := judgeUntilDecided(t, a, example.token, false)
-			if d.denial == nil || d.denial.Reason != example.reason {
-				t.Errorf("%v, want %s", d.denial, example.reason)
+			if d.Denial == nil || d.Denial.Reason != example.reason {
+				t.Errorf("%v, want %s", d.Denial, example.reason)
 			}
 			token, err := jose.Parse(example.token)
 			if err != nil || example.key == "" && token.Algorithm != jose.AlgorithmHS256 {

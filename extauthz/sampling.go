@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/sampler"
 )
 
@@ -34,11 +35,11 @@ func newSampling() *sampling {
 }
 
 // of returns the sampler for a decision.
-func (s *sampling) of(d *decision) *sampler.Sampler {
-	if d.denial == nil {
+func (s *sampling) of(d *decision.Decision) *sampler.Sampler {
+	if d.Denial == nil {
 		return s.allowed
 	}
-	return s.denied[d.denial.Reason]
+	return s.denied[d.Denial.Reason]
 }
 
 // tellLeftOut logs what was left out of the log at the end of a flood, until ctx ends.

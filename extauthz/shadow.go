@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -40,17 +41,17 @@ const shadowReminder = 10 * time.Minute
 const metadataShadow = "shadow"
 
 // shadowResponse is an allow that tells in its dynamic metadata what the answer would have been.
-func (a *Authorizer) shadowResponse(r *request.Request, d *decision) *authv3.CheckResponse {
+func (a *Authorizer) shadowResponse(r *request.Request, d *decision.Decision) *authv3.CheckResponse {
 	response := &authv3.CheckResponse{
 		Status:          &statuspb.Status{Code: int32(codes.OK)},
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}},
 		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{}},
 	}
 	setsHeaders := false
-	if d.denial != nil {
-		response.DynamicMetadata.Fields[metadataReason] = structpb.NewStringValue(string(d.denial.Reason))
+	if d.Denial != nil {
+		response.DynamicMetadata.Fields[metadataReason] = structpb.NewStringValue(string(d.Denial.Reason))
 	} else {
-		allowed := allowResponse(r, d.who())
+		allowed := allowResponse(r, d.Who())
 		response.DynamicMetadata = allowed.DynamicMetadata
 		if setsHeaders = a.shadow == ShadowHeaders; setsHeaders {
 			response.HttpResponse = allowed.HttpResponse
@@ -64,7 +65,7 @@ func (a *Authorizer) shadowResponse(r *request.Request, d *decision) *authv3.Che
 	for i := range removed {
 		removed[i] = strings.Clone(removed[i])
 	}
-	response.DynamicMetadata.Fields[metadataShadow] = structpb.NewStringValue(d.outcome())
+	response.DynamicMetadata.Fields[metadataShadow] = structpb.NewStringValue(d.Outcome())
 	return response
 }
 

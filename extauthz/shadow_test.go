@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/testing/protocmp"
+
+	"extauthz/extauthz/internal/decision"
 )
 
 // In shadow mode every row of the verdict table is allowed, over both ways, and told in the metadata as what it would
@@ -56,9 +58,9 @@ func TestShadowAllowsEverything(t *testing.T) {
 				t.Errorf("%s/%s: the client's own x-user-id would reach the backend: %v", row.reason, row.title, ok)
 			}
 			metadata := got.GetDynamicMetadata().GetFields()
-			wantOutcome := outcomeAllow
+			wantOutcome := decision.Allow
 			if row.reason != "" {
-				wantOutcome = outcomeDeny
+				wantOutcome = decision.Deny
 			}
 			if metadata[metadataReason].GetStringValue() != string(row.reason) || metadata[metadataShadow].GetStringValue() != wantOutcome {
 				t.Errorf("%s/%s: metadata %v", row.reason, row.title, metadata)

@@ -32,14 +32,14 @@ func TestRequireSignatureAsBetterAuth(t *testing.T) {
 	passed := 0
 	for _, answer := range answers {
 		d := judgeOne(t, servers[answer.RequireSignature], answer.Text, false)
-		if isAllowed := d.denial == nil; isAllowed != answer.Allowed {
-			t.Errorf("%s, required %t: %v, Better Auth allows: %t", answer.Title, answer.RequireSignature, d.denial, answer.Allowed)
+		if isAllowed := d.Denial == nil; isAllowed != answer.Allowed {
+			t.Errorf("%s, required %t: %v, Better Auth allows: %t", answer.Title, answer.RequireSignature, d.Denial, answer.Allowed)
 		}
 		if answer.Allowed {
 			passed++
 		}
-		if answer.RequireSignature && answer.Title == "raw" && (d.denial == nil || d.denial.Reason != ReasonUnsignedToken) {
-			t.Errorf("raw: %v, want %s", d.denial, ReasonUnsignedToken)
+		if answer.RequireSignature && answer.Title == "raw" && (d.Denial == nil || d.Denial.Reason != ReasonUnsignedToken) {
+			t.Errorf("raw: %v, want %s", d.Denial, ReasonUnsignedToken)
 		}
 	}
 	if passed != 5 {
@@ -54,8 +54,8 @@ func TestRequireSignatureAsksNobody(t *testing.T) {
 	a := runAuthorizer(t, config)
 	want := func(token string, isCookie bool, reason Reason) {
 		t.Helper()
-		if d := judgeOne(t, a, token, isCookie); d.denial == nil || d.denial.Reason != reason {
-			t.Errorf("%v, want %s", d.denial, reason)
+		if d := judgeOne(t, a, token, isCookie); d.Denial == nil || d.Denial.Reason != reason {
+			t.Errorf("%v, want %s", d.Denial, reason)
 		}
 	}
 	want(liveToken, false, ReasonUnsignedToken)
@@ -63,8 +63,8 @@ func TestRequireSignatureAsksNobody(t *testing.T) {
 	want(url.QueryEscape("a/b+c"), false, ReasonUnsignedToken)
 	want(signedSession(liveToken, "another"), false, ReasonBadSignature)
 	want(liveToken, true, ReasonUnsignedCookie)
-	if d := judgeOne(t, a, hs256(goodClaims(nil)), false); d.denial != nil {
-		t.Errorf("a JWT: %v", d.denial)
+	if d := judgeOne(t, a, hs256(goodClaims(nil)), false); d.Denial != nil {
+		t.Errorf("a JWT: %v", d.Denial)
 	}
 	explanation := a.Explain(t.Context(), Credential{Kind: KindSession, Token: liveToken})
 	if explanation.Denial == nil || explanation.Denial.Reason != ReasonUnsignedToken {

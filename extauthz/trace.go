@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/request"
 )
@@ -64,7 +65,7 @@ func (t *tracing) begin(ctx context.Context, r *request.Request) (below context.
 }
 
 // end ends a check's span with what it came to. It holds no credential, no path and nobody's name.
-func (t *tracing) end(span trace.Span, d *decision) {
+func (t *tracing) end(span trace.Span, d *decision.Decision) {
 	if t == nil || span == nil {
 		return
 	}
@@ -73,17 +74,17 @@ func (t *tracing) end(span trace.Span, d *decision) {
 	if !span.IsRecording() {
 		return
 	}
-	method, status := string(d.method), http.StatusOK
+	method, status := string(d.Method), http.StatusOK
 	if method == "" {
 		method = methodNone
 	}
-	span.SetAttributes(attribute.String("extauthz.outcome", d.outcome()), attribute.String("extauthz.method", method),
-		attribute.Bool("extauthz.remembered", d.proof != nil))
-	if d.denial != nil {
-		status = d.denial.Status
-		span.SetAttributes(attribute.String("extauthz.reason", string(d.denial.Reason)))
+	span.SetAttributes(attribute.String("extauthz.outcome", d.Outcome()), attribute.String("extauthz.method", method),
+		attribute.Bool("extauthz.remembered", d.Remembered != nil))
+	if d.Denial != nil {
+		status = d.Denial.Status
+		span.SetAttributes(attribute.String("extauthz.reason", string(d.Denial.Reason)))
 		if status == http.StatusServiceUnavailable { // a refusal is a check that went well
-			span.SetStatus(codes.Error, string(d.denial.Reason))
+			span.SetStatus(codes.Error, string(d.Denial.Reason))
 		}
 	}
 	span.SetAttributes(attribute.Int("http.response.status_code", status))

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/grpc/metadata"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -128,7 +129,7 @@ func TestSpanOfAnOutage(t *testing.T) {
 // Without a provider there is nothing to pay for.
 func TestNoSpansCostNothing(t *testing.T) {
 	var none *tracing
-	r, d, ctx := request.Request{Traceparent: traceOfRequest}, decision{}, t.Context()
+	r, d, ctx := request.Request{Traceparent: traceOfRequest}, decision.Decision{}, t.Context()
 	if allocations := testing.AllocsPerRun(100, func() {
 		ctx, span := none.begin(ctx, &r)
 		none.queried(ctx, none.now(), none.now(), 1, nil)

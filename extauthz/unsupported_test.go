@@ -87,8 +87,8 @@ func TestUnsupportedCredentials(t *testing.T) {
 				r := readRequest(in)
 				d := a.decide(t.Context(), &r)
 				for _, secret := range []string{good, liveToken, unknownToken, jwe, key.value, "dXNlcjpwYXNz"} {
-					if strings.Contains(d.denial.Error(), secret) {
-						t.Errorf("the denial shows a credential: %v", d.denial)
+					if strings.Contains(d.Denial.Error(), secret) {
+						t.Errorf("the denial shows a credential: %v", d.Denial)
 					}
 				}
 			})

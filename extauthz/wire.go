@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -41,16 +42,16 @@ func ServerOptions() []grpc.ServerOption {
 	}
 }
 
-// response is the answer to send, made as seldom as can be.
-func (d *decision) response(r *request.Request) *answer {
-	switch {
-	case d.denial != nil:
-		return denialAnswers[d.denial.Reason]
-	case d.proof != nil && len(r.IdentityNames) == 0:
-		return &d.proof.answer
+// answerTo is the answer to send, made as seldom as can be.
+func answerTo(r *request.Request, d *decision.Decision) *answer {
+	if d.Denial != nil {
+		return denialAnswers[d.Denial.Reason]
+	}
+	if remembered, is := d.Remembered.(*proof); is && len(r.IdentityNames) == 0 {
+		return &remembered.answer
 	}
 	made := new(answer)
-	made.set(encodeAllow(r, d.who()))
+	made.set(encodeAllow(r, d.Who()))
 	return made
 }
 

@@ -220,8 +220,8 @@ func allocatesNothing(t *testing.T, a *Authorizer, message []byte) {
 			t.Fatal("left to the ordinary codec")
 		}
 		d := a.decide(context.Background(), &c.request)
-		if answer := d.response(&c.request); d.denial != nil || len(answer.encoded) == 0 {
-			t.Fatal(d.denial)
+		if answer := answerTo(&c.request, &d); d.Denial != nil || len(answer.encoded) == 0 {
+			t.Fatal(d.Denial)
 		}
 		c.release()
 	}
@@ -260,8 +260,8 @@ func BenchmarkRememberedToken(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if d := a.decide(context.Background(), &r); d.denial != nil {
-			b.Fatal(d.denial)
+		if d := a.decide(context.Background(), &r); d.Denial != nil {
+			b.Fatal(d.Denial)
 		}
 	}
 }

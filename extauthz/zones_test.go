@@ -53,16 +53,16 @@ func rotate(t *testing.T, replicas, limit int) (row zoneRow) {
 					d := judgeOne(t, a, token, false)
 					mu.Lock()
 					row.checked++
-					if d.denial != nil && d.denial.Status == http.StatusServiceUnavailable {
+					if d.Denial != nil && d.Denial.Status == http.StatusServiceUnavailable {
 						row.unavailable++
-					} else if d.denial != nil {
-						t.Errorf("a good token is refused: %v", d.denial)
+					} else if d.Denial != nil {
+						t.Errorf("a good token is refused: %v", d.Denial)
 					}
-					if d.denial == nil {
+					if d.Denial == nil {
 						row.last = max(row.last, time.Since(rotated))
 					}
 					mu.Unlock()
-					if d.denial == nil || time.Since(rotated) > 10*time.Minute {
+					if d.Denial == nil || time.Since(rotated) > 10*time.Minute {
 						return
 					}
 					time.Sleep(time.Second) // as Retry-After says

@@ -1,0 +1,46 @@
+// Package decision is what a check came to. It imports identity and reason, and does not know how that was found, told or
+// answered.
+package decision
+
+import (
+	"net/http"
+
+	"extauthz/extauthz/internal/identity"
+	"extauthz/extauthz/internal/reason"
+)
+
+// Decision is what a check came to.
+type Decision struct {
+	Identity   identity.Identity // with a denial, no more than what was proven before it; see who
+	Denial     *reason.Denial    // nil means allow
+	Method     identity.Method   // how the credential was judged; empty when there was none to judge
+	Remembered Identifier        // of a remembered token; then identity is empty
+}
+
+// Identifier is what an identity can be read back from.
+type Identifier interface{ Identity() identity.Identity }
+
+// Who is the identity, from wherever it is.
+func (d *Decision) Who() identity.Identity {
+	if d.Remembered != nil {
+		return d.Remembered.Identity()
+	}
+	return d.Identity
+}
+
+// The outcomes; values of the metrics' label.
+const (
+	Allow       = "allow"
+	Deny        = "deny"        // 401, 403 and 431
+	Unavailable = "unavailable" // 503
+)
+
+func (d *Decision) Outcome() string {
+	switch {
+	case d.Denial == nil:
+		return Allow
+	case d.Denial.Status == http.StatusServiceUnavailable:
+		return Unavailable
+	}
+	return Deny
+}
