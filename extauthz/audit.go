@@ -1,11 +1,14 @@
 package extauthz
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"time"
 
 	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
 )
@@ -34,17 +37,28 @@ type AuditRecord struct {
 	Rate      float64   `json:"rate"`            // the share of such decisions that are recorded: 1, or that of allows
 }
 
-// auditing hands decisions over.
+// auditing hands decisions over. A record that is lost by a panic makes an allow a refusal: nobody passes without the
+// record that was asked for. A line of the log or a span that is lost changes no answer.
 type auditing struct {
 	record    func(AuditRecord) // nil when nobody wants them
 	allowRate float64
+	panics    *guard.Panics
+	shadowed  bool // what is refused is allowed all the same
 }
 
 // write hands over a denial always, an allow by the rate.
-func (a *auditing) write(r *request.Request, d *decision.Decision, took time.Duration, shadow Shadow) {
+func (a *auditing) write(r *request.Request, d *decision.Decision, took time.Duration) {
 	if a.record == nil {
 		return
 	}
+	defer func() {
+		if fault := recover(); fault != nil {
+			a.panics.Report(guard.InAudit, fault)
+			if d.Denial == nil {
+				d.Denial = reason.Unavailable(ReasonInternalError, errors.New("the audit function panicked"))
+			}
+		}
+	}()
 	record := AuditRecord{Version: AuditVersion, Status: 200, Rate: 1}
 	if d.Denial == nil {
 		if a.allowRate < 1 && rand.Float64() >= a.allowRate {
@@ -55,7 +69,7 @@ func (a *auditing) write(r *request.Request, d *decision.Decision, took time.Dur
 		record.Status, record.Reason = d.Denial.Status, d.Denial.Reason
 	}
 	record.Time, record.Outcome, record.AuthBy = time.Now().UTC(), d.Outcome(), d.Method
-	record.Shadow = shadow != ShadowOff && d.Denial != nil
+	record.Shadow = a.shadowed && d.Denial != nil
 	record.Duration = took.Microseconds()
 	// The record outlives the check, whose texts are gone then.
 	record.Subject = strings.Clone(d.Who().Subject)

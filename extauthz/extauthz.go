@@ -176,14 +176,14 @@ type Authorizer struct {
 
 	requireSignature bool
 
-	budget   time.Duration
-	now      func() time.Time
-	log      *slog.Logger
-	audit    auditing
-	panics   *guard.Panics
-	metrics  *metrics
-	tracing  *tracing // nil when turned off
-	sampling *sampling
+	budget    time.Duration
+	now       func() time.Time
+	log       *slog.Logger
+	audit     auditing
+	panics    *guard.Panics
+	metrics   *metrics
+	tracing   *tracing // nil when turned off
+	decisions *decisionLog
 
 	life         *life
 	registration *registration // nil where metrics are wanted nowhere
@@ -225,12 +225,12 @@ func New(config Config) (*Authorizer, error) {
 	}
 	config.setDefaults()
 	registration := newRegistration(config.Metrics)
-	metrics := newMetrics(registration)
+	metrics := newMetrics(registration, Version, jwks.Results())
 	panics := guard.New(config.Logger, metrics.countPanic)
 	config.Logger = panics.Logger()
-	tracing, err := newTracing(config.TracerProvider, panics)
+	tracing, err := newTracing(config.TracerProvider, Version, panics)
 	if err != nil {
-		return nil, err
+		return nil, &ConfigError{"TracerProvider", err.Error()}
 	}
 
 	a := &Authorizer{
@@ -238,8 +238,10 @@ func New(config Config) (*Authorizer, error) {
 		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept,
 		intake: newIntake(config.MaxMessageBytes), memory: verified.New[proof](config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now,
-		log: config.Logger, audit: auditing{config.Audit, config.AuditAllowRate}, panics: panics, metrics: metrics,
-		tracing: tracing, sampling: newSampling(),
+		log: config.Logger, panics: panics,
+		audit:     auditing{config.Audit, config.AuditAllowRate, panics, config.Shadow != ShadowOff},
+		decisions: newDecisionLog(panics, config.Shadow != ShadowOff), metrics: metrics,
+		tracing: tracing,
 	}
 	a.keys = keyset.New(jwks.New(config.JWKSURL, "extauthz/"+Version, config.Client, proxy), config.Now, panics,
 		keySetObservers{metrics, tracing})
@@ -252,8 +254,8 @@ func New(config Config) (*Authorizer, error) {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}
 	}
-	a.metrics.watch(registration, a)
-	a.secrets = secret.NewSet(metrics.countFormer)
+	a.watch(registration)
+	a.secrets = secret.NewSet(func(kind Kind) { metrics.countFormer(methodOf[kind]) })
 	a.ReplaceSecrets(Secrets{Current: config.Secret, Former: config.FormerSecrets, FormerForHS256: config.FormerForHS256, FormerForSessions: config.FormerForSessions})
 	a.trusted, a.requireSignature = trusted, config.RequireSignature
 	a.expected[KindJWT] = jose.Expectations{Issuers: issuer.accepted, Audiences: config.Audiences, Leeway: jwksLeeway}
@@ -265,7 +267,7 @@ func New(config Config) (*Authorizer, error) {
 	}
 	if err := registration.commit(); err != nil {
 		a.Close()
-		return nil, err
+		return nil, &ConfigError{"Metrics", err.Error()}
 	}
 	return a, nil
 }
@@ -353,7 +355,7 @@ func (a *Authorizer) Run(ctx context.Context) {
 	defer stop()
 	defer context.AfterFunc(a.life.ctx, stop)()
 	var work sync.WaitGroup
-	work.Go(func() { a.tellLeftOut(ctx) })
+	work.Go(func() { a.decisions.tellLeftOut(ctx) })
 	work.Go(func() { a.panics.Supervise(ctx, guard.InJWKS, a.keys.Run) })
 	if a.shadow != ShadowOff {
 		work.Go(func() { a.remindOfShadow(ctx) })
@@ -453,9 +455,9 @@ func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision.De
 	d := a.judge(ctx, r)
 	took := time.Since(started)
 	a.tracing.end(span, &d)
-	a.recordAudit(r, &d, took)
+	a.audit.write(r, &d, took)
 	a.metrics.count(&d, took)
-	a.logDecision(ctx, r, &d)
+	a.decisions.tell(ctx, r, &d)
 	return d
 }
 

@@ -12,16 +12,32 @@ import (
 	"extauthz/extauthz/internal/show"
 )
 
-// logDecision writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most
+// decisionLog logs decisions.
+type decisionLog struct {
+	log      *slog.Logger
+	panics   *guard.Panics
+	sampling *sampling
+	shadowed bool // what is refused is allowed all the same
+}
+
+func newDecisionLog(panics *guard.Panics, shadowed bool) *decisionLog {
+	return &decisionLog{log: panics.Logger(), panics: panics, sampling: newSampling(), shadowed: shadowed}
+}
+
+// tell writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most
 // are left out, and the next one of the same reason says how many. It never holds a credential, and of the path no
 // query, where people put them.
-func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *decision.Decision) {
+func (l *decisionLog) tell(ctx context.Context, r *request.Request, d *decision.Decision) {
 	level := levelOfDecision(d)
-	if !a.log.Enabled(ctx, level) {
+	if !l.log.Enabled(ctx, level) {
 		return
 	}
-	defer a.contain(guard.InLog)
-	leftOut, isWritten := a.sampling.of(d).Pass()
+	defer func() {
+		if fault := recover(); fault != nil {
+			l.panics.Report(guard.InLog, fault)
+		}
+	}()
+	leftOut, isWritten := l.sampling.of(d).Pass()
 	if !isWritten {
 		return
 	}
@@ -29,7 +45,7 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *dec
 	if d.Denial != nil {
 		message = messageOf(&d.Denial.Fact)
 	}
-	if a.shadow != ShadowOff && d.Denial != nil {
+	if l.shadowed && d.Denial != nil {
 		message = "would be " + message + ", but shadow mode allows everything"
 	}
 	attributes := make([]slog.Attr, 0, 12)
@@ -60,7 +76,7 @@ func (a *Authorizer) logDecision(ctx context.Context, r *request.Request, d *dec
 	if leftOut > 0 {
 		attributes = append(attributes, slog.Int64("left_out", leftOut))
 	}
-	a.log.LogAttrs(ctx, level, message, attributes...)
+	l.log.LogAttrs(ctx, level, message, attributes...)
 }
 
 func levelOfDecision(d *decision.Decision) slog.Level {

@@ -6,11 +6,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
-	"extauthz/extauthz/internal/keyset/jwks"
-	"extauthz/extauthz/internal/session/postgres/lag"
+	"extauthz/extauthz/internal/identity"
 )
 
 // methodNone is the label of a check that had no credential to judge.
@@ -32,7 +30,7 @@ type metrics struct {
 	misses   prometheus.Counter
 	panics   *prometheus.CounterVec
 
-	formerSecrets [credential.Kinds]prometheus.Counter // uses; none for KindJWT
+	formerSecrets map[Method]prometheus.Counter // uses
 	fetches       *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
 	queries       map[string]prometheus.Counter // by result
@@ -50,7 +48,7 @@ func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}
 }
 
-func newMetrics(registerer *registration) *metrics {
+func newMetrics(registerer *registration, version string, fetchResults []string) *metrics {
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		registerer.MustRegister(vector)
@@ -63,7 +61,7 @@ func newMetrics(registerer *registration) *metrics {
 			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
 		panics: counters("extauthz_panics_total",
 			"Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
-		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter),
+		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter), formerSecrets: make(map[Method]prometheus.Counter),
 		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
 			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13))),
 		queryDuration: prometheus.NewHistogram(histogram("extauthz_database_query_duration_seconds",
@@ -75,7 +73,7 @@ func newMetrics(registerer *registration) *metrics {
 	duration := prometheus.NewHistogramVec(histogram("extauthz_check_duration_seconds",
 		"How long a check took, by method (jwks, hs256, session, none).", []float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}), []string{"method"})
 	registerer.MustRegister(duration)
-	for _, method := range methodOf {
+	for _, method := range identity.Methods() {
 		m.allowed[method] = m.checks.WithLabelValues(decision.Allow, string(method), "")
 		m.duration[method] = duration.WithLabelValues(string(method))
 	}
@@ -85,11 +83,13 @@ func newMetrics(registerer *registration) *metrics {
 	lookups := counters("extauthz_remembered_lookups_total", "Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
 	m.hits, m.misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
 	former := counters("extauthz_former_secret_uses_total", "Credentials that a former secret verified, by what they are: hs256, session.", "use")
-	m.formerSecrets[KindHS256], m.formerSecrets[KindSession] = former.WithLabelValues(string(MethodHS256)), former.WithLabelValues(string(MethodSession))
+	for _, method := range []Method{MethodHS256, MethodSession} {
+		m.formerSecrets[method] = former.WithLabelValues(string(method))
+	}
 	for _, place := range guard.Places() {
 		m.panics.WithLabelValues(place)
 	}
-	for _, result := range jwks.Results() {
+	for _, result := range fetchResults {
 		m.fetches.WithLabelValues(result)
 	}
 	queries := counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result")
@@ -99,6 +99,9 @@ func newMetrics(registerer *registration) *metrics {
 	for _, result := range []string{resultOK, resultError} {
 		m.queries[result] = queries.WithLabelValues(result)
 	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_build_info", Help: "1, with the version of this server and of Go."}, []string{"version", "goversion"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	registerer.MustRegister(build)
 	return m
 }
 
@@ -111,49 +114,10 @@ func (m *metrics) bearDenials() {
 		if fact.Step == StepCredential && fact.Reason != ReasonInternalError && fact.Reason != ReasonClosed {
 			continue // no credential was judged by any method
 		}
-		for _, method := range methodOf {
+		for _, method := range identity.Methods() {
 			m.checks.WithLabelValues(outcome, string(method), string(fact.Reason))
 		}
 	}
-}
-
-// watch registers what is read from the parts when somebody asks.
-func (m *metrics) watch(registerer *registration, a *Authorizer) {
-	if registerer == nil {
-		return
-	}
-	gauge := func(name, help string, value func() float64) {
-		registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
-	}
-	gauge("extauthz_shadow", "1 in shadow mode, where every request is allowed and the outcomes are what they would be; else 0.", func() float64 {
-		if a.shadow != ShadowOff {
-			return 1
-		}
-		return 0
-	})
-	gauge("extauthz_remembered_tokens", "Verified JWTs that are remembered.", func() float64 { return float64(a.memory.Stats().Tokens) })
-	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.", func() float64 { return float64(a.memory.Stats().Bytes) })
-	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_remembered_evictions_total",
-		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.Stats().Evicted) }))
-	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.",
-		func() float64 { return float64(a.intake.held.Load()) })
-	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.Age().Seconds() })
-	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.Usable()) })
-	if a.database != nil {
-		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.",
-			func() float64 { return float64(a.database.Connections()) })
-		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.",
-			func() float64 { return float64(a.database.Busy()) })
-		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.",
-			func() float64 { return float64(a.database.Waiting()) })
-		if a.database.JudgesLag() {
-			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+lag.Variable+" lets a standby answer; 0 for a primary.",
-				a.database.LagSeconds)
-		}
-	}
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_build_info", Help: "1, with the version of this server and of Go."}, []string{"version", "goversion"})
-	build.WithLabelValues(Version, runtime.Version()).Set(1)
-	registerer.MustRegister(build)
 }
 
 // count counts a decision. It costs 0.05 µs for an allow and 0.12 for a denial (BenchmarkCount).
@@ -177,7 +141,7 @@ func (m *metrics) countFetch(result string, took time.Duration) {
 	m.fetchDuration.Observe(took.Seconds())
 }
 
-func (m *metrics) countFormer(kind Kind) { m.formerSecrets[kind].Inc() }
+func (m *metrics) countFormer(method Method) { m.formerSecrets[method].Inc() }
 
 // countQuery counts a query for so many sessions.
 func (m *metrics) countQuery(batch int, took time.Duration, err error) {

@@ -18,6 +18,7 @@ import (
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
@@ -162,13 +163,13 @@ func (p *noProvider) Tracer(string, ...trace.TracerOption) trace.Tracer { return
 func TestFloodInTheLog(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		told := new(lockedBuffer)
-		metrics := newMetrics(nil)
-		a := &Authorizer{log: slog.New(slog.NewTextHandler(told, nil)), metrics: metrics, sampling: newSampling()}
+		metrics := newMetrics(nil, Version, jwks.Results())
+		a := &Authorizer{decisions: newDecisionLog(guard.New(slog.New(slog.NewTextHandler(told, nil)), metrics.countPanic), false)}
 		refuse := func(code Reason) {
-			a.logDecision(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Deny(code)})
+			a.decisions.tell(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Deny(code)})
 		}
 		outage := func() {
-			a.logDecision(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
+			a.decisions.tell(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
 		}
 		const seconds, each = 10, 600
 		for range seconds * each {
@@ -188,7 +189,7 @@ func TestFloodInTheLog(t *testing.T) {
 		}
 		// What no line of a refusal has told of is told by itself.
 		ctx, stop := context.WithCancel(t.Context())
-		go a.tellLeftOut(ctx)
+		go a.decisions.tellLeftOut(ctx)
 		time.Sleep(3 * leftOutInterval)
 		stop()
 		synctest.Wait()
@@ -208,17 +209,17 @@ func TestFloodInTheLog(t *testing.T) {
 
 // A line that is left out costs nothing, and neither does one that nobody wants.
 func TestLinesThatAreLeftOutCostNothing(t *testing.T) {
-	panics := guard.New(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), newMetrics(nil).countPanic)
-	a := &Authorizer{log: panics.Logger(), panics: panics, metrics: newMetrics(nil), sampling: newSampling()}
+	panics := guard.New(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), newMetrics(nil, Version, jwks.Results()).countPanic)
+	a := &Authorizer{decisions: newDecisionLog(panics, false)}
 	r, ctx := &request.Request{Method: "GET", Path: "/"}, t.Context()
 	for name, d := range map[string]*decision.Decision{"left out": {Denial: reason.Deny(ReasonBadSignature)}, "allowed": {}} {
 		for range 2 * deniedBurst {
-			a.logDecision(ctx, r, d)
+			a.decisions.tell(ctx, r, d)
 		}
 		if raceEnabled {
 			continue
 		}
-		if allocations := testing.AllocsPerRun(20, func() { a.logDecision(ctx, r, d) }); allocations > 0.5 {
+		if allocations := testing.AllocsPerRun(20, func() { a.decisions.tell(ctx, r, d) }); allocations > 0.5 {
 			t.Errorf("%s: %v allocations", name, allocations)
 		}
 	}

@@ -9,13 +9,14 @@ import (
 
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/keyset/jwks"
 )
 
 // Background work that panics is counted and begun anew until its context ends.
 func TestWorkThatPanicsBeginsAnew(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		metrics, begun := newMetrics(nil), 0
+		metrics, begun := newMetrics(nil, Version, jwks.Results()), 0
 		testPanics(metrics).Supervise(ctx, guard.InJWKS, func(ctx context.Context) {
 			if begun++; begun == 3 {
 				stop()

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -38,12 +39,10 @@ func (r *registration) commit() error {
 			r.collectors = r.collectors[:i]
 			r.withdraw()
 			if _, taken := errors.AsType[prometheus.AlreadyRegisteredError](err); taken {
-				return &ConfigError{"Metrics",
-					"has the metrics of another Authorizer already; close that one first, or give each a label of " +
-						"its own by prometheus.WrapRegistererWith"}
+				return errors.New("has the metrics of another Authorizer already; close that one first, or give each a label " +
+					"of its own by prometheus.WrapRegistererWith")
 			}
-			return &ConfigError{"Metrics",
-				"does not take the metrics (" + err.Error() + "); give a registry of its own"}
+			return fmt.Errorf("does not take the metrics (%w); give a registry of its own", err)
 		}
 	}
 	return nil

@@ -43,7 +43,7 @@ func (s *sampling) of(d *decision.Decision) *sampler.Sampler {
 }
 
 // tellLeftOut logs what was left out of the log at the end of a flood, until ctx ends.
-func (a *Authorizer) tellLeftOut(ctx context.Context) {
+func (l *decisionLog) tellLeftOut(ctx context.Context) {
 	facts := Facts()
 	ticker := time.NewTicker(leftOutInterval)
 	defer ticker.Stop()
@@ -53,12 +53,12 @@ func (a *Authorizer) tellLeftOut(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if count := a.sampling.allowed.Rest(); count > 0 {
-			a.log.Debug("allowed: lines were left out of this log", "left_out", count)
+		if count := l.sampling.allowed.Rest(); count > 0 {
+			l.log.Debug("allowed: lines were left out of this log", "left_out", count)
 		}
 		for i := range facts {
-			if count := a.sampling.denied[facts[i].Reason].Rest(); count > 0 {
-				a.log.Log(ctx, levelOf(&facts[i]), messageOf(&facts[i])+": lines were left out of this log",
+			if count := l.sampling.denied[facts[i].Reason].Rest(); count > 0 {
+				l.log.Log(ctx, levelOf(&facts[i]), messageOf(&facts[i])+": lines were left out of this log",
 					slog.String("reason", string(facts[i].Reason)), slog.Int64("left_out", count))
 			}
 		}

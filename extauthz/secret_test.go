@@ -53,7 +53,7 @@ func TestSecretsRotate(t *testing.T) {
 				}
 			}
 			uses := func() float64 {
-				return testutil.ToFloat64(a.metrics.formerSecrets[KindHS256]) + testutil.ToFloat64(a.metrics.formerSecrets[KindSession])
+				return testutil.ToFloat64(a.metrics.formerSecrets[MethodHS256]) + testutil.ToFloat64(a.metrics.formerSecrets[MethodSession])
 			}
 			expect("before", verdicts{newToken: ReasonBadSignature, newSession: ReasonBadSignature})
 			if uses() != 0 {
@@ -157,7 +157,7 @@ func TestRefreshWithdrawsKeysNow(t *testing.T) {
 
 // FuzzSessionSignature: of all texts, one is the signature of a token.
 func FuzzSessionSignature(f *testing.F) {
-	secrets := secret.NewSet(newMetrics(nil).countFormer)
+	secrets := secret.NewSet(func(Kind) {})
 	secrets.Replace(Secrets{Current: []byte(testSecret)})
 	whole := signedSession(liveToken, testSecret)
 	f.Add(liveToken, whole[len(liveToken)+1:])

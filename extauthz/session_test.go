@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"extauthz/envoy/parts"
+	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres"
@@ -79,7 +80,7 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	tokens := insertSessions(t, dsn, session.MaxBatch)
-	d, err := postgres.New(postgres.Config{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(newMetrics(nil)), storeObservers{newMetrics(nil), nil})
+	d, err := postgres.New(postgres.Config{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(newMetrics(nil, Version, jwks.Results())), storeObservers{newMetrics(nil, Version, jwks.Results()), nil})
 	if err != nil {
 		t.Fatal(err)
 	}

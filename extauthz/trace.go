@@ -25,16 +25,16 @@ type tracing struct {
 	panics *guard.Panics
 }
 
-func newTracing(provider trace.TracerProvider, panics *guard.Panics) (t *tracing, err error) {
+func newTracing(provider trace.TracerProvider, version string, panics *guard.Panics) (t *tracing, err error) {
 	if provider == nil {
 		return nil, nil
 	}
 	defer func() {
 		if fault := recover(); fault != nil || err == nil && t.tracer == nil {
-			t, err = nil, &ConfigError{"TracerProvider", fmt.Sprintf("makes no tracer (%v); give one that does, or nil", fault)}
+			t, err = nil, fmt.Errorf("makes no tracer (%v); give one that does, or nil", fault)
 		}
 	}()
-	return &tracing{provider.Tracer("extauthz", trace.WithInstrumentationVersion(Version)), panics}, nil
+	return &tracing{provider.Tracer("extauthz", trace.WithInstrumentationVersion(version)), panics}, nil
 }
 
 // contain is deferred around what calls the provider's code: a check's answer does not depend on it.

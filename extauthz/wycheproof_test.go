@@ -246,7 +246,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(newMetrics(nil)), keySetObservers{newMetrics(nil), nil})
+	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(newMetrics(nil, Version, jwks.Results())), keySetObservers{newMetrics(nil, Version, jwks.Results()), nil})
 	set.Current.Store(&keyset.Snapshot{Keys: parsed, Fetched: testNow})
 	credential, err := ParseBearer(token)
 	if err != nil {
@@ -256,7 +256,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 		return reason.Deny(ReasonMalformedCredential)
 	}
 	if credential.Kind == KindHS256 {
-		secrets := secret.NewSet(newMetrics(nil).countFormer)
+		secrets := secret.NewSet(func(Kind) {})
 		secrets.Replace(Secrets{Current: sharedSecret})
 		_, err := secrets.Signer(t.Context(), KindHS256, fitsHMAC(&credential.JWT))
 		return err
