@@ -81,7 +81,7 @@ func TestRoleWithOneConnection(t *testing.T) {
 				if told := strings.Count(log.String(), "no further connection to the database can be made"); told != 1 {
 					t.Errorf("told %d times", told)
 				}
-				if failures := testutil.ToFloat64(a.metrics.connectionFailures); failures < 1 || failures > 40 {
+				if failures := testutil.ToFloat64(a.metrics.ConnectionFailures); failures < 1 || failures > 40 {
 					t.Errorf("%g failed attempts in 4 s", failures)
 				}
 			}
@@ -236,7 +236,7 @@ func TestPanicInDatabase(t *testing.T) {
 		return dsn, nil
 	}})
 	eventually(t, "a session to be allowed", func() bool { return checkToken(t, a, liveToken) == "" })
-	if panics := testutil.ToFloat64(a.metrics.panics.WithLabelValues(guard.InDatabase)); panics < 3 {
+	if panics := testutil.ToFloat64(a.metrics.Panics.WithLabelValues(guard.InDatabase)); panics < 3 {
 		t.Errorf("%g panics counted", panics)
 	}
 }

@@ -49,6 +49,6 @@ func (a *Authorizer) Close() {
 		if a.database != nil {
 			a.database.Close()
 		}
-		a.registration.withdraw()
+		a.registration.Withdraw()
 	})
 }

@@ -355,7 +355,7 @@ func TestPanicsAreRefusals(t *testing.T) {
 		"the answer's encoding": {spoil: func(a *Authorizer) {
 			a.verifiers[KindJWT] = verifierFunc(func(context.Context, Credential) (Identity, error) { return Identity{}, nil })
 			a.kept = keptHeaders{}
-			a.metrics.allowed[MethodJWKS] = nil
+			a.metrics.Allowed[MethodJWKS] = nil
 		}},
 	} {
 		for serverTitle, options := range map[string][]grpc.ServerOption{"our options": ServerOptions(), "no options": nil} {

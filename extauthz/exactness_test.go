@@ -436,7 +436,7 @@ func TestIdentitiesNeverMix(t *testing.T) {
 			}
 			return decode(want)
 		})
-		for _, name := range []string{metadataUserID, metadataUserEmail, metadataUserName} {
+		for _, name := range []string{"user_id", "user_email", "user_name"} {
 			if got := response.GetDynamicMetadata().GetFields()[name].GetStringValue(); got != user {
 				t.Fatalf("%s: %s is %q in %v", user, name, got, response)
 			}

@@ -41,6 +41,8 @@ import (
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
 	"extauthz/extauthz/internal/verified"
+
+	"extauthz/extauthz/internal/observe"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -179,14 +181,14 @@ type Authorizer struct {
 	budget    time.Duration
 	now       func() time.Time
 	log       *slog.Logger
-	audit     auditing
+	audit     observe.Audit
 	panics    *guard.Panics
-	metrics   *metrics
-	tracing   *tracing // nil when turned off
-	decisions *decisionLog
+	metrics   *observe.Metrics
+	tracing   *observe.Tracing // nil when turned off
+	decisions *observe.Log
 
 	life         *life
-	registration *registration // nil where metrics are wanted nowhere
+	registration *observe.Registration // nil where metrics are wanted nowhere
 }
 
 // New makes an Authorizer. It reaches for nothing yet: see [Authorizer.Run]. A fault of the configuration is a
@@ -224,11 +226,11 @@ func New(config Config) (*Authorizer, error) {
 			"is true, and no secret is set to check a signature with; set Better Auth's secret, or leave it out"}
 	}
 	config.setDefaults()
-	registration := newRegistration(config.Metrics)
-	metrics := newMetrics(registration, Version, jwks.Results())
-	panics := guard.New(config.Logger, metrics.countPanic)
+	registration := observe.NewRegistration(config.Metrics)
+	metrics := observe.NewMetrics(registration, Version, jwks.Results())
+	panics := guard.New(config.Logger, metrics.CountPanic)
 	config.Logger = panics.Logger()
-	tracing, err := newTracing(config.TracerProvider, Version, panics)
+	tracing, err := observe.NewTracing(config.TracerProvider, Version, panics)
 	if err != nil {
 		return nil, &ConfigError{"TracerProvider", err.Error()}
 	}
@@ -239,23 +241,23 @@ func New(config Config) (*Authorizer, error) {
 		intake: newIntake(config.MaxMessageBytes), memory: verified.New[proof](config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now,
 		log: config.Logger, panics: panics,
-		audit:     auditing{config.Audit, config.AuditAllowRate, panics, config.Shadow != ShadowOff},
-		decisions: newDecisionLog(panics, config.Shadow != ShadowOff), metrics: metrics,
+		audit:     observe.Audit{Record: config.Audit, AllowRate: config.AuditAllowRate, Panics: panics, Shadowed: config.Shadow != ShadowOff},
+		decisions: observe.NewLog(panics, config.Shadow != ShadowOff), metrics: metrics,
 		tracing: tracing,
 	}
 	a.keys = keyset.New(jwks.New(config.JWKSURL, "extauthz/"+Version, config.Client, proxy), config.Now, panics,
-		keySetObservers{metrics, tracing})
+		observe.KeySet{Metrics: metrics, Tracing: tracing})
 	if config.DatabaseURL != "" {
 		a.database, err = postgres.New(postgres.Config{
 			URL: config.DatabaseURL, ReadURL: config.ReadDatabaseURL, Connections: config.DatabaseConnections,
 			MaxLag: config.DatabaseMaxLag, Names: config.Schema, Budget: config.budget,
-		}, panics, storeObservers{metrics, tracing})
+		}, panics, observe.Store{Metrics: metrics, Tracing: tracing})
 		if err != nil {
 			return nil, &ConfigError{"DatabaseURL", err.Error()}
 		}
 	}
 	a.watch(registration)
-	a.secrets = secret.NewSet(func(kind Kind) { metrics.countFormer(methodOf[kind]) })
+	a.secrets = secret.NewSet(func(kind Kind) { metrics.CountFormer(methodOf[kind]) })
 	a.ReplaceSecrets(Secrets{Current: config.Secret, Former: config.FormerSecrets, FormerForHS256: config.FormerForHS256, FormerForSessions: config.FormerForSessions})
 	a.trusted, a.requireSignature = trusted, config.RequireSignature
 	a.expected[KindJWT] = jose.Expectations{Issuers: issuer.accepted, Audiences: config.Audiences, Leeway: jwksLeeway}
@@ -265,7 +267,7 @@ func New(config Config) (*Authorizer, error) {
 		KindHS256:   &secretVerifier{a.secrets, a.memory, a.expected[KindHS256], config.Now},
 		KindSession: &sessionVerifier{a.secrets, config.RequireSignature, a.database, config.Now},
 	}
-	if err := registration.commit(); err != nil {
+	if err := registration.Commit(); err != nil {
 		a.Close()
 		return nil, &ConfigError{"Metrics", err.Error()}
 	}
@@ -355,7 +357,7 @@ func (a *Authorizer) Run(ctx context.Context) {
 	defer stop()
 	defer context.AfterFunc(a.life.ctx, stop)()
 	var work sync.WaitGroup
-	work.Go(func() { a.decisions.tellLeftOut(ctx) })
+	work.Go(func() { a.decisions.TellLeftOut(ctx) })
 	work.Go(func() { a.panics.Supervise(ctx, guard.InJWKS, a.keys.Run) })
 	if a.shadow != ShadowOff {
 		work.Go(func() { a.remindOfShadow(ctx) })
@@ -451,13 +453,13 @@ var methodOf = [credential.Kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS
 func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision.Decision {
 	started := time.Now()
 	r.IdentityNames = a.kept.without(r.IdentityNames) // they are the client's, whatever the verdict
-	ctx, span := a.tracing.begin(ctx, r)
+	ctx, span := a.tracing.Begin(ctx, r)
 	d := a.judge(ctx, r)
 	took := time.Since(started)
-	a.tracing.end(span, &d)
-	a.audit.write(r, &d, took)
-	a.metrics.count(&d, took)
-	a.decisions.tell(ctx, r, &d)
+	a.tracing.End(span, &d)
+	a.audit.Write(r, &d, took)
+	a.metrics.Count(&d, took)
+	a.decisions.Tell(ctx, r, &d)
 	return d
 }
 
@@ -546,16 +548,16 @@ func isSessionUnknown(err error) bool {
 func (a *Authorizer) recall(token string, d *decision.Decision) bool {
 	remembered := a.memory.Find(verified.Of(bytesOf(token)))
 	if remembered == nil {
-		a.metrics.misses.Inc()
+		a.metrics.Misses.Inc()
 		return false
 	}
 	proof, now := &remembered.Value, a.now()
 	if proof.key != nil && !a.keys.IsCurrent(proof.key, now) || proof.secret != nil && !a.secrets.IsInForce(proof.secret) {
 		a.memory.Forget(remembered)
-		a.metrics.misses.Inc()
+		a.metrics.Misses.Inc()
 		return false
 	}
-	a.metrics.hits.Inc()
+	a.metrics.Hits.Inc()
 	d.Remembered, d.Method = proof, methodOf[proof.kind]
 	if err := a.expected[proof.kind].Recheck(&proof.times, proof.issuer, proof.audience, now); err != nil {
 		d.Denial = reason.Of(err)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"extauthz/extauthz/internal/identity"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
@@ -533,7 +535,7 @@ func TestManyFieldsTakeLinearTime(t *testing.T) {
 					d := a.decide(t.Context(), &c.request)
 					if shadow != ShadowOff {
 						response := a.shadowResponse(&c.request, &d)
-						if title == "identity headers" && len(response.GetOkResponse().GetHeadersToRemove()) != n+len(identityHeaders) {
+						if title == "identity headers" && len(response.GetOkResponse().GetHeadersToRemove()) != n+len(identity.Headers()) {
 							t.Fatalf("%d of %d headers are removed", len(response.GetOkResponse().GetHeadersToRemove()), n)
 						}
 					}

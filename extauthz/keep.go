@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
 )
@@ -18,7 +19,7 @@ const headerWebUserAgent = "x-user-agent"
 var reservedHeaders = append([]string{
 	"x-user-role", "x-user-organization", "x-user-organization-role", "x-user-email-verified",
 	"x-auth-impersonator", "x-auth-session-id", "x-auth-client-id", "x-auth-scope", "x-auth-api-key-id", "x-auth-issuer",
-}, identityHeaders...)
+}, identity.Headers()...)
 
 // maxKeptHeaders bounds the list, since each of a request's own identity headers is compared with it.
 const maxKeptHeaders = 64

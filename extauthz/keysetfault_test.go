@@ -92,7 +92,7 @@ func TestPanicWhileFetching(t *testing.T) {
 				time.Sleep(10 * keyset.RetryInterval)
 				expectReason(t, decideToken(t, a, ed, "ed"), "")
 				if title != "no answer and no error" {
-					if counted := testutil.ToFloat64(a.metrics.panics.WithLabelValues(guard.InJWKS)); counted < 10 || counted > 25 {
+					if counted := testutil.ToFloat64(a.metrics.Panics.WithLabelValues(guard.InJWKS)); counted < 10 || counted > 25 {
 						t.Errorf("%v panics are counted", counted)
 					}
 					if told := strings.Count(log.String(), "where=jwks"); told == 0 || told > keyset.MaxKeyLines {
@@ -145,7 +145,7 @@ func TestPanickingClock(t *testing.T) {
 		expectReason(t, decideToken(t, a, ed, "ed"), "")
 		issuer.set(ed.jwk(nil), ed.jwk(map[string]any{"kid": "rotated"}))
 		expectReason(t, decideToken(t, a, ed, "rotated"), "")
-		if counted := testutil.ToFloat64(a.metrics.panics.WithLabelValues(guard.InJWKS)); counted == 0 {
+		if counted := testutil.ToFloat64(a.metrics.Panics.WithLabelValues(guard.InJWKS)); counted == 0 {
 			t.Error("no panic is counted")
 		}
 	})

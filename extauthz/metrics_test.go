@@ -21,6 +21,8 @@ import (
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
+
+	"extauthz/extauthz/internal/observe"
 )
 
 // So many checks, so many counted, each under its reason.
@@ -125,7 +127,7 @@ func TestQueriesAreCounted(t *testing.T) {
 	for range 5 {
 		expectReason(t, checkToken(t, a, liveToken), "")
 	}
-	a.metrics.countQuery(3, time.Second, errors.New("down"))
+	a.metrics.CountQuery(3, time.Second, errors.New("down"))
 	// A connection is free a moment after its answer was given.
 	eventually(t, "the connection to be free", func() bool {
 		return valueOfMetric(gather(t, registry), "extauthz_database_connections_busy", "") == 0
@@ -135,7 +137,7 @@ func TestQueriesAreCounted(t *testing.T) {
 		name, label string
 		want        float64
 	}{
-		{"extauthz_database_queries_total", resultOK, 5}, {"extauthz_database_queries_total", resultError, 1},
+		{"extauthz_database_queries_total", observe.ResultOK, 5}, {"extauthz_database_queries_total", observe.ResultError, 1},
 		{"extauthz_database_waiting_checks", "", 0}, {"extauthz_checks_total", string(MethodSession), 5},
 	} {
 		if got := valueOfMetric(families, row.name, row.label); got != row.want {
@@ -157,11 +159,11 @@ func TestFetchesAreCounted(t *testing.T) {
 	withIssuer(t, issuer, func(t *testing.T, a *Authorizer) {
 		expect := func(result string, want float64) {
 			t.Helper()
-			if got := testutil.ToFloat64(a.metrics.fetches.WithLabelValues(result)); got != want {
+			if got := testutil.ToFloat64(a.metrics.Fetches.WithLabelValues(result)); got != want {
 				t.Errorf("%v fetches %s, want %v", got, result, want)
 			}
 		}
-		expect(resultOK, 1)
+		expect(observe.ResultOK, 1)
 		if usable := a.keys.Usable(); usable != 1 {
 			t.Errorf("%d usable keys, want 1 of the 2", usable)
 		}
@@ -177,10 +179,10 @@ func TestFetchesAreCounted(t *testing.T) {
 			{jwks.ResultInvalid, func(*http.Request) (*http.Response, error) { return httpAnswer(200, []byte("<html>")), nil }},
 			{jwks.ResultUnreachable, func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") }},
 		} {
-			before := testutil.ToFloat64(a.metrics.fetches.WithLabelValues(row.result))
+			before := testutil.ToFloat64(a.metrics.Fetches.WithLabelValues(row.result))
 			issuer.setAnswer(row.answer)
 			time.Sleep(2 * keyset.RefreshInterval)
-			if after := testutil.ToFloat64(a.metrics.fetches.WithLabelValues(row.result)); after <= before {
+			if after := testutil.ToFloat64(a.metrics.Fetches.WithLabelValues(row.result)); after <= before {
 				t.Errorf("no fetch counted as %s", row.result)
 			}
 		}
@@ -230,7 +232,7 @@ func BenchmarkCount(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				a.metrics.count(d, 50*time.Microsecond)
+				a.metrics.Count(d, 50*time.Microsecond)
 			}
 		})
 	}

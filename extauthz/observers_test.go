@@ -22,6 +22,8 @@ import (
 	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
+
+	"extauthz/extauthz/internal/observe"
 )
 
 // broken is a handler and a provider, whose tracer and spans are like it, that panics in the one method that is named.
@@ -97,7 +99,7 @@ func TestObserverThatPanics(t *testing.T) {
 				config.TracerProvider = fault
 			}
 			a := startAuthorizer(t, config)
-			before := testutil.ToFloat64(a.metrics.panics.WithLabelValues(row.where))
+			before := testutil.ToFloat64(a.metrics.Panics.WithLabelValues(row.where))
 			client := dialAuthorizer(t, a)
 			isKept := func(response *authv3.CheckResponse) bool {
 				if row.where == guard.InAudit {
@@ -121,7 +123,7 @@ func TestObserverThatPanics(t *testing.T) {
 					}
 				}
 			}
-			counted := testutil.ToFloat64(a.metrics.panics.WithLabelValues(row.where)) - before
+			counted := testutil.ToFloat64(a.metrics.Panics.WithLabelValues(row.where)) - before
 			if row.uncounted != (counted == 0) || !row.uncounted && counted < 80 {
 				t.Errorf("%v panics counted in 80 checks", counted)
 			}
@@ -130,11 +132,11 @@ func TestObserverThatPanics(t *testing.T) {
 					t.Errorf("told %d times: %s", lines, told.String())
 				}
 			}
-			unavailable := testutil.ToFloat64(a.metrics.checks.WithLabelValues(decision.Unavailable, string(MethodJWKS), string(ReasonInternalError)))
+			unavailable := testutil.ToFloat64(a.metrics.Checks.WithLabelValues(decision.Unavailable, string(MethodJWKS), string(ReasonInternalError)))
 			if (row.where == guard.InAudit) != (unavailable == 40) {
 				t.Errorf("%v checks counted as internal errors", unavailable)
 			}
-			if in := testutil.ToFloat64(a.metrics.panics.WithLabelValues(guard.InCheck)); in != 0 {
+			if in := testutil.ToFloat64(a.metrics.Panics.WithLabelValues(guard.InCheck)); in != 0 {
 				t.Errorf("%v panics of checks", in)
 			}
 		})
@@ -163,13 +165,13 @@ func (p *noProvider) Tracer(string, ...trace.TracerOption) trace.Tracer { return
 func TestFloodInTheLog(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		told := new(lockedBuffer)
-		metrics := newMetrics(nil, Version, jwks.Results())
-		a := &Authorizer{decisions: newDecisionLog(guard.New(slog.New(slog.NewTextHandler(told, nil)), metrics.countPanic), false)}
+		metrics := observe.NewMetrics(nil, Version, jwks.Results())
+		a := &Authorizer{decisions: observe.NewLog(guard.New(slog.New(slog.NewTextHandler(told, nil)), metrics.CountPanic), false)}
 		refuse := func(code Reason) {
-			a.decisions.tell(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Deny(code)})
+			a.decisions.Tell(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Deny(code)})
 		}
 		outage := func() {
-			a.decisions.tell(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
+			a.decisions.Tell(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Unavailable(ReasonDatabaseUnavailable, fmt.Errorf("a fault"))})
 		}
 		const seconds, each = 10, 600
 		for range seconds * each {
@@ -179,7 +181,7 @@ func TestFloodInTheLog(t *testing.T) {
 		outage()
 		refuse(ReasonWrongAudience)
 		lines := strings.Count(told.String(), "reason=bad_signature")
-		if least, most := deniedBurst+(seconds-1)*deniedLines, deniedBurst+(seconds+1)*deniedLines; lines < least || lines > most {
+		if least, most := observe.DeniedBurst+(seconds-1)*observe.DeniedLines, observe.DeniedBurst+(seconds+1)*observe.DeniedLines; lines < least || lines > most {
 			t.Errorf("%d lines of %d refusals, want %d to %d", lines, seconds*each, least, most)
 		}
 		for _, want := range []string{"reason=database_unavailable", "reason=wrong_audience"} {
@@ -189,8 +191,8 @@ func TestFloodInTheLog(t *testing.T) {
 		}
 		// What no line of a refusal has told of is told by itself.
 		ctx, stop := context.WithCancel(t.Context())
-		go a.decisions.tellLeftOut(ctx)
-		time.Sleep(3 * leftOutInterval)
+		go a.decisions.TellLeftOut(ctx)
+		time.Sleep(3 * observe.LeftOutInterval)
 		stop()
 		synctest.Wait()
 		left := 0
@@ -209,17 +211,17 @@ func TestFloodInTheLog(t *testing.T) {
 
 // A line that is left out costs nothing, and neither does one that nobody wants.
 func TestLinesThatAreLeftOutCostNothing(t *testing.T) {
-	panics := guard.New(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), newMetrics(nil, Version, jwks.Results()).countPanic)
-	a := &Authorizer{decisions: newDecisionLog(panics, false)}
+	panics := guard.New(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), observe.NewMetrics(nil, Version, jwks.Results()).CountPanic)
+	a := &Authorizer{decisions: observe.NewLog(panics, false)}
 	r, ctx := &request.Request{Method: "GET", Path: "/"}, t.Context()
 	for name, d := range map[string]*decision.Decision{"left out": {Denial: reason.Deny(ReasonBadSignature)}, "allowed": {}} {
-		for range 2 * deniedBurst {
-			a.decisions.tell(ctx, r, d)
+		for range 2 * observe.DeniedBurst {
+			a.decisions.Tell(ctx, r, d)
 		}
 		if raceEnabled {
 			continue
 		}
-		if allocations := testing.AllocsPerRun(20, func() { a.decisions.tell(ctx, r, d) }); allocations > 0.5 {
+		if allocations := testing.AllocsPerRun(20, func() { a.decisions.Tell(ctx, r, d) }); allocations > 0.5 {
 			t.Errorf("%s: %v allocations", name, allocations)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -16,30 +15,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/request"
-)
-
-// The headers that the backend gets. Their values are percent-encoded ([EncodeHeader]).
-const (
-	HeaderUserID    = "x-user-id"         // the subject
-	HeaderUserEmail = "x-user-email"      // when known
-	HeaderUserName  = "x-user-name"       // when known
-	HeaderMethod    = "x-auth-method"     // jwks, hs256 or session
-	HeaderIssuedAt  = "x-auth-issued-at"  // Unix seconds; JWT only
-	HeaderExpiresAt = "x-auth-expires-at" // Unix seconds
-)
-
-var identityHeaders = []string{HeaderUserID, HeaderUserEmail, HeaderUserName, HeaderMethod, HeaderIssuedAt, HeaderExpiresAt}
-
-// The names of the same facts in the dynamic metadata.
-const (
-	metadataUserID    = "user_id"
-	metadataUserEmail = "user_email"
-	metadataUserName  = "user_name"
-	metadataMethod    = "auth_method"
-	metadataIssuedAt  = "issued_at"
-	metadataExpiresAt = "expires_at"
-	metadataReason    = "reason" // of a denial
 )
 
 // allowedFact is one thing that an allow tells of the user, as a header and as dynamic metadata.
@@ -52,25 +29,26 @@ type allowedFact struct {
 
 // allowedFacts returns what is known of the user; the first set of them count. What is not known is left
 // out: an empty value would not clear the client's header, removing it does.
-func allowedFacts(identity Identity) (facts [6]allowedFact, set int) {
-	add := func(header, name, text string) {
-		if text != "" {
-			facts[set] = allowedFact{header: header, encoded: EncodeHeader(text), name: name, text: strings.ToValidUTF8(text, "\uFFFD")}
-			set++
+func allowedFacts(who Identity) (facts [len(identity.Facts)]allowedFact, set int) {
+	for i := range identity.Facts {
+		known := &identity.Facts[i]
+		fact := allowedFact{header: known.Header, name: known.Metadata}
+		if known.Time != nil {
+			t := *known.Time(&who)
+			if t.IsZero() {
+				continue
+			}
+			fact.encoded, fact.number, fact.isNumber = strconv.FormatInt(t.Unix(), 10), float64(t.Unix()), true
+		} else {
+			text := *known.Text(&who)
+			if text == "" {
+				continue
+			}
+			fact.encoded, fact.text = EncodeHeader(text), strings.ToValidUTF8(text, "\uFFFD")
 		}
+		facts[set] = fact
+		set++
 	}
-	addTime := func(header, name string, t time.Time) {
-		if !t.IsZero() {
-			facts[set] = allowedFact{header: header, encoded: strconv.FormatInt(t.Unix(), 10), name: name, number: float64(t.Unix()), isNumber: true}
-			set++
-		}
-	}
-	add(HeaderUserID, metadataUserID, identity.Subject)
-	add(HeaderUserEmail, metadataUserEmail, identity.Email)
-	add(HeaderUserName, metadataUserName, identity.Name)
-	add(HeaderMethod, metadataMethod, string(identity.Method))
-	addTime(HeaderIssuedAt, metadataIssuedAt, identity.IssuedAt)
-	addTime(HeaderExpiresAt, metadataExpiresAt, identity.ExpiresAt)
 	return facts, set
 }
 
@@ -130,14 +108,19 @@ func headersToRemove(r *request.Request, set []allowedFact) []string {
 	for _, name := range r.IdentityNames {
 		add(strings.ToLower(name))
 	}
-	for _, name := range identityHeaders {
-		add(name)
+	for i := range identity.Facts {
+		add(identity.Facts[i].Header)
 	}
 	return remove
 }
 
 // fewNames is how many names are compared with each other without a map.
 const fewNames = 16
+
+// The names in the dynamic metadata that are no identity's.
+const (
+	metadataReason = "reason" // of a denial
+)
 
 // denyResponse answers as FastAPI does, so that clients need not be changed.
 func denyResponse(denial *Denial) *authv3.CheckResponse {

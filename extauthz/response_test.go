@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
@@ -71,7 +72,7 @@ func expectAllowed(t *testing.T, response *authv3.CheckResponse, want Identity) 
 	if got[HeaderExpiresAt] == "" {
 		t.Error("no " + HeaderExpiresAt)
 	}
-	for _, name := range identityHeaders {
+	for _, name := range identity.Headers() {
 		_, isSet := got[name]
 		if isRemoved := slices.Contains(ok.GetHeadersToRemove(), name); isSet == isRemoved {
 			t.Errorf("%s: set %v, removed %v; want one of the two", name, isSet, isRemoved)

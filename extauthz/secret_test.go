@@ -53,7 +53,7 @@ func TestSecretsRotate(t *testing.T) {
 				}
 			}
 			uses := func() float64 {
-				return testutil.ToFloat64(a.metrics.formerSecrets[MethodHS256]) + testutil.ToFloat64(a.metrics.formerSecrets[MethodSession])
+				return testutil.ToFloat64(a.metrics.FormerSecrets[MethodHS256]) + testutil.ToFloat64(a.metrics.FormerSecrets[MethodSession])
 			}
 			expect("before", verdicts{newToken: ReasonBadSignature, newSession: ReasonBadSignature})
 			if uses() != 0 {

@@ -22,6 +22,8 @@ import (
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres"
+
+	"extauthz/extauthz/internal/observe"
 )
 
 // checkToken decides a Bearer token and returns the reason, empty when allowed.
@@ -80,7 +82,7 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	tokens := insertSessions(t, dsn, session.MaxBatch)
-	d, err := postgres.New(postgres.Config{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(newMetrics(nil, Version, jwks.Results())), storeObservers{newMetrics(nil, Version, jwks.Results()), nil})
+	d, err := postgres.New(postgres.Config{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(observe.NewMetrics(nil, Version, jwks.Results())), observe.Store{Metrics: observe.NewMetrics(nil, Version, jwks.Results()), Tracing: nil})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -430,12 +432,12 @@ func TestPoolerLosesPreparedStatements(t *testing.T) {
 func TestOneQueryForALoneCheck(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn})
-	before := testutil.ToFloat64(a.metrics.queries[resultOK])
+	before := testutil.ToFloat64(a.metrics.Queries[observe.ResultOK])
 	const checks = 10
 	for range checks {
 		expectReason(t, checkToken(t, a, liveToken), "")
 	}
-	if got := testutil.ToFloat64(a.metrics.queries[resultOK]) - before; got != checks {
+	if got := testutil.ToFloat64(a.metrics.Queries[observe.ResultOK]) - before; got != checks {
 		t.Errorf("%g queries for %d checks one after the other", got, checks)
 	}
 }

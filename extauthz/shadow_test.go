@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/identity"
 )
 
 // In shadow mode every row of the verdict table is allowed, over both ways, and told in the metadata as what it would
@@ -81,7 +82,7 @@ func TestShadowAllowsEverything(t *testing.T) {
 
 // removesSpoofed tells whether what the test's client spoofs is removed, and what Envoy may have hidden.
 func removesSpoofed(removed []string) bool {
-	for _, name := range append(slices.Clone(identityHeaders), "x_auth~method") {
+	for _, name := range append(slices.Clone(identity.Headers()), "x_auth~method") {
 		if !slices.Contains(removed, name) {
 			return false
 		}

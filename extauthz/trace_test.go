@@ -15,6 +15,8 @@ import (
 
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/request"
+
+	"extauthz/extauthz/internal/observe"
 )
 
 func newRecorder(t *testing.T) (*tracetest.SpanRecorder, *sdktrace.TracerProvider) {
@@ -128,13 +130,13 @@ func TestSpanOfAnOutage(t *testing.T) {
 
 // Without a provider there is nothing to pay for.
 func TestNoSpansCostNothing(t *testing.T) {
-	var none *tracing
+	var none *observe.Tracing
 	r, d, ctx := request.Request{Traceparent: traceOfRequest}, decision.Decision{}, t.Context()
 	if allocations := testing.AllocsPerRun(100, func() {
-		ctx, span := none.begin(ctx, &r)
-		none.queried(ctx, none.now(), none.now(), 1, nil)
-		none.fetched(ctx, none.now(), none.now(), "", nil)
-		none.end(span, &d)
+		ctx, span := none.Begin(ctx, &r)
+		none.Queried(ctx, none.Now(), none.Now(), 1, nil)
+		none.Fetched(ctx, none.Now(), none.Now(), "", nil)
+		none.End(span, &d)
 	}); allocations != 0 {
 		t.Errorf("%v allocations", allocations)
 	}

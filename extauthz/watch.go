@@ -4,10 +4,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/extauthz/internal/session/postgres/lag"
+
+	"extauthz/extauthz/internal/observe"
 )
 
 // watch registers what is read from the parts when somebody asks.
-func (a *Authorizer) watch(registerer *registration) {
+func (a *Authorizer) watch(registerer *observe.Registration) {
 	gauge := func(name, help string, value func() float64) {
 		registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -76,19 +77,20 @@ func (a *answer) decoded() *authv3.CheckResponse {
 }
 
 // identity reads back what encodeAllow was given.
-func (a *answer) identity() Identity {
+func (a *answer) identity() (who Identity) {
 	response := a.decoded()
 	known := response.GetDynamicMetadata().GetFields()
-	at := func(name string) (t time.Time) {
-		if value := known[name]; value != nil {
-			t = time.Unix(int64(value.GetNumberValue()), 0)
+	for i := range identity.Facts {
+		fact := &identity.Facts[i]
+		switch value := known[fact.Metadata]; {
+		case value == nil:
+		case fact.Time != nil:
+			*fact.Time(&who) = time.Unix(int64(value.GetNumberValue()), 0)
+		default:
+			*fact.Text(&who) = value.GetStringValue()
 		}
-		return t
 	}
-	return Identity{
-		Subject: known[metadataUserID].GetStringValue(), Email: known[metadataUserEmail].GetStringValue(), Name: known[metadataUserName].GetStringValue(),
-		Method: Method(known[metadataMethod].GetStringValue()), IssuedAt: at(metadataIssuedAt), ExpiresAt: at(metadataExpiresAt),
-	}
+	return who
 }
 
 // denialAnswers are all denials there are: an answer depends on the reason alone.

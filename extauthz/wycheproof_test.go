@@ -18,6 +18,8 @@ import (
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/secret"
+
+	"extauthz/extauthz/internal/observe"
 )
 
 // Project Wycheproof's vectors are fetched as the Go module that they are, and stay out of this repository.
@@ -246,7 +248,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(newMetrics(nil, Version, jwks.Results())), keySetObservers{newMetrics(nil, Version, jwks.Results()), nil})
+	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(observe.NewMetrics(nil, Version, jwks.Results())), observe.KeySet{Metrics: observe.NewMetrics(nil, Version, jwks.Results()), Tracing: nil})
 	set.Current.Store(&keyset.Snapshot{Keys: parsed, Fetched: testNow})
 	credential, err := ParseBearer(token)
 	if err != nil {

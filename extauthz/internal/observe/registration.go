@@ -1,4 +1,4 @@
-package extauthz
+package observe
 
 import (
 	"errors"
@@ -7,37 +7,37 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// registration are the metrics of one Authorizer, which are registered together or not at all. Those of a nil
+// Registration are the metrics of one Authorizer, which are registered together or not at all. Those of a nil
 // registration are counted all the same, and looked at by nobody.
-type registration struct {
+type Registration struct {
 	registerer prometheus.Registerer
 	collectors []prometheus.Collector
 }
 
-// newRegistration returns nil where the metrics are wanted nowhere.
-func newRegistration(registerer prometheus.Registerer) *registration {
+// NewRegistration returns nil where the metrics are wanted nowhere.
+func NewRegistration(registerer prometheus.Registerer) *Registration {
 	if registerer == nil {
 		return nil
 	}
-	return &registration{registerer: registerer}
+	return &Registration{registerer: registerer}
 }
 
 // MustRegister adds metrics; they are registered by commit.
-func (r *registration) MustRegister(collectors ...prometheus.Collector) {
+func (r *Registration) MustRegister(collectors ...prometheus.Collector) {
 	if r != nil {
 		r.collectors = append(r.collectors, collectors...)
 	}
 }
 
-// commit registers all metrics. After an error none of them is registered.
-func (r *registration) commit() error {
+// Commit registers all metrics. After an error none of them is registered.
+func (r *Registration) Commit() error {
 	if r == nil {
 		return nil
 	}
 	for i, collector := range r.collectors {
 		if err := r.registerer.Register(collector); err != nil {
 			r.collectors = r.collectors[:i]
-			r.withdraw()
+			r.Withdraw()
 			if _, taken := errors.AsType[prometheus.AlreadyRegisteredError](err); taken {
 				return errors.New("has the metrics of another Authorizer already; close that one first, or give each a label " +
 					"of its own by prometheus.WrapRegistererWith")
@@ -48,8 +48,8 @@ func (r *registration) commit() error {
 	return nil
 }
 
-// withdraw takes away what was registered.
-func (r *registration) withdraw() {
+// Withdraw takes away what was registered.
+func (r *Registration) Withdraw() {
 	if r == nil {
 		return
 	}

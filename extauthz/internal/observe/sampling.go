@@ -1,4 +1,4 @@
-package extauthz
+package observe
 
 import (
 	"context"
@@ -6,30 +6,31 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/sampler"
 )
 
 // Bounds of the log, for each reason by itself, so that a flood of one hides no other. Metrics and the audit log have
 // every decision.
 const (
-	deniedLines  = 10   // a second
-	deniedBurst  = 100  // before that
+	DeniedLines  = 10   // a second
+	DeniedBurst  = 100  // before that
 	allowedLines = 100  // a second, at debug
 	allowedBurst = 1000 // before that
-	// leftOutInterval is how often the log tells what was left out since no line came that could have told it.
-	leftOutInterval = 10 * time.Second
+	// LeftOutInterval is how often the log tells what was left out since no line came that could have told it.
+	LeftOutInterval = 10 * time.Second
 )
 
 // sampling has a sampler for each kind of line. It is never changed once it is made.
 type sampling struct {
 	allowed *sampler.Sampler
-	denied  map[Reason]*sampler.Sampler
+	denied  map[reason.Reason]*sampler.Sampler
 }
 
 func newSampling() *sampling {
-	s := &sampling{sampler.New(time.Second/allowedLines, allowedBurst), make(map[Reason]*sampler.Sampler, len(Facts()))}
-	for _, fact := range Facts() {
-		s.denied[fact.Reason] = sampler.New(time.Second/deniedLines, deniedBurst)
+	s := &sampling{sampler.New(time.Second/allowedLines, allowedBurst), make(map[reason.Reason]*sampler.Sampler, len(reason.Facts()))}
+	for _, fact := range reason.Facts() {
+		s.denied[fact.Reason] = sampler.New(time.Second/DeniedLines, DeniedBurst)
 	}
 	return s
 }
@@ -42,10 +43,10 @@ func (s *sampling) of(d *decision.Decision) *sampler.Sampler {
 	return s.denied[d.Denial.Reason]
 }
 
-// tellLeftOut logs what was left out of the log at the end of a flood, until ctx ends.
-func (l *decisionLog) tellLeftOut(ctx context.Context) {
-	facts := Facts()
-	ticker := time.NewTicker(leftOutInterval)
+// TellLeftOut logs what was left out of the log at the end of a flood, until ctx ends.
+func (l *Log) TellLeftOut(ctx context.Context) {
+	facts := reason.Facts()
+	ticker := time.NewTicker(LeftOutInterval)
 	defer ticker.Stop()
 	for {
 		select {

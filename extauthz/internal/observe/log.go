@@ -1,4 +1,4 @@
-package extauthz
+package observe
 
 import (
 	"context"
@@ -10,24 +10,26 @@ import (
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
+
+	"extauthz/extauthz/internal/reason"
 )
 
-// decisionLog logs decisions.
-type decisionLog struct {
+// Log logs decisions.
+type Log struct {
 	log      *slog.Logger
 	panics   *guard.Panics
 	sampling *sampling
 	shadowed bool // what is refused is allowed all the same
 }
 
-func newDecisionLog(panics *guard.Panics, shadowed bool) *decisionLog {
-	return &decisionLog{log: panics.Logger(), panics: panics, sampling: newSampling(), shadowed: shadowed}
+func NewLog(panics *guard.Panics, shadowed bool) *Log {
+	return &Log{log: panics.Logger(), panics: panics, sampling: newSampling(), shadowed: shadowed}
 }
 
-// tell writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most
+// Tell writes one record a decision: allow at debug, a refusal at info, an outage at warn. Under a flood most
 // are left out, and the next one of the same reason says how many. It never holds a credential, and of the path no
 // query, where people put them.
-func (l *decisionLog) tell(ctx context.Context, r *request.Request, d *decision.Decision) {
+func (l *Log) Tell(ctx context.Context, r *request.Request, d *decision.Decision) {
 	level := levelOfDecision(d)
 	if !l.log.Enabled(ctx, level) {
 		return
@@ -87,9 +89,9 @@ func levelOfDecision(d *decision.Decision) slog.Level {
 }
 
 // levelOf is the level of a denial.
-func levelOf(fact *Fact) slog.Level {
+func levelOf(fact *reason.Fact) slog.Level {
 	switch {
-	case fact.Reason == ReasonCancelled:
+	case fact.Reason == reason.Cancelled:
 		return slog.LevelDebug // nobody waits for the answer, so it is no outage
 	case fact.Status == http.StatusServiceUnavailable:
 		return slog.LevelWarn
@@ -97,7 +99,7 @@ func levelOf(fact *Fact) slog.Level {
 	return slog.LevelInfo
 }
 
-func messageOf(fact *Fact) string {
+func messageOf(fact *reason.Fact) string {
 	if fact.Status == http.StatusServiceUnavailable {
 		return "not checked"
 	}

@@ -1,4 +1,4 @@
-package extauthz
+package observe
 
 import (
 	"context"
@@ -18,14 +18,14 @@ import (
 	"extauthz/extauthz/internal/request"
 )
 
-// tracing makes OpenTelemetry spans: one a check, and below it one for a JWKS fetch or a query that it waited
+// Tracing makes OpenTelemetry spans: one a check, and below it one for a JWKS fetch or a query that it waited
 // for. A nil tracing makes none, at no cost.
-type tracing struct {
+type Tracing struct {
 	tracer trace.Tracer
 	panics *guard.Panics
 }
 
-func newTracing(provider trace.TracerProvider, version string, panics *guard.Panics) (t *tracing, err error) {
+func NewTracing(provider trace.TracerProvider, version string, panics *guard.Panics) (t *Tracing, err error) {
 	if provider == nil {
 		return nil, nil
 	}
@@ -34,19 +34,19 @@ func newTracing(provider trace.TracerProvider, version string, panics *guard.Pan
 			t, err = nil, fmt.Errorf("makes no tracer (%v); give one that does, or nil", fault)
 		}
 	}()
-	return &tracing{provider.Tracer("extauthz", trace.WithInstrumentationVersion(version)), panics}, nil
+	return &Tracing{provider.Tracer("extauthz", trace.WithInstrumentationVersion(version)), panics}, nil
 }
 
 // contain is deferred around what calls the provider's code: a check's answer does not depend on it.
-func (t *tracing) contain() {
+func (t *Tracing) contain() {
 	if fault := recover(); fault != nil {
 		t.panics.Report(guard.InTrace, fault)
 	}
 }
 
-// begin starts a check's span below Envoy's own, which comes with the gRPC call, or, when Envoy traces nothing, below that
+// Begin starts a check's span below Envoy's own, which comes with the gRPC call, or, when Envoy traces nothing, below that
 // of the request itself.
-func (t *tracing) begin(ctx context.Context, r *request.Request) (below context.Context, span trace.Span) {
+func (t *Tracing) Begin(ctx context.Context, r *request.Request) (below context.Context, span trace.Span) {
 	if t == nil {
 		return ctx, nil
 	}
@@ -64,8 +64,8 @@ func (t *tracing) begin(ctx context.Context, r *request.Request) (below context.
 	return below, span
 }
 
-// end ends a check's span with what it came to. It holds no credential, no path and nobody's name.
-func (t *tracing) end(span trace.Span, d *decision.Decision) {
+// End ends a check's span with what it came to. It holds no credential, no path and nobody's name.
+func (t *Tracing) End(span trace.Span, d *decision.Decision) {
 	if t == nil || span == nil {
 		return
 	}
@@ -90,16 +90,16 @@ func (t *tracing) end(span trace.Span, d *decision.Decision) {
 	span.SetAttributes(attribute.Int("http.response.status_code", status))
 }
 
-// now is the time where it is wanted for a span.
-func (t *tracing) now() (now time.Time) {
+// Now is the time where it is wanted for a span.
+func (t *Tracing) Now() (now time.Time) {
 	if t != nil {
 		now = time.Now()
 	}
 	return now
 }
 
-// queried records the query that a check waited for; batch is how many checks it was for, where that is known.
-func (t *tracing) queried(ctx context.Context, began, ended time.Time, batch int, err error) {
+// Queried records the query that a check waited for; batch is how many checks it was for, where that is known.
+func (t *Tracing) Queried(ctx context.Context, began, ended time.Time, batch int, err error) {
 	if t == nil {
 		return
 	}
@@ -110,8 +110,8 @@ func (t *tracing) queried(ctx context.Context, began, ended time.Time, batch int
 	t.waited(ctx, "SELECT session", began, ended, err, attributes)
 }
 
-// fetched records the JWKS fetch that a check waited for.
-func (t *tracing) fetched(ctx context.Context, began, ended time.Time, url string, err error) {
+// Fetched records the JWKS fetch that a check waited for.
+func (t *Tracing) Fetched(ctx context.Context, began, ended time.Time, url string, err error) {
 	if t == nil {
 		return
 	}
@@ -120,7 +120,7 @@ func (t *tracing) fetched(ctx context.Context, began, ended time.Time, url strin
 
 // waited records what a check waited for, once that is over: it is shared with other checks, so no one check's span
 // can be above it while it runs.
-func (t *tracing) waited(ctx context.Context, name string, began, ended time.Time, err error, attributes []attribute.KeyValue) {
+func (t *Tracing) waited(ctx context.Context, name string, began, ended time.Time, err error, attributes []attribute.KeyValue) {
 	defer t.contain()
 	if began.IsZero() || !trace.SpanFromContext(ctx).IsRecording() {
 		return

@@ -1,4 +1,7 @@
-package extauthz
+// Package observe tells what is decided: metrics, traces, the log and the audit record. None of them ever waits, and one
+// that panics ends nothing. It imports decision, request, identity, reason, guard, sampler and show. It does not know how
+// a decision is come to.
+package observe
 
 import (
 	"runtime"
@@ -9,6 +12,7 @@ import (
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/identity"
+	"extauthz/extauthz/internal/reason"
 )
 
 // methodNone is the label of a check that had no credential to judge.
@@ -16,28 +20,28 @@ const methodNone = "none"
 
 // The values of the label result.
 const (
-	resultOK    = "ok"
-	resultError = "error" // of a query
+	ResultOK    = "ok"
+	ResultError = "error" // of a query
 )
 
-// metrics counts what is done. All labels are bounded: they come from the tables in this package. What is
+// Metrics counts what is done. All labels are bounded: they come from the tables in this package. What is
 // on the way of every check is found once and kept.
-type metrics struct {
-	checks   *prometheus.CounterVec
-	allowed  map[Method]prometheus.Counter // of checks
-	duration map[Method]prometheus.Observer
-	hits     prometheus.Counter // of the memory
-	misses   prometheus.Counter
-	panics   *prometheus.CounterVec
+type Metrics struct {
+	Checks   *prometheus.CounterVec
+	Allowed  map[identity.Method]prometheus.Counter // of checks
+	duration map[identity.Method]prometheus.Observer
+	Hits     prometheus.Counter // of the memory
+	Misses   prometheus.Counter
+	Panics   *prometheus.CounterVec
 
-	formerSecrets map[Method]prometheus.Counter // uses
-	fetches       *prometheus.CounterVec
+	FormerSecrets map[identity.Method]prometheus.Counter // uses
+	Fetches       *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
-	queries       map[string]prometheus.Counter // by result
+	Queries       map[string]prometheus.Counter // by result
 	queryDuration prometheus.Histogram
 	batchSize     prometheus.Histogram
 
-	connectionFailures prometheus.Counter
+	ConnectionFailures prometheus.Counter
 }
 
 // nativeFactor is how far apart a native histogram's buckets are: 10 %.
@@ -48,20 +52,20 @@ func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}
 }
 
-func newMetrics(registerer *registration, version string, fetchResults []string) *metrics {
+func NewMetrics(registerer *Registration, version string, fetchResults []string) *Metrics {
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		registerer.MustRegister(vector)
 		return vector
 	}
-	m := &metrics{
-		checks: counters("extauthz_checks_total",
+	m := &Metrics{
+		Checks: counters("extauthz_checks_total",
 			"Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).", "outcome", "method", "reason"),
-		fetches: counters("extauthz_jwks_fetches_total",
+		Fetches: counters("extauthz_jwks_fetches_total",
 			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
-		panics: counters("extauthz_panics_total",
+		Panics: counters("extauthz_panics_total",
 			"Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
-		allowed: make(map[Method]prometheus.Counter), duration: make(map[Method]prometheus.Observer), queries: make(map[string]prometheus.Counter), formerSecrets: make(map[Method]prometheus.Counter),
+		Allowed: make(map[identity.Method]prometheus.Counter), duration: make(map[identity.Method]prometheus.Observer), Queries: make(map[string]prometheus.Counter), FormerSecrets: make(map[identity.Method]prometheus.Counter),
 		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
 			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13))),
 		queryDuration: prometheus.NewHistogram(histogram("extauthz_database_query_duration_seconds",
@@ -74,30 +78,30 @@ func newMetrics(registerer *registration, version string, fetchResults []string)
 		"How long a check took, by method (jwks, hs256, session, none).", []float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}), []string{"method"})
 	registerer.MustRegister(duration)
 	for _, method := range identity.Methods() {
-		m.allowed[method] = m.checks.WithLabelValues(decision.Allow, string(method), "")
+		m.Allowed[method] = m.Checks.WithLabelValues(decision.Allow, string(method), "")
 		m.duration[method] = duration.WithLabelValues(string(method))
 	}
-	m.allowed[""] = m.checks.WithLabelValues(decision.Allow, methodNone, "") // where a route lets requests without a credential pass
+	m.Allowed[""] = m.Checks.WithLabelValues(decision.Allow, methodNone, "") // where a route lets requests without a credential pass
 	m.duration[""] = duration.WithLabelValues(methodNone)
 	m.bearDenials()
 	lookups := counters("extauthz_remembered_lookups_total", "Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
-	m.hits, m.misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
+	m.Hits, m.Misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
 	former := counters("extauthz_former_secret_uses_total", "Credentials that a former secret verified, by what they are: hs256, session.", "use")
-	for _, method := range []Method{MethodHS256, MethodSession} {
-		m.formerSecrets[method] = former.WithLabelValues(string(method))
+	for _, method := range []identity.Method{identity.MethodHS256, identity.MethodSession} {
+		m.FormerSecrets[method] = former.WithLabelValues(string(method))
 	}
 	for _, place := range guard.Places() {
-		m.panics.WithLabelValues(place)
+		m.Panics.WithLabelValues(place)
 	}
 	for _, result := range fetchResults {
-		m.fetches.WithLabelValues(result)
+		m.Fetches.WithLabelValues(result)
 	}
 	queries := counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result")
-	m.connectionFailures = counters("extauthz_database_connection_failures_total",
+	m.ConnectionFailures = counters("extauthz_database_connection_failures_total",
 		"Attempts to connect to PostgreSQL that failed. "+
 			"Checks do not fail by it as long as there is a connection.").WithLabelValues()
-	for _, result := range []string{resultOK, resultError} {
-		m.queries[result] = queries.WithLabelValues(result)
+	for _, result := range []string{ResultOK, ResultError} {
+		m.Queries[result] = queries.WithLabelValues(result)
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_build_info", Help: "1, with the version of this server and of Go."}, []string{"version", "goversion"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
@@ -107,49 +111,49 @@ func newMetrics(registerer *registration, version string, fetchResults []string)
 
 // bearDenials makes the series of every denial, at 0: Prometheus sees no increase in a series whose first value is 1, so
 // that the first denial of its reason would raise no alert.
-func (m *metrics) bearDenials() {
-	for _, fact := range Facts() {
-		outcome := (&decision.Decision{Denial: &Denial{Fact: fact}}).Outcome()
-		m.checks.WithLabelValues(outcome, methodNone, string(fact.Reason))
-		if fact.Step == StepCredential && fact.Reason != ReasonInternalError && fact.Reason != ReasonClosed {
+func (m *Metrics) bearDenials() {
+	for _, fact := range reason.Facts() {
+		outcome := (&decision.Decision{Denial: &reason.Denial{Fact: fact}}).Outcome()
+		m.Checks.WithLabelValues(outcome, methodNone, string(fact.Reason))
+		if fact.Step == reason.StepCredential && fact.Reason != reason.InternalError && fact.Reason != reason.Closed {
 			continue // no credential was judged by any method
 		}
 		for _, method := range identity.Methods() {
-			m.checks.WithLabelValues(outcome, string(method), string(fact.Reason))
+			m.Checks.WithLabelValues(outcome, string(method), string(fact.Reason))
 		}
 	}
 }
 
-// count counts a decision. It costs 0.05 µs for an allow and 0.12 for a denial (BenchmarkCount).
-func (m *metrics) count(d *decision.Decision, took time.Duration) {
+// Count counts a decision. It costs 0.05 µs for an allow and 0.12 for a denial (BenchmarkCount).
+func (m *Metrics) Count(d *decision.Decision, took time.Duration) {
 	m.duration[d.Method].Observe(took.Seconds())
 	if d.Denial == nil {
-		m.allowed[d.Method].Inc()
+		m.Allowed[d.Method].Inc()
 		return
 	}
 	method := string(d.Method)
 	if method == "" {
 		method = methodNone
 	}
-	m.checks.WithLabelValues(d.Outcome(), method, string(d.Denial.Reason)).Inc()
+	m.Checks.WithLabelValues(d.Outcome(), method, string(d.Denial.Reason)).Inc()
 }
 
-func (m *metrics) countPanic(where string) { m.panics.WithLabelValues(where).Inc() }
+func (m *Metrics) CountPanic(where string) { m.Panics.WithLabelValues(where).Inc() }
 
-func (m *metrics) countFetch(result string, took time.Duration) {
-	m.fetches.WithLabelValues(result).Inc()
+func (m *Metrics) countFetch(result string, took time.Duration) {
+	m.Fetches.WithLabelValues(result).Inc()
 	m.fetchDuration.Observe(took.Seconds())
 }
 
-func (m *metrics) countFormer(method Method) { m.formerSecrets[method].Inc() }
+func (m *Metrics) CountFormer(method identity.Method) { m.FormerSecrets[method].Inc() }
 
-// countQuery counts a query for so many sessions.
-func (m *metrics) countQuery(batch int, took time.Duration, err error) {
+// CountQuery counts a query for so many sessions.
+func (m *Metrics) CountQuery(batch int, took time.Duration, err error) {
 	m.batchSize.Observe(float64(batch))
 	if err != nil {
-		m.queries[resultError].Inc()
+		m.Queries[ResultError].Inc()
 		return
 	}
-	m.queries[resultOK].Inc()
+	m.Queries[ResultOK].Inc()
 	m.queryDuration.Observe(took.Seconds())
 }

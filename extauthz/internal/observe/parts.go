@@ -1,0 +1,47 @@
+package observe
+
+import (
+	"context"
+	"time"
+)
+
+// KeySet tells metrics and traces what the key set does.
+type KeySet struct {
+	Metrics *Metrics
+	Tracing *Tracing
+}
+
+// Fetched implements [keySetObserver].
+func (o KeySet) Fetched(result string, took time.Duration) {
+	o.Metrics.countFetch(result, took)
+}
+
+// Now implements [keySetObserver].
+func (o KeySet) Now() time.Time { return o.Tracing.Now() }
+
+// Waited implements [keySetObserver].
+func (o KeySet) Waited(ctx context.Context, began, ended time.Time, url string, err error) {
+	o.Tracing.Fetched(ctx, began, ended, url, err)
+}
+
+// Store tells metrics and traces what the store of sessions does.
+type Store struct {
+	Metrics *Metrics
+	Tracing *Tracing
+}
+
+// Asked implements [storeObserver].
+func (o Store) Asked(batch int, took time.Duration, err error) {
+	o.Metrics.CountQuery(batch, took, err)
+}
+
+// Unconnected implements [storeObserver].
+func (o Store) Unconnected() { o.Metrics.ConnectionFailures.Inc() }
+
+// Now implements [storeObserver].
+func (o Store) Now() time.Time { return o.Tracing.Now() }
+
+// Waited implements [storeObserver].
+func (o Store) Waited(ctx context.Context, began, ended time.Time, batch int, err error) {
+	o.Tracing.Queried(ctx, began, ended, batch, err)
+}
