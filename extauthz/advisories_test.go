@@ -15,6 +15,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/reason"
 )
@@ -40,7 +41,7 @@ func TestAdvisories(t *testing.T) {
 	expect := func(t *testing.T, reason Reason, headers ...header) {
 		t.Helper()
 		for _, response := range check(t, "GET", headers...) {
-			expectReason(t, Reason(response.GetDynamicMetadata().GetFields()[metadataReason].GetStringValue()), reason)
+			expectReason(t, Reason(response.GetDynamicMetadata().GetFields()[checkwire.MetadataReason].GetStringValue()), reason)
 			if (response.GetOkResponse() != nil) != (reason == "") {
 				t.Errorf("%v", response)
 			}

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/request"
 )
@@ -71,7 +73,7 @@ func handleCheck(
 	defer func() {
 		if fault := recover(); fault != nil {
 			a.panics.Report(guard.InCheck, fault)
-			response, err = denialAnswers[ReasonInternalError], nil
+			response, err = checkwire.DenialAnswer(ReasonInternalError), nil
 		}
 	}()
 	stream, canRead := grpc.ServerTransportStreamFromContext(ctx).(messageStream)
@@ -129,14 +131,14 @@ func (a *Authorizer) handleDecoded(
 // read fills the request from the message.
 func (c *call) read(everyName bool) *Denial {
 	c.request.EveryName = everyName
-	if scanRequest(c.message, &c.request) {
+	if checkwire.ScanRequest(c.message, &c.request) {
 		return nil
 	}
 	in := new(authv3.CheckRequest)
 	if denial := c.decode(in); denial != nil {
 		return denial
 	}
-	c.request = readRequest(in)
+	c.request = checkwire.ReadRequest(in)
 	return nil
 }
 
@@ -153,11 +155,11 @@ func (c *call) decode(in *authv3.CheckRequest) *Denial {
 
 // decodedSize bounds what a message takes once it is decoded, in bytes: its body as much as before, the rest more.
 func decodedSize(message []byte) int {
-	s := newBodyStripper(len(message), false)
-	if !s.feed(message) || !s.end() {
+	s := checkwire.NewStripper(len(message), false)
+	if !s.Feed(message) || !s.End() {
 		return len(message) * decodedGrowth
 	}
-	return len(message) - len(s.kept) + len(s.kept)*decodedGrowth
+	return len(message) - len(s.Kept) + len(s.Kept)*decodedGrowth
 }
 
 // refuse answers a check whose message could not be read. It is counted and logged like any other.
@@ -172,12 +174,25 @@ func (a *Authorizer) refuse(ctx context.Context, denial *Denial) any {
 }
 
 // newAnswer encodes a response here and not in gRPC, so that a fault of it is a denial too.
-func newAnswer(response *authv3.CheckResponse) (*answer, error) {
+func newAnswer(response *authv3.CheckResponse) (*checkwire.Answer, error) {
 	encoded, err := proto.Marshal(response)
 	if err != nil {
 		panic(errors.New("a response that cannot be encoded"))
 	}
-	made := new(answer)
-	made.set(encoded)
+	made := new(checkwire.Answer)
+	made.Set(encoded)
 	return made, nil
+}
+
+// answerTo is the answer to send, made as seldom as can be.
+func answerTo(r *request.Request, d *decision.Decision) *checkwire.Answer {
+	if d.Denial != nil {
+		return checkwire.DenialAnswer(d.Denial.Reason)
+	}
+	if remembered, is := d.Remembered.(*proof); is && len(r.IdentityNames) == 0 {
+		return &remembered.answer
+	}
+	made := new(checkwire.Answer)
+	made.Set(checkwire.EncodeAllow(r, d.Who()))
+	return made
 }

@@ -11,6 +11,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/reason"
 )
@@ -83,7 +84,7 @@ func judgeUntilDecided(t *testing.T, a *Authorizer, text string, cookie bool) de
 }
 
 func reasonIn(response *authv3.CheckResponse) Reason {
-	return Reason(response.GetDynamicMetadata().GetFields()[metadataReason].GetStringValue())
+	return Reason(response.GetDynamicMetadata().GetFields()[checkwire.MetadataReason].GetStringValue())
 }
 
 // outages keeps the last warning of the Authorizers that have no Logger of their own: it says why a check was
@@ -127,10 +128,10 @@ func TestDecidedAsksAgainAfterAnOutage(t *testing.T) {
 		want    Reason
 	}{
 		{"an allow", []*authv3.CheckResponse{allowed}, 1, ""},
-		{"a refusal", []*authv3.CheckResponse{denyResponse(reason.Deny(ReasonUnknownSession)), allowed}, 1, ReasonUnknownSession},
-		{"two outages and an allow", []*authv3.CheckResponse{denyResponse(reason.Deny(ReasonDatabaseUnavailable)),
-			denyResponse(reason.Deny(ReasonTimeBudgetSpent)), allowed}, 3, ""},
-		{"an internal error", []*authv3.CheckResponse{denyResponse(reason.Deny(ReasonInternalError)), allowed}, 1,
+		{"a refusal", []*authv3.CheckResponse{checkwire.DenyResponse(reason.Deny(ReasonUnknownSession)), allowed}, 1, ReasonUnknownSession},
+		{"two outages and an allow", []*authv3.CheckResponse{checkwire.DenyResponse(reason.Deny(ReasonDatabaseUnavailable)),
+			checkwire.DenyResponse(reason.Deny(ReasonTimeBudgetSpent)), allowed}, 3, ""},
+		{"an internal error", []*authv3.CheckResponse{checkwire.DenyResponse(reason.Deny(ReasonInternalError)), allowed}, 1,
 			ReasonInternalError},
 	} {
 		asked := 0

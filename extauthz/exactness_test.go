@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
@@ -400,7 +401,7 @@ func TestIdentitiesNeverMix(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return answered.(*answer).encoded, nil
+		return answered.(*checkwire.Answer).Encoded, nil
 	}
 	decode := func(encoded []byte) (*authv3.CheckResponse, error) {
 		response := &authv3.CheckResponse{}

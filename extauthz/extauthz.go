@@ -26,12 +26,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
+	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/route"
@@ -41,8 +43,6 @@ import (
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
 	"extauthz/extauthz/internal/verified"
-
-	"extauthz/extauthz/internal/observe"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -432,18 +432,18 @@ func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (respon
 	defer func() {
 		if fault := recover(); fault != nil {
 			a.panics.Report(guard.InCheck, fault)
-			response = denyResponse(reason.Deny(ReasonInternalError))
+			response = checkwire.DenyResponse(reason.Deny(ReasonInternalError))
 		}
 	}()
-	r := readRequest(in)
+	r := checkwire.ReadRequest(in)
 	d := a.decide(ctx, &r)
 	switch {
 	case a.shadow != ShadowOff:
 		return a.shadowResponse(&r, &d), nil
 	case d.Denial != nil:
-		return denyResponse(d.Denial), nil
+		return checkwire.DenyResponse(d.Denial), nil
 	}
-	return allowResponse(&r, d.Who()), nil
+	return checkwire.AllowResponse(&r, d.Who()), nil
 }
 
 var methodOf = [credential.Kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
@@ -546,7 +546,7 @@ func isSessionUnknown(err error) bool {
 // returns false when the token is not remembered, or its key or secret is no longer in force; then it is
 // judged like a new one.
 func (a *Authorizer) recall(token string, d *decision.Decision) bool {
-	remembered := a.memory.Find(verified.Of(bytesOf(token)))
+	remembered := a.memory.Find(verified.Of(checkwire.Bytes(token)))
 	if remembered == nil {
 		a.metrics.Misses.Inc()
 		return false

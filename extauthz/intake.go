@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/reason"
 )
@@ -174,7 +175,7 @@ func (m *largeMessage) read(ctx context.Context, stream messageStream, length in
 	if !m.holding.grow(smallMessage + messageChunk) { // what a peer may have sent unasked, and what it is asked for
 		return overfull()
 	}
-	stripper := newBodyStripper(length, bodies)
+	stripper := checkwire.NewStripper(length, bodies)
 	for left := length; left > 0; {
 		n := min(left, messageChunk)
 		data, err := stream.Read(n)
@@ -214,7 +215,7 @@ func (m *largeMessage) readCompressed(ctx context.Context, stream messageStream,
 	if closer, ok := inflated.(io.Closer); ok {
 		defer closer.Close()
 	}
-	stripper := newBodyStripper(-1, bodies)
+	stripper := checkwire.NewStripper(-1, bodies)
 	buffer, total := make([]byte, messageChunk), int64(0)
 	for {
 		n, err := inflated.Read(buffer)
@@ -233,24 +234,24 @@ func (m *largeMessage) readCompressed(ctx context.Context, stream messageStream,
 	}
 }
 
-func (m *largeMessage) feed(stripper *bodyStripper, piece []byte) *Denial {
-	if size := stripper.size(len(piece)); size > cap(stripper.kept) {
-		if !m.holding.grow(size - cap(stripper.kept)) {
+func (m *largeMessage) feed(stripper *checkwire.Stripper, piece []byte) *Denial {
+	if size := stripper.Size(len(piece)); size > cap(stripper.Kept) {
+		if !m.holding.grow(size - cap(stripper.Kept)) {
 			return overfull()
 		}
-		stripper.kept = append(make([]byte, 0, size), stripper.kept...)
+		stripper.Kept = append(make([]byte, 0, size), stripper.Kept...)
 	}
-	if !stripper.feed(piece) {
+	if !stripper.Feed(piece) {
 		return undecodable(errBadWire)
 	}
 	return nil
 }
 
-func (m *largeMessage) end(stripper *bodyStripper) *Denial {
-	if !stripper.end() {
+func (m *largeMessage) end(stripper *checkwire.Stripper) *Denial {
+	if !stripper.End() {
 		return undecodable(errBadWire)
 	}
-	m.kept = stripper.kept
+	m.kept = stripper.Kept
 	return nil
 }
 

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"extauthz/extauthz/internal/identity"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +21,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/protobuf/proto"
+
+	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/identity"
 )
 
 // serveAuthorizer serves an Authorizer on loopback and returns its address.
@@ -462,7 +463,7 @@ func TestShadowOfUnreadMessages(t *testing.T) {
 		if passed := response.GetOkResponse() != nil; passed != passes {
 			t.Errorf("shadow %d: %v", shadow, response)
 		}
-		if reason := response.GetDynamicMetadata().GetFields()[metadataReason].GetStringValue(); reason != string(ReasonUndecodableMessage) {
+		if reason := response.GetDynamicMetadata().GetFields()[checkwire.MetadataReason].GetStringValue(); reason != string(ReasonUndecodableMessage) {
 			t.Errorf("shadow %d: reason %q", shadow, reason)
 		}
 	}

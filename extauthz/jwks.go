@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
@@ -78,7 +79,7 @@ func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, m
 	}
 	if memory != nil && !dryrun.Is(ctx) {
 		proof := proofOf(&claims, expected, credential.Kind, signer, identity)
-		memory.Add(proof, verified.Of(bytesOf(credential.Token)), proof.Value.size(), claims.Expires.Time().Add(jwksLeeway), now)
+		memory.Add(proof, verified.Of(checkwire.Bytes(credential.Token)), proof.Value.size(), claims.Expires.Time().Add(jwksLeeway), now)
 	}
 	return identity, nil
 }
@@ -97,6 +98,6 @@ func proofOf(c *jose.Claims, expected *jose.Expectations, kind Kind, signer sign
 			break
 		}
 	}
-	p.answer.set(encodeAllow(&request.Request{}, identity))
+	p.answer.Set(checkwire.EncodeAllow(&request.Request{}, identity))
 	return entry
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
@@ -59,15 +60,15 @@ func TestRememberedTokenNeedsItsKey(t *testing.T) {
 			time.Sleep(keyset.RefreshInterval)
 		}
 		expectReason(t, checkToken(t, a, token), "")
-		proof := a.memory.Find(verified.Of(bytesOf(token)))
+		proof := a.memory.Find(verified.Of(checkwire.Bytes(token)))
 		refetch(ed.jwk(nil), s["es256"].jwk(nil))
 		expectReason(t, checkToken(t, a, token), "")
-		if a.memory.Find(verified.Of(bytesOf(token))) != proof {
+		if a.memory.Find(verified.Of(checkwire.Bytes(token))) != proof {
 			t.Error("verified anew though its key is the same")
 		}
 		refetch(s["es256"].jwk(nil))
 		expectReason(t, checkToken(t, a, token), ReasonUnknownKey)
-		if a.memory.Find(verified.Of(bytesOf(token))) != nil {
+		if a.memory.Find(verified.Of(checkwire.Bytes(token))) != nil {
 			t.Error("still remembered though its key was withdrawn")
 		}
 		refetch(ed.jwk(nil))
@@ -173,7 +174,7 @@ func proofFor(i int) (entry *verified.Entry[proof], digest verified.Digest) {
 	}
 	entry = new(verified.Entry[proof])
 	entry.Value.times = jose.Times{Expires: jose.NumericDate(identity.ExpiresAt.Unix())}
-	entry.Value.answer.set(encodeAllow(&request.Request{}, identity))
+	entry.Value.answer.Set(checkwire.EncodeAllow(&request.Request{}, identity))
 	return entry, sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
 }
 

@@ -19,10 +19,9 @@ import (
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
+	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
-
-	"extauthz/extauthz/internal/observe"
 )
 
 // So many checks, so many counted, each under its reason.

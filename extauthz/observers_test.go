@@ -19,11 +19,10 @@ import (
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/keyset/jwks"
+	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
-
-	"extauthz/extauthz/internal/observe"
 )
 
 // broken is a handler and a provider, whose tracer and spans are like it, that panics in the one method that is named.

@@ -10,7 +10,6 @@ import (
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/keyset/jwks"
-
 	"extauthz/extauthz/internal/observe"
 )
 

@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
@@ -133,7 +134,7 @@ func TestAllowResponse(t *testing.T) {
 			for _, name := range row.client {
 				r.ReadHeader(name, "spoofed")
 			}
-			ok := allowResponse(&r, row.identity).GetOkResponse()
+			ok := checkwire.AllowResponse(&r, row.identity).GetOkResponse()
 			got := headerMap(t, ok.GetHeaders())
 			for name, value := range row.set {
 				if got[name] != value {
@@ -154,7 +155,7 @@ func TestAllowResponse(t *testing.T) {
 }
 
 func TestDynamicMetadata(t *testing.T) {
-	response := allowResponse(&request.Request{}, Identity{Subject: "user-1", Name: "Zoë Day", Method: MethodJWKS, ExpiresAt: time.Unix(1700000900, 0)})
+	response := checkwire.AllowResponse(&request.Request{}, Identity{Subject: "user-1", Name: "Zoë Day", Method: MethodJWKS, ExpiresAt: time.Unix(1700000900, 0)})
 	got := response.GetDynamicMetadata().AsMap()
 	want := map[string]any{"user_id": "user-1", "user_name": "Zoë Day", "auth_method": "jwks", "expires_at": 1700000900.0}
 	for name, value := range want {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/credential"
 )
 
@@ -93,7 +94,7 @@ func TestRouteSettings(t *testing.T) {
 					if diff := cmp.Diff(got, overWire, protocmp.Transform(), protocmp.SortRepeated(func(a, b string) bool { return a < b })); diff != "" {
 						t.Errorf("%s, over the wire:\n%s", state, diff)
 					}
-					if reason := Reason(got.GetDynamicMetadata().GetFields()[metadataReason].GetStringValue()); reason != row.reason {
+					if reason := Reason(got.GetDynamicMetadata().GetFields()[checkwire.MetadataReason].GetStringValue()); reason != row.reason {
 						t.Errorf("%s: reason %q, want %q", state, reason, row.reason)
 					}
 					first = got

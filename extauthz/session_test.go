@@ -19,11 +19,10 @@ import (
 
 	"extauthz/envoy/parts"
 	"extauthz/extauthz/internal/keyset/jwks"
+	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres"
-
-	"extauthz/extauthz/internal/observe"
 )
 
 // checkToken decides a Bearer token and returns the reason, empty when allowed.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/request"
 )
@@ -49,16 +50,16 @@ func (a *Authorizer) shadowResponse(r *request.Request, d *decision.Decision) *a
 	}
 	setsHeaders := false
 	if d.Denial != nil {
-		response.DynamicMetadata.Fields[metadataReason] = structpb.NewStringValue(string(d.Denial.Reason))
+		response.DynamicMetadata.Fields[checkwire.MetadataReason] = structpb.NewStringValue(string(d.Denial.Reason))
 	} else {
-		allowed := allowResponse(r, d.Who())
+		allowed := checkwire.AllowResponse(r, d.Who())
 		response.DynamicMetadata = allowed.DynamicMetadata
 		if setsHeaders = a.shadow == ShadowHeaders; setsHeaders {
 			response.HttpResponse = allowed.HttpResponse
 		}
 	}
 	if a.shadow.removesHeaders() && !setsHeaders {
-		response.GetOkResponse().HeadersToRemove = headersToRemove(r, nil)
+		response.GetOkResponse().HeadersToRemove = checkwire.HeadersToRemove(r, nil)
 	}
 	// The names lie in the request's message, which is gone before this is encoded.
 	removed := response.GetOkResponse().GetHeadersToRemove()

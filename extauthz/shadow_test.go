@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/identity"
 )
@@ -63,7 +64,7 @@ func TestShadowAllowsEverything(t *testing.T) {
 			if row.reason != "" {
 				wantOutcome = decision.Deny
 			}
-			if metadata[metadataReason].GetStringValue() != string(row.reason) || metadata[metadataShadow].GetStringValue() != wantOutcome {
+			if metadata[checkwire.MetadataReason].GetStringValue() != string(row.reason) || metadata[metadataShadow].GetStringValue() != wantOutcome {
 				t.Errorf("%s/%s: metadata %v", row.reason, row.title, metadata)
 			}
 		}

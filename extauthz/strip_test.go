@@ -11,19 +11,21 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/google/go-cmp/cmp"
+
+	"extauthz/extauthz/internal/checkwire"
 )
 
 // strip feeds a message in pieces of random sizes.
 func strip(random *rand.Rand, message []byte, whole bool) (kept []byte, ok bool) {
-	s := newBodyStripper(len(message), whole)
+	s := checkwire.NewStripper(len(message), whole)
 	for left := message; len(left) > 0; {
 		n := min(len(left), 1+random.IntN(40))
-		if !s.feed(left[:n]) {
+		if !s.Feed(left[:n]) {
 			return nil, false
 		}
 		left = left[n:]
 	}
-	return s.kept, s.end()
+	return s.Kept, s.End()
 }
 
 func withoutBody(in *authv3.CheckRequest) *authv3.CheckRequest {

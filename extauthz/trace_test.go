@@ -14,9 +14,8 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"extauthz/extauthz/internal/decision"
-	"extauthz/extauthz/internal/request"
-
 	"extauthz/extauthz/internal/observe"
+	"extauthz/extauthz/internal/request"
 )
 
 func newRecorder(t *testing.T) (*tracetest.SpanRecorder, *sdktrace.TracerProvider) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/credential"
 )
 
@@ -84,7 +85,7 @@ func TestUnsupportedCredentials(t *testing.T) {
 				}
 				expectDenial(t, response, row.reason)
 				// Nothing of it is shown where it could be a secret.
-				r := readRequest(in)
+				r := checkwire.ReadRequest(in)
 				d := a.decide(t.Context(), &r)
 				for _, secret := range []string{good, liveToken, unknownToken, jwe, key.value, "dXNlcjpwYXNz"} {
 					if strings.Contains(d.Denial.Error(), secret) {

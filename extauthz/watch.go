@@ -3,9 +3,8 @@ package extauthz
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"extauthz/extauthz/internal/session/postgres/lag"
-
 	"extauthz/extauthz/internal/observe"
+	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
 // watch registers what is read from the parts when somebody asks.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -120,14 +121,14 @@ func FuzzScanRequest(f *testing.F) {
 		var in authv3.CheckRequest
 		if proto.Unmarshal(message, &in) != nil {
 			var r request.Request
-			scanRequest(message, &r) // must not panic
+			checkwire.ScanRequest(message, &r) // must not panic
 			return
 		}
 		var got request.Request
-		if !scanRequest(message, &got) {
+		if !checkwire.ScanRequest(message, &got) {
 			return
 		}
-		want := readRequest(&in)
+		want := checkwire.ReadRequest(&in)
 		if diff := cmp.Diff(meaning(want), meaning(got), cmp.AllowUnexported(request.Request{}, request.Setting{})); diff != "" {
 			t.Errorf("ordinary codec and scan differ:\n%s", diff)
 		}
@@ -150,19 +151,19 @@ func FuzzEncodeAllow(f *testing.F) {
 		}
 		var (
 			got  authv3.CheckResponse
-			made answer
+			made checkwire.Answer
 		)
-		made.set(encodeAllow(&r, identity))
-		if err := proto.Unmarshal(made.encoded, &got); err != nil {
+		made.Set(checkwire.EncodeAllow(&r, identity))
+		if err := proto.Unmarshal(made.Encoded, &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(allowResponse(&r, identity), &got, protocmp.Transform()); diff != "" {
+		if diff := cmp.Diff(checkwire.AllowResponse(&r, identity), &got, protocmp.Transform()); diff != "" {
 			t.Error(diff)
 		}
 		const exact = 1 << 53 // what the metadata's numbers hold
 		isText := utf8.ValidString(subject) && utf8.ValidString(email) && utf8.ValidString(name)
 		if isText && max(issuedAt, expiresAt) < exact && min(issuedAt, expiresAt) > -exact {
-			if diff := cmp.Diff(identity, made.identity()); diff != "" {
+			if diff := cmp.Diff(identity, made.Identity()); diff != "" {
 				t.Errorf("read back: %s", diff)
 			}
 		}
@@ -173,7 +174,7 @@ func BenchmarkEncodeAllow(b *testing.B) {
 	identity := Identity{Subject: "user-1", Email: "zoe@example.com", Name: "Zoë Day", Method: MethodSession, ExpiresAt: testNow}
 	b.ReportAllocs()
 	for b.Loop() {
-		encodeAllow(&request.Request{}, identity)
+		checkwire.EncodeAllow(&request.Request{}, identity)
 	}
 }
 
@@ -188,7 +189,7 @@ func TestScanTakesWhatEnvoySends(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r request.Request
-		if !scanRequest(message, &r) {
+		if !checkwire.ScanRequest(message, &r) {
 			t.Errorf("%s: left to the ordinary codec", name)
 		}
 	}
@@ -216,11 +217,11 @@ func allocatesNothing(t *testing.T, a *Authorizer, message []byte) {
 	c := new(call)
 	check := func() {
 		c.message = append(c.message[:0], message...)
-		if !scanRequest(c.message, &c.request) {
+		if !checkwire.ScanRequest(c.message, &c.request) {
 			t.Fatal("left to the ordinary codec")
 		}
 		d := a.decide(context.Background(), &c.request)
-		if answer := answerTo(&c.request, &d); d.Denial != nil || len(answer.encoded) == 0 {
+		if answer := answerTo(&c.request, &d); d.Denial != nil || len(answer.Encoded) == 0 {
 			t.Fatal(d.Denial)
 		}
 		c.release()
@@ -245,7 +246,7 @@ func BenchmarkScanRequest(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(message)))
 	for b.Loop() {
-		if !scanRequest(message, &c.request) {
+		if !checkwire.ScanRequest(message, &c.request) {
 			b.Fatal("left to the ordinary codec")
 		}
 		c.release()
@@ -255,7 +256,7 @@ func BenchmarkScanRequest(b *testing.B) {
 func BenchmarkRememberedToken(b *testing.B) {
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL})
 	var r request.Request
-	if !scanRequest(hotRequest(b, signers()["ed"].issue(goodClaims(nil))), &r) {
+	if !checkwire.ScanRequest(hotRequest(b, signers()["ed"].issue(goodClaims(nil))), &r) {
 		b.Fatal("left to the ordinary codec")
 	}
 	b.ReportAllocs()

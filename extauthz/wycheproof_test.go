@@ -16,10 +16,9 @@ import (
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
+	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/secret"
-
-	"extauthz/extauthz/internal/observe"
 )
 
 // Project Wycheproof's vectors are fetched as the Go module that they are, and stay out of this repository.

@@ -3,12 +3,14 @@ package identity
 import "time"
 
 // Fact is one thing that is known of who a request comes from: the header that tells it to the backend, its name in the
-// dynamic metadata, and where it is in an [Identity]: a text, or a time.
+// dynamic metadata, and where it is in an [Identity].
 type Fact struct {
 	Header, Metadata string
 
-	Text func(*Identity) *string
-	Time func(*Identity) *time.Time
+	Text func(Identity) string    // nil for a time
+	Time func(Identity) time.Time // nil for a text
+	// Put sets the one of both that it is.
+	Put func(who *Identity, text string, t time.Time)
 }
 
 // The headers that the backend gets.
@@ -23,12 +25,36 @@ const (
 
 // Facts are all that are told. What is not known is left out.
 var Facts = [...]Fact{
-	{HeaderUserID, "user_id", func(i *Identity) *string { return &i.Subject }, nil},
-	{HeaderUserEmail, "user_email", func(i *Identity) *string { return &i.Email }, nil},
-	{HeaderUserName, "user_name", func(i *Identity) *string { return &i.Name }, nil},
-	{HeaderMethod, "auth_method", func(i *Identity) *string { return (*string)(&i.Method) }, nil},
-	{HeaderIssuedAt, "issued_at", nil, func(i *Identity) *time.Time { return &i.IssuedAt }},
-	{HeaderExpiresAt, "expires_at", nil, func(i *Identity) *time.Time { return &i.ExpiresAt }},
+	{
+		Header: HeaderUserID, Metadata: "user_id",
+		Text: func(who Identity) string { return who.Subject },
+		Put:  func(who *Identity, text string, _ time.Time) { who.Subject = text },
+	},
+	{
+		Header: HeaderUserEmail, Metadata: "user_email",
+		Text: func(who Identity) string { return who.Email },
+		Put:  func(who *Identity, text string, _ time.Time) { who.Email = text },
+	},
+	{
+		Header: HeaderUserName, Metadata: "user_name",
+		Text: func(who Identity) string { return who.Name },
+		Put:  func(who *Identity, text string, _ time.Time) { who.Name = text },
+	},
+	{
+		Header: HeaderMethod, Metadata: "auth_method",
+		Text: func(who Identity) string { return string(who.Method) },
+		Put:  func(who *Identity, text string, _ time.Time) { who.Method = Method(text) },
+	},
+	{
+		Header: HeaderIssuedAt, Metadata: "issued_at",
+		Time: func(who Identity) time.Time { return who.IssuedAt },
+		Put:  func(who *Identity, _ string, t time.Time) { who.IssuedAt = t },
+	},
+	{
+		Header: HeaderExpiresAt, Metadata: "expires_at",
+		Time: func(who Identity) time.Time { return who.ExpiresAt },
+		Put:  func(who *Identity, _ string, t time.Time) { who.ExpiresAt = t },
+	},
 }
 
 // Headers are the names of all headers that may be set.

@@ -8,11 +8,10 @@ import (
 
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
-
-	"extauthz/extauthz/internal/identity"
 )
 
 // RecordVersion is the version of [Record]'s form. It grows when a field changes its meaning or goes; a new field does

@@ -8,10 +8,9 @@ import (
 
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
-
-	"extauthz/extauthz/internal/reason"
 )
 
 // Log logs decisions.

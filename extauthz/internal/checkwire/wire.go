@@ -1,4 +1,6 @@
-package extauthz
+// Package checkwire has CheckRequest and CheckResponse as bytes and as messages: how a request is read, how an answer is
+// written. It imports request, identity and reason. It alone uses unsafe. It does not know how an answer is come to.
+package checkwire
 
 import (
 	"math"
@@ -8,7 +10,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
@@ -16,8 +17,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/identity"
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -25,59 +26,28 @@ import (
 // bytes: with whole messages decoded and encoded, a seen token's check costs about twice as much.
 // What it does not understand at a glance goes through the ordinary codec, with the same verdict.
 
-// streamWorkers is how many goroutines of a server wait for checks, in place of a new one for each, whose
-// stack would have to grow. docs/performance.md has what 8 to 256 of them cost.
-const streamWorkers = 128
-
-// connectionWindow is HTTP/2's window of a connection, in bytes: enough for 100 MB/s where an answer takes 10 ms.
-const connectionWindow = 1 << 20
-
-// ServerOptions are the options of a gRPC server that an Authorizer registers itself with: a codec of
-// its own for Check, the ordinary one for everything else, and settings that suit many small calls.
-func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(grpcproto.Name)}),
-		grpc.NumStreamWorkers(streamWorkers),
-		// Windows that grow with the connection's speed would let each stream send megabytes that nobody has asked for.
-		grpc.StaticStreamWindowSize(smallMessage), grpc.StaticConnWindowSize(connectionWindow),
-	}
-}
-
-// answerTo is the answer to send, made as seldom as can be.
-func answerTo(r *request.Request, d *decision.Decision) *answer {
-	if d.Denial != nil {
-		return denialAnswers[d.Denial.Reason]
-	}
-	if remembered, is := d.Remembered.(*proof); is && len(r.IdentityNames) == 0 {
-		return &remembered.answer
-	}
-	made := new(answer)
-	made.set(encodeAllow(r, d.Who()))
-	return made
-}
-
-// answer is an encoded CheckResponse. Once set it is never changed, so many calls may send it at once.
-type answer struct {
-	encoded mem.SliceBuffer
+// Answer is an encoded CheckResponse. Once set it is never changed, so many calls may send it at once.
+type Answer struct {
+	Encoded mem.SliceBuffer
 	buffers [1]mem.Buffer // &encoded: what gRPC takes, without an allocation for each call
 }
 
-func (a *answer) set(encoded []byte) { a.encoded, a.buffers[0] = encoded, &a.encoded }
+func (a *Answer) Set(encoded []byte) { a.Encoded, a.buffers[0] = encoded, &a.Encoded }
 
 // ProtoReflect makes an answer a message for who does not know its bytes: the codec of a server without
 // [ServerOptions], or a handler of statistics. It is a copy, decoded for each call.
-func (a *answer) ProtoReflect() protoreflect.Message { return a.decoded().ProtoReflect() }
+func (a *Answer) ProtoReflect() protoreflect.Message { return a.decoded().ProtoReflect() }
 
-func (a *answer) decoded() *authv3.CheckResponse {
+func (a *Answer) decoded() *authv3.CheckResponse {
 	response := new(authv3.CheckResponse)
-	if err := proto.Unmarshal(a.encoded, response); err != nil {
+	if err := proto.Unmarshal(a.Encoded, response); err != nil {
 		panic(err) // a fault of who encoded it
 	}
 	return response
 }
 
-// identity reads back what encodeAllow was given.
-func (a *answer) identity() (who Identity) {
+// Identity reads back what encodeAllow was given.
+func (a *Answer) Identity() (who identity.Identity) {
 	response := a.decoded()
 	known := response.GetDynamicMetadata().GetFields()
 	for i := range identity.Facts {
@@ -85,33 +55,33 @@ func (a *answer) identity() (who Identity) {
 		switch value := known[fact.Metadata]; {
 		case value == nil:
 		case fact.Time != nil:
-			*fact.Time(&who) = time.Unix(int64(value.GetNumberValue()), 0)
+			fact.Put(&who, "", time.Unix(int64(value.GetNumberValue()), 0))
 		default:
-			*fact.Text(&who) = value.GetStringValue()
+			fact.Put(&who, value.GetStringValue(), time.Time{})
 		}
 	}
 	return who
 }
 
 // denialAnswers are all denials there are: an answer depends on the reason alone.
-var denialAnswers = func() map[Reason]*answer {
-	facts := Facts()
-	answers := make(map[Reason]*answer, len(facts))
+var denialAnswers = func() map[reason.Reason]*Answer {
+	facts := reason.Facts()
+	answers := make(map[reason.Reason]*Answer, len(facts))
 	for i := range facts {
-		encoded, err := proto.Marshal(denyResponse(&Denial{Fact: facts[i]}))
+		encoded, err := proto.Marshal(DenyResponse(&reason.Denial{Fact: facts[i]}))
 		if err != nil {
 			panic(err) // at the start, and a fault of the table
 		}
-		denial := new(answer)
-		denial.set(encoded)
+		denial := new(Answer)
+		denial.Set(encoded)
 		answers[facts[i].Reason] = denial
 	}
 	return answers
 }()
 
-// encodeAllow is allowResponse, encoded without the message in between. It asks allowedFacts and
+// EncodeAllow is allowResponse, encoded without the message in between. It asks allowedFacts and
 // headersToRemove as that does, and a test holds the two against each other.
-func encodeAllow(r *request.Request, identity Identity) []byte {
+func EncodeAllow(r *request.Request, identity identity.Identity) []byte {
 	facts, set := allowedFacts(identity)
 	var scratch [512]byte
 	headers, metadata := scratch[:0:256], scratch[256:256]
@@ -142,7 +112,7 @@ func encodeAllow(r *request.Request, identity Identity) []byte {
 			metadata = appendText(metadata, 3, fact.text)
 		}
 	}
-	for _, name := range headersToRemove(r, facts[:set]) {
+	for _, name := range HeadersToRemove(r, facts[:set]) {
 		headers = appendText(headers, 5, name)
 	}
 	encoded := make([]byte, 0, len(headers)+len(metadata)+16)
@@ -160,6 +130,12 @@ func appendText(to []byte, number protowire.Number, text string) []byte {
 	return protowire.AppendString(protowire.AppendTag(to, number, protowire.BytesType), text)
 }
 
+// Codec is the codec of a gRPC server whose answers to checks are encoded already.
+func Codec() encoding.CodecV2 { return codec{encoding.GetCodecV2(grpcproto.Name)} }
+
+// DenialAnswer is the answer for a reason.
+func DenialAnswer(reason reason.Reason) *Answer { return denialAnswers[reason] }
+
 // codec reads calls and writes answers itself, and leaves every other message to the ordinary codec.
 type codec struct{ ordinary encoding.CodecV2 }
 
@@ -168,7 +144,7 @@ func (c codec) Name() string { return c.ordinary.Name() }
 
 // Marshal implements [encoding.CodecV2].
 func (c codec) Marshal(message any) (mem.BufferSlice, error) {
-	if answer, ok := message.(*answer); ok {
+	if answer, ok := message.(*Answer); ok {
 		return answer.buffers[:], nil
 	}
 	return c.ordinary.Marshal(message)
@@ -179,10 +155,10 @@ func (c codec) Unmarshal(data mem.BufferSlice, message any) error {
 	return c.ordinary.Unmarshal(data, message)
 }
 
-// scanRequest fills r from an encoded CheckRequest, its strings lying in message. It returns false for
+// ScanRequest fills r from an encoded CheckRequest, its strings lying in message. It returns false for
 // what only the ordinary codec should judge: a field that stands twice, groups, text that is not
 // UTF-8, anything cut short. r must be empty.
-func scanRequest(message []byte, r *request.Request) bool {
+func ScanRequest(message []byte, r *request.Request) bool {
 	var attributes, source, address, kind, outer, http field
 	ok := scan(message, func(f field) bool { return f.take(1, &attributes) }) &&
 		scan(attributes.value, func(f field) bool {
@@ -320,5 +296,5 @@ func (f *field) takeText(number protowire.Number, into *string) bool {
 // text is the bytes as a string, without a copy.
 func text(value []byte) string { return unsafe.String(unsafe.SliceData(value), len(value)) }
 
-// bytesOf is the string as bytes, without a copy. They are not to be changed.
-func bytesOf(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
+// Bytes is the string as bytes, without a copy. They are not to be changed.
+func Bytes(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }

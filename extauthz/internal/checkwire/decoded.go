@@ -1,4 +1,4 @@
-package extauthz
+package checkwire
 
 import (
 	"maps"
@@ -10,9 +10,9 @@ import (
 	"extauthz/extauthz/internal/request"
 )
 
-// readRequest reads the fields from headers and from header_map; Envoy sends one of the two
+// ReadRequest reads the fields from headers and from header_map; Envoy sends one of the two
 // (encode_raw_headers). A field that stands in both counts as repeated, which is the safe reading.
-func readRequest(in *authv3.CheckRequest) request.Request {
+func ReadRequest(in *authv3.CheckRequest) request.Request {
 	attributes := in.GetAttributes()
 	http := attributes.GetRequest().GetHttp()
 	r := request.Request{

@@ -1,4 +1,4 @@
-package extauthz
+package checkwire
 
 import (
 	"errors"
@@ -15,10 +15,10 @@ var bodyPath = [...]protowire.Number{1, 4, 2}
 // isBody tells HttpRequest's body and raw_body.
 func isBody(number protowire.Number) bool { return number == 11 || number == 12 }
 
-// bodyStripper keeps an encoded CheckRequest without the body of its request, from pieces as they come in. The lengths
+// Stripper keeps an encoded CheckRequest without the body of its request, from pieces as they come in. The lengths
 // in front of the messages around a body are corrected in place: a varint of the same width may hold a smaller number.
-type bodyStripper struct {
-	kept   []byte
+type Stripper struct {
+	Kept   []byte
 	whole  bool // bodies are kept too
 	left   int  // of the message; math.MaxInt when its length is not known
 	skip   int  // of a body, still to come
@@ -37,29 +37,29 @@ type enclosing struct {
 	cut       int // how much of it was left out
 }
 
-// newBodyStripper takes the message's length; negative when it is not known.
-func newBodyStripper(length int, whole bool) *bodyStripper {
+// NewStripper takes the message's length; negative when it is not known.
+func NewStripper(length int, whole bool) *Stripper {
 	if length < 0 {
 		length = math.MaxInt
 	}
-	return &bodyStripper{left: length, whole: whole}
+	return &Stripper{left: length, whole: whole}
 }
 
-// size is what kept's memory must be, in bytes, for this piece to fit were it kept whole.
-func (s *bodyStripper) size(piece int) int {
-	need := len(s.kept) + piece - min(piece, s.skip)
-	if need <= cap(s.kept) {
-		return cap(s.kept)
+// Size is what kept's memory must be, in bytes, for this piece to fit were it kept whole.
+func (s *Stripper) Size(piece int) int {
+	need := len(s.Kept) + piece - min(piece, s.skip)
+	if need <= cap(s.Kept) {
+		return cap(s.Kept)
 	}
-	return max(need, 2*cap(s.kept))
+	return max(need, 2*cap(s.Kept))
 }
 
-// feed takes the next piece; false when the message cannot be read.
-func (s *bodyStripper) feed(piece []byte) bool {
+// Feed takes the next piece; false when the message cannot be read.
+func (s *Stripper) Feed(piece []byte) bool {
 	for len(piece) > 0 && !s.broken {
 		switch {
 		case s.whole:
-			s.kept = append(s.kept, piece...)
+			s.Kept = append(s.Kept, piece...)
 			return true
 		case s.skip > 0:
 			n := min(s.skip, len(piece))
@@ -67,17 +67,17 @@ func (s *bodyStripper) feed(piece []byte) bool {
 			s.advance(n)
 		case s.pass > 0:
 			n := min(s.pass, len(piece))
-			s.kept = append(s.kept, piece[:n]...)
+			s.Kept = append(s.Kept, piece[:n]...)
 			s.pass, piece = s.pass-n, piece[n:]
 			s.advance(n)
-			s.field = len(s.kept)
+			s.field = len(s.Kept)
 		default:
-			s.kept = append(s.kept, piece[0])
+			s.Kept = append(s.Kept, piece[0])
 			piece = piece[1:]
 			s.advance(1)
 			s.readTag()
 		}
-		if s.skip == 0 && s.pass == 0 && s.field == len(s.kept) {
+		if s.skip == 0 && s.pass == 0 && s.field == len(s.Kept) {
 			s.leave()
 		}
 	}
@@ -85,7 +85,7 @@ func (s *bodyStripper) feed(piece []byte) bool {
 }
 
 // advance counts n bytes that have come in.
-func (s *bodyStripper) advance(n int) {
+func (s *Stripper) advance(n int) {
 	s.left -= n
 	for i := range s.depth {
 		s.stack[i].left -= n
@@ -93,8 +93,8 @@ func (s *bodyStripper) advance(n int) {
 }
 
 // readTag looks at what has come in of a field's tag, and of the length behind it.
-func (s *bodyStripper) readTag() {
-	at := s.kept[s.field:]
+func (s *Stripper) readTag() {
+	at := s.Kept[s.field:]
 	number, kind, n := protowire.ConsumeTag(at)
 	if n < 0 {
 		s.broken = !isShort(n)
@@ -106,7 +106,7 @@ func (s *bodyStripper) readTag() {
 			s.broken = !isShort(m)
 			return
 		}
-		s.field = len(s.kept)
+		s.field = len(s.Kept)
 	case protowire.Fixed32Type:
 		s.pass = 4
 	case protowire.Fixed64Type:
@@ -117,7 +117,7 @@ func (s *bodyStripper) readTag() {
 			s.broken = !isShort(m)
 			return
 		}
-		s.begin(number, length, len(s.kept)-m, m)
+		s.begin(number, length, len(s.Kept)-m, m)
 	default: // groups: no message of Envoy's has one
 		s.broken = true
 	}
@@ -128,7 +128,7 @@ func (s *bodyStripper) readTag() {
 func isShort(n int) bool { return errors.Is(protowire.ParseError(n), io.ErrUnexpectedEOF) }
 
 // within is how much of the innermost message is still to come.
-func (s *bodyStripper) within() int {
+func (s *Stripper) within() int {
 	if s.depth > 0 {
 		return s.stack[s.depth-1].left
 	}
@@ -136,7 +136,7 @@ func (s *bodyStripper) within() int {
 }
 
 // begin begins a field of so many bytes, whose length stands at that place.
-func (s *bodyStripper) begin(number protowire.Number, length uint64, at, width int) {
+func (s *Stripper) begin(number protowire.Number, length uint64, at, width int) {
 	if length > uint64(max(s.within(), 0)) {
 		s.broken = true
 		return
@@ -144,22 +144,22 @@ func (s *bodyStripper) begin(number protowire.Number, length uint64, at, width i
 	switch {
 	case s.depth == len(bodyPath) && isBody(number):
 		// The field goes, its tag and its length too.
-		s.stack[s.depth-1].cut += len(s.kept) - s.field + int(length)
-		s.kept, s.skip = s.kept[:s.field], int(length)
+		s.stack[s.depth-1].cut += len(s.Kept) - s.field + int(length)
+		s.Kept, s.skip = s.Kept[:s.field], int(length)
 	case s.depth < len(bodyPath) && number == bodyPath[s.depth]:
 		s.stack[s.depth] = enclosing{left: int(length), length: int(length), at: at, width: width}
 		s.depth++
-		s.field = len(s.kept)
+		s.field = len(s.Kept)
 	default:
 		s.pass = int(length)
 		if length == 0 {
-			s.field = len(s.kept)
+			s.field = len(s.Kept)
 		}
 	}
 }
 
 // leave ends the messages that have come in whole.
-func (s *bodyStripper) leave() {
+func (s *Stripper) leave() {
 	for s.depth > 0 && s.stack[s.depth-1].left <= 0 {
 		m := &s.stack[s.depth-1]
 		s.depth--
@@ -170,7 +170,7 @@ func (s *bodyStripper) leave() {
 			if rest >>= 7; i < m.width-1 {
 				b |= 0x80
 			}
-			s.kept[m.at+i] = b
+			s.Kept[m.at+i] = b
 		}
 		if s.depth > 0 {
 			s.stack[s.depth-1].cut += m.cut
@@ -178,7 +178,7 @@ func (s *bodyStripper) leave() {
 	}
 }
 
-// end tells whether the message has come in whole.
-func (s *bodyStripper) end() bool {
-	return s.whole || !s.broken && s.depth == 0 && s.skip == 0 && s.pass == 0 && s.field == len(s.kept)
+// End tells whether the message has come in whole.
+func (s *Stripper) End() bool {
+	return s.whole || !s.broken && s.depth == 0 && s.skip == 0 && s.pass == 0 && s.field == len(s.Kept)
 }

@@ -1,4 +1,4 @@
-package extauthz
+package checkwire
 
 import (
 	"net/http"
@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"extauthz/extauthz/internal/identity"
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -29,18 +30,18 @@ type allowedFact struct {
 
 // allowedFacts returns what is known of the user; the first set of them count. What is not known is left
 // out: an empty value would not clear the client's header, removing it does.
-func allowedFacts(who Identity) (facts [len(identity.Facts)]allowedFact, set int) {
+func allowedFacts(who identity.Identity) (facts [len(identity.Facts)]allowedFact, set int) {
 	for i := range identity.Facts {
 		known := &identity.Facts[i]
 		fact := allowedFact{header: known.Header, name: known.Metadata}
 		if known.Time != nil {
-			t := *known.Time(&who)
+			t := known.Time(who)
 			if t.IsZero() {
 				continue
 			}
 			fact.encoded, fact.number, fact.isNumber = strconv.FormatInt(t.Unix(), 10), float64(t.Unix()), true
 		} else {
-			text := *known.Text(&who)
+			text := known.Text(who)
 			if text == "" {
 				continue
 			}
@@ -52,10 +53,10 @@ func allowedFacts(who Identity) (facts [len(identity.Facts)]allowedFact, set int
 	return facts, set
 }
 
-// allowResponse gives the backend the identity, and takes from it whatever the client says of itself.
-func allowResponse(r *request.Request, identity Identity) *authv3.CheckResponse {
+// AllowResponse gives the backend the identity, and takes from it whatever the client says of itself.
+func AllowResponse(r *request.Request, identity identity.Identity) *authv3.CheckResponse {
 	facts, set := allowedFacts(identity)
-	ok := &authv3.OkHttpResponse{HeadersToRemove: headersToRemove(r, facts[:set])}
+	ok := &authv3.OkHttpResponse{HeadersToRemove: HeadersToRemove(r, facts[:set])}
 	metadata := make(map[string]*structpb.Value, set)
 	for _, fact := range facts[:set] {
 		ok.Headers = append(ok.Headers, overwrite(fact.header, fact.encoded))
@@ -72,10 +73,10 @@ func allowResponse(r *request.Request, identity Identity) *authv3.CheckResponse 
 	}
 }
 
-// headersToRemove lists the client's own identity headers, and those of our six that this answer does
+// HeadersToRemove lists the client's own identity headers, and those of our six that this answer does
 // not set: Envoy's allowed_headers may have hidden them from us. Envoy sets first and
 // removes afterwards, so no name may be in both lists.
-func headersToRemove(r *request.Request, set []allowedFact) []string {
+func HeadersToRemove(r *request.Request, set []allowedFact) []string {
 	isSet := func(name string) bool {
 		return slices.ContainsFunc(set, func(fact allowedFact) bool { return fact.header == name })
 	}
@@ -119,11 +120,11 @@ const fewNames = 16
 
 // The names in the dynamic metadata that are no identity's.
 const (
-	metadataReason = "reason" // of a denial
+	MetadataReason = "reason" // of a denial
 )
 
-// denyResponse answers as FastAPI does, so that clients need not be changed.
-func denyResponse(denial *Denial) *authv3.CheckResponse {
+// DenyResponse answers as FastAPI does, so that clients need not be changed.
+func DenyResponse(denial *reason.Denial) *authv3.CheckResponse {
 	body, err := json.Marshal(map[string]string{"detail": denial.Detail})
 	if err != nil {
 		body = []byte(`{}`) // cannot be: the details are constants
@@ -149,13 +150,13 @@ func denyResponse(denial *Denial) *authv3.CheckResponse {
 		Status:       &statuspb.Status{Code: int32(code), Message: denial.Detail},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
 		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-			metadataReason: structpb.NewStringValue(string(denial.Reason)),
+			MetadataReason: structpb.NewStringValue(string(denial.Reason)),
 		}},
 	}
 }
 
 // challenge is RFC 6750 §3: no error code where the request brought no credential.
-func challenge(denial *Denial) string {
+func challenge(denial *reason.Denial) string {
 	const realm = `Bearer realm="api"`
 	if denial.IsMissing() {
 		return realm
