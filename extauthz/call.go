@@ -12,6 +12,7 @@ import (
 	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/intake"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -27,27 +28,20 @@ func (a *Authorizer) Register(server grpc.ServiceRegistrar) {
 // call is one check on its way from its stream to its answer. Its request's strings lie in its message and are
 // gone when the answer is: what outlives the check copies them.
 type call struct {
-	prefix  [5]byte // of the message in its stream: a flag and a length
-	message []byte
-	holding holding
+	message intake.Message
 	request request.Request
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
 
 const (
-	// maxKeptMessage bounds the memory that a rare large message leaves behind, in bytes.
-	maxKeptMessage = 64 << 10
-	// maxKeptFields bounds likewise each list of fields.
+	// maxKeptFields bounds the memory that a rare request of many fields leaves behind, for each list of fields.
 	maxKeptFields = 64
 )
 
 // release gives back what the check held. What is kept for the next one holds nothing of this one's message.
 func (c *call) release() {
-	c.holding.release()
-	if cap(c.message) > maxKeptMessage {
-		c.message = nil
-	}
+	c.message.Release()
 	r := &c.request
 	*r = request.Request{
 		Authorization: cleared(r.Authorization), Cookies: cleared(r.Cookies), SecFetchSite: cleared(r.SecFetchSite),
@@ -76,13 +70,13 @@ func handleCheck(
 			response, err = checkwire.DenialAnswer(ReasonInternalError), nil
 		}
 	}()
-	stream, canRead := grpc.ServerTransportStreamFromContext(ctx).(messageStream)
+	stream, canRead := grpc.ServerTransportStreamFromContext(ctx).(intake.Stream)
 	if interceptor != nil || !canRead {
 		return a.handleDecoded(ctx, stream, decode, interceptor)
 	}
 	c := calls.Get().(*call)
 	defer c.release()
-	denial := a.receive(ctx, stream, c, false)
+	denial := a.intake.Receive(ctx, stream, &c.message, false)
 	if denial == nil {
 		denial = c.read(a.shadow.removesHeaders())
 	}
@@ -98,7 +92,7 @@ func handleCheck(
 
 // handleDecoded answers a check by its decoded message, which an interceptor wants, body and all.
 func (a *Authorizer) handleDecoded(
-	ctx context.Context, stream messageStream, decode func(any) error, interceptor grpc.UnaryServerInterceptor,
+	ctx context.Context, stream intake.Stream, decode func(any) error, interceptor grpc.UnaryServerInterceptor,
 ) (any, error) {
 	in := new(authv3.CheckRequest)
 	if stream == nil {
@@ -108,9 +102,9 @@ func (a *Authorizer) handleDecoded(
 	} else {
 		c := calls.Get().(*call)
 		defer c.release()
-		denial := a.receive(ctx, stream, c, true)
+		denial := a.intake.Receive(ctx, stream, &c.message, true)
 		if denial == nil {
-			denial = c.decode(in)
+			denial = c.message.Decode(in)
 		}
 		if denial != nil {
 			return a.refuse(ctx, denial), nil
@@ -131,35 +125,15 @@ func (a *Authorizer) handleDecoded(
 // read fills the request from the message.
 func (c *call) read(everyName bool) *Denial {
 	c.request.EveryName = everyName
-	if checkwire.ScanRequest(c.message, &c.request) {
+	if checkwire.ScanRequest(c.message.Bytes, &c.request) {
 		return nil
 	}
 	in := new(authv3.CheckRequest)
-	if denial := c.decode(in); denial != nil {
+	if denial := c.message.Decode(in); denial != nil {
 		return denial
 	}
 	c.request = checkwire.ReadRequest(in)
 	return nil
-}
-
-// decode decodes the whole message by the ordinary codec.
-func (c *call) decode(in *authv3.CheckRequest) *Denial {
-	if len(c.message) > smallMessage && !c.holding.grow(decodedSize(c.message)) {
-		return overfull()
-	}
-	if proto.Unmarshal(c.message, in) != nil {
-		return undecodable(errBadWire)
-	}
-	return nil
-}
-
-// decodedSize bounds what a message takes once it is decoded, in bytes: its body as much as before, the rest more.
-func decodedSize(message []byte) int {
-	s := checkwire.NewStripper(len(message), false)
-	if !s.Feed(message) || !s.End() {
-		return len(message) * decodedGrowth
-	}
-	return len(message) - len(s.Kept) + len(s.Kept)*decodedGrowth
 }
 
 // refuse answers a check whose message could not be read. It is counted and logged like any other.

@@ -22,6 +22,8 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/google/go-cmp/cmp"
+
+	"extauthz/extauthz/internal/intake"
 )
 
 // embedded is a configuration that is whole.
@@ -393,7 +395,7 @@ func TestKeptCallsHoldNoMessages(t *testing.T) {
 	for i := range 64 {
 		headers := []header{{"x-user-id", "a"}, {"origin", strings.Repeat("o", megabyte)}, {"sec-fetch-site", "none"}, {"cookie", strings.Repeat("c", megabyte)}}
 		message := marshal(t, wire["header_map"]("GET", append(headers, bearer(strings.Repeat("t", megabyte))...)))
-		c := &call{message: message}
+		c := &call{message: intake.Hold(message)}
 		if denial := c.read(i%2 == 0); denial != nil {
 			t.Fatal(denial)
 		}
@@ -405,14 +407,14 @@ func TestKeptCallsHoldNoMessages(t *testing.T) {
 		for range 900 {
 			list = append(list, header{"x-user-id", "a"}, header{"cookie", "b"})
 		}
-		c := &call{message: marshal(t, wire["header_map"]("GET", list))}
+		c := &call{message: intake.Hold(marshal(t, wire["header_map"]("GET", list)))}
 		if denial := c.read(i%2 == 0); denial != nil {
 			t.Fatal(denial)
 		}
 		c.release()
 		kept = append(kept, c)
 	}
-	if held := heapInUse() - before; held > int64(len(kept))*maxKeptMessage+2*megabyte {
+	if held := heapInUse() - before; held > int64(len(kept))*intake.MaxKeptMessage+2*megabyte {
 		t.Errorf("%d KiB are held by %d kept calls", held>>10, len(kept))
 	}
 	runtime.KeepAlive(kept)

@@ -30,6 +30,7 @@ import (
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/intake"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
@@ -140,6 +141,8 @@ type Config struct {
 }
 
 const (
+	// DefaultMaxMessageBytes bounds one check's message, the body that Envoy sends along with it.
+	DefaultMaxMessageBytes = intake.DefaultMax
 	// DefaultSessionCookie is Better Auth's own name for the session cookie.
 	DefaultSessionCookie = "better-auth.session_token"
 	// DefaultDatabaseConnections is enough for tens of thousands of session checks a second, since
@@ -167,7 +170,7 @@ type Authorizer struct {
 	audiences []string
 	cookie    string
 	kept      keptHeaders
-	intake    *intake
+	intake    *intake.Intake
 	trusted   []site.Pattern
 	secrets   *secret.Set
 	verifiers chain
@@ -238,7 +241,7 @@ func New(config Config) (*Authorizer, error) {
 	a := &Authorizer{
 		life: newLife(), registration: registration,
 		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept,
-		intake: newIntake(config.MaxMessageBytes), memory: verified.New[proof](config.RememberedTokens, config.RememberedBytes),
+		intake: intake.New(config.MaxMessageBytes, panics), memory: verified.New[proof](config.RememberedTokens, config.RememberedBytes),
 		budget: config.budget, now: config.Now,
 		log: config.Logger, panics: panics,
 		audit:     observe.Audit{Record: config.Audit, AllowRate: config.AuditAllowRate, Panics: panics, Shadowed: config.Shadow != ShadowOff},

@@ -24,6 +24,7 @@ import (
 
 	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/identity"
+	"extauthz/extauthz/internal/intake"
 )
 
 // serveAuthorizer serves an Authorizer on loopback and returns its address.
@@ -193,9 +194,9 @@ func marshal(t testing.TB, in *authv3.CheckRequest) []byte {
 
 func expectNothingHeld(t testing.TB, a *Authorizer) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); a.intake.held.Load() != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); a.intake.HeldBytes() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes are held by no message", a.intake.held.Load())
+			t.Fatalf("%d bytes are held by no message", a.intake.HeldBytes())
 		}
 	}
 }
@@ -352,7 +353,7 @@ func TestCompressedBomb(t *testing.T) {
 // Three hundred checks whose bodies of 8 MiB trickle in hold little memory and keep nobody waiting.
 func TestTricklingBodies(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
-	a.intake.timeout = 10 * time.Minute
+	a.intake.Timeout = 10 * time.Minute
 	address := serveAuthorizer(t, a, ServerOptions()...)
 	client, good := dial(t, address), signers()["ed"].issue(goodClaims(nil))
 	in := bearerRequest(good)
@@ -405,7 +406,7 @@ func heapInUse() int64 {
 // Where large messages take all that messages may take, another large one is refused and a small one is answered.
 func TestMessagesAreBoundedTogether(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
-	a.intake.timeout, a.intake.limit = 10*time.Minute, 2*(4*(smallMessage+messageChunk)+messageChunk) // half of it for large ones
+	a.intake.Timeout, a.intake.Limit = 10*time.Minute, 2*(4*(intake.SmallMessage+intake.MessageChunk)+intake.MessageChunk) // half of it for large ones
 	address := serveAuthorizer(t, a, ServerOptions()...)
 	client, good := dial(t, address), signers()["ed"].issue(goodClaims(nil))
 	in := bearerRequest(good)
@@ -415,9 +416,9 @@ func TestMessagesAreBoundedTogether(t *testing.T) {
 	for range 4 {
 		slow.send(slow.open(), framed[:100], false)
 	}
-	for deadline := time.Now().Add(20 * time.Second); a.intake.held.Load() < 4*(smallMessage+messageChunk); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); a.intake.HeldBytes() < 4*(intake.SmallMessage+intake.MessageChunk); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("held: %d", a.intake.held.Load())
+			t.Fatalf("held: %d", a.intake.HeldBytes())
 		}
 	}
 	response, err := client.Check(t.Context(), in)
@@ -442,7 +443,7 @@ func TestMessagesAreBoundedTogether(t *testing.T) {
 // A large message that does not come in is left after its time.
 func TestMessageThatNeverComes(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
-	a.intake.timeout = 50 * time.Millisecond
+	a.intake.Timeout = 50 * time.Millisecond
 	peer := newRawPeer(t, serveAuthorizer(t, a, ServerOptions()...))
 	stream := peer.open()
 	peer.send(stream, []byte{0, 0, 0x40, 0, 0, 1<<3 | 2}, false)
@@ -528,7 +529,7 @@ func TestManyFieldsTakeLinearTime(t *testing.T) {
 				}
 				message, times := marshal(t, in), []time.Duration{}
 				for range 4 {
-					c := &call{message: message, holding: holding{intake: a.intake, limit: 1 << 40}}
+					c := &call{message: intake.Hold(message)}
 					started := time.Now()
 					if denial := c.read(shadow != ShadowOff); denial != nil {
 						t.Fatal(denial)

@@ -4,6 +4,7 @@ import (
 	"google.golang.org/grpc"
 
 	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/intake"
 )
 
 // streamWorkers is how many goroutines of a server wait for checks, in place of a new one for each, whose
@@ -20,6 +21,6 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.ForceServerCodecV2(checkwire.Codec()),
 		grpc.NumStreamWorkers(streamWorkers),
 		// Windows that grow with the connection's speed would let each stream send megabytes that nobody has asked for.
-		grpc.StaticStreamWindowSize(smallMessage), grpc.StaticConnWindowSize(connectionWindow),
+		grpc.StaticStreamWindowSize(intake.SmallMessage), grpc.StaticConnWindowSize(connectionWindow),
 	}
 }

@@ -23,7 +23,7 @@ func (a *Authorizer) watch(registerer *observe.Registration) {
 	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_remembered_evictions_total",
 		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.Stats().Evicted) }))
 	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.",
-		func() float64 { return float64(a.intake.held.Load()) })
+		func() float64 { return float64(a.intake.HeldBytes()) })
 	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.Age().Seconds() })
 	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.Usable()) })
 	if a.database != nil {

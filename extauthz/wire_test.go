@@ -216,8 +216,8 @@ func allocatesNothing(t *testing.T, a *Authorizer, message []byte) {
 	t.Helper()
 	c := new(call)
 	check := func() {
-		c.message = append(c.message[:0], message...)
-		if !checkwire.ScanRequest(c.message, &c.request) {
+		c.message.Bytes = append(c.message.Bytes[:0], message...)
+		if !checkwire.ScanRequest(c.message.Bytes, &c.request) {
 			t.Fatal("left to the ordinary codec")
 		}
 		d := a.decide(context.Background(), &c.request)
