@@ -287,14 +287,14 @@ func compare(rounds, checks, inFlight int, messages []message, targets ...target
 
 // buildWithWorkers compiles the product with another number of streamWorkers.
 func (b *bench) buildWithWorkers(count string) (string, error) {
-	file := filepath.Join(b.installer.Root(), "extauthz", "wire.go")
+	file := filepath.Join(b.installer.Root(), "extauthz", "server.go")
 	source, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
 	constant := regexp.MustCompile(`(?m)^const streamWorkers = \d+$`)
 	if !constant.Match(source) {
-		return "", errors.New("extauthz/wire.go has no streamWorkers any more")
+		return "", errors.New("extauthz/server.go has no streamWorkers any more")
 	}
 	changed := filepath.Join(b.folder, "wire-"+count+".go")
 	if err := os.WriteFile(changed, constant.ReplaceAll(source, []byte("const streamWorkers = "+count)), 0o600); err != nil {

@@ -1,4 +1,4 @@
-package postgres
+package examine
 
 import (
 	"context"
@@ -55,7 +55,7 @@ func (f *findings) rowSecurity(found *tables.Schema) bool {
 
 // zone tells whether the expiry's time zone is known. A column without one is read as UTC, and node-postgres writes
 // local time into it; that shows where a session's creation lies in the future.
-func (f *findings) zone(ctx context.Context, connection queryer, found *tables.Schema) {
+func (f *findings) zone(ctx context.Context, db Connection, found *tables.Schema) {
 	const tried = "time zone"
 	if found.ExpiresAt.Type == "timestamptz" {
 		f.OK(tried, "the expiry has one")
@@ -71,7 +71,7 @@ func (f *findings) zone(ctx context.Context, connection queryer, found *tables.S
 			continue
 		}
 		var ahead *float64 // none without rows
-		err := connection.QueryRow(ctx, fmt.Sprintf("select extract(epoch from max(%s) - clock_timestamp() at time zone 'UTC')::float8 from %s",
+		err := db.QueryRow(ctx, fmt.Sprintf("select extract(epoch from max(%s) - clock_timestamp() at time zone 'UTC')::float8 from %s",
 			tables.QuoteName(written.Name), found.Session)).Scan(&ahead)
 		if err == nil && ahead != nil && *ahead > finding.WarnSkew.Seconds() {
 			f.Fail(tried, fmt.Sprintf("%s is written in a time zone east of UTC and read as UTC: "+
