@@ -205,7 +205,7 @@ func TestNamesWithoutAnAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		var lookUps atomic.Int64
-		a.database.Keeper.Target.Config.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+		a.database.Keeper.Current().Config.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
 			if lookUps.Add(1) == 1 || host == "silent.example.com" {
 				<-ctx.Done()
 				return nil, ctx.Err()
@@ -361,7 +361,7 @@ func TestRefreshReplacesConnections(t *testing.T) {
 	stop := load(t, a, 64)
 	eventually(t, "four connections", func() bool { return len(connections(a)) == 4 })
 	for range 3 {
-		old := map[*postgres.Held]bool{}
+		old := map[*postgres.Connection]bool{}
 		for _, h := range connections(a) {
 			old[h] = true
 		}
@@ -395,7 +395,7 @@ func TestNameThatMoves(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a.database.Keeper.Target.Config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{*address.Load()}, nil }
+			a.database.Keeper.Current().Config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{*address.Load()}, nil }
 			a.database.NamesEvery = 50 * time.Millisecond
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
@@ -407,7 +407,7 @@ func TestNameThatMoves(t *testing.T) {
 			eventually(t, "all connections to be to the new address", func() bool {
 				list := connections(a)
 				for _, h := range list {
-					if h.Address.String() != will {
+					if h.Address().String() != will {
 						return false
 					}
 				}

@@ -137,16 +137,21 @@ func (c *countingLink) Ask(tokens []string) (map[string]*session.Row, error) {
 }
 
 // connections are those that an Authorizer has open. A test may use one only while no check does.
-func connections(a *Authorizer) (list []*postgres.Held) {
-	return a.database.HeldConnections()
+func connections(a *Authorizer) (list []*postgres.Connection) {
+	a.database.Keeper.Each(func(connection *postgres.Connection, _ bool) { list = append(list, connection) })
+	return list
 }
 
 // onlyConnection is the one that an Authorizer with one connection has open.
-func onlyConnection(t *testing.T, a *Authorizer) (only *postgres.Held) {
+func onlyConnection(t *testing.T, a *Authorizer) (only *postgres.Connection) {
 	t.Helper()
 	eventually(t, "one connection", func() bool {
-		list := connections(a)
-		if len(list) == 1 && !list[0].Retiring {
+		var list []*postgres.Connection
+		isRetired := false
+		a.database.Keeper.Each(func(connection *postgres.Connection, isRetiring bool) {
+			list, isRetired = append(list, connection), isRetired || isRetiring
+		})
+		if len(list) == 1 && !isRetired {
 			only = list[0]
 		}
 		return only != nil

@@ -34,28 +34,28 @@ const (
 	closeTimeout = time.Second
 )
 
-// connection is one connection to PostgreSQL, good for session queries. It is used by one goroutine at a time, except
+// Connection is one connection to PostgreSQL, good for session queries. It is used by one goroutine at a time, except
 // for interrupt.
-type connection struct {
+type Connection struct {
 	database *Store
 	Conn     *pgx.Conn
 	dials    *dials
 	target   *Target
 	query    *foundQuery
 	host     string // the name that led to address; empty for an address that was given as such, or a Unix socket
-	Address  netip.Addr
+	address  netip.Addr
 	useful   atomic.Bool // it has answered a check
 }
 
 // dial connects to a server that may be asked.
-func (d *Store) dial(ctx context.Context, to *Target) (*connection, error) {
+func (d *Store) dial(ctx context.Context, to *Target) (*Connection, error) {
 	config := to.Config.Copy()
 	if d.maxLag == 0 {
 		config.ValidateConnect = onlyPrimary(config.ValidateConnect)
 	} else {
 		config.ValidateConnect = d.onlyNear(config.ValidateConnect)
 	}
-	c := &connection{database: d, target: to, dials: newDials()}
+	c := &Connection{database: d, target: to, dials: newDials()}
 	config.DialFunc = c.dials.dial
 	origins := newOrigins(config.LookupFunc)
 	config.LookupFunc = origins.look
@@ -64,8 +64,8 @@ func (d *Store) dial(ctx context.Context, to *Target) (*connection, error) {
 		c.dials.end()
 		return nil, withoutConnectionString(err)
 	}
-	c.Conn, c.Address = conn, addressOf(conn.PgConn().Conn())
-	if host := origins.hosts[c.Address]; net.ParseIP(host) == nil {
+	c.Conn, c.address = conn, addressOf(conn.PgConn().Conn())
+	if host := origins.hosts[c.address]; net.ParseIP(host) == nil {
 		c.host = host
 	}
 	return c, nil
@@ -73,7 +73,7 @@ func (d *Store) dial(ctx context.Context, to *Target) (*connection, error) {
 
 // Open makes a connection and proves that it answers session queries. It finds the tables first where that is to be
 // done.
-func (d *Store) Open(ctx context.Context, to *Target) (*connection, error) {
+func (d *Store) Open(ctx context.Context, to *Target) (*Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, OpenTimeout)
 	defer cancel()
 	c, err := d.dial(ctx, to)
@@ -90,7 +90,7 @@ func (d *Store) Open(ctx context.Context, to *Target) (*connection, error) {
 }
 
 // prove finds the tables if they are not known, and asks questions that have no answer.
-func (c *connection) prove(ctx context.Context) error {
+func (c *Connection) prove(ctx context.Context) error {
 	defer c.useful.Store(false)
 	d := c.database
 	if c.query = d.Query.Load(); c.query != nil && c.query.target.IsSame(c.target) {
@@ -112,7 +112,7 @@ func (c *connection) prove(ctx context.Context) error {
 }
 
 // try asks both queries, which prepares them too.
-func (c *connection) try() error {
+func (c *Connection) try() error {
 	for _, tokens := range [][]string{{}, {""}} {
 		if _, err := c.Ask(tokens); err != nil {
 			if lost, is := errors.AsType[*session.LostError](err); is {
@@ -125,11 +125,11 @@ func (c *connection) try() error {
 }
 
 // Interrupt implements [link].
-func (c *connection) Interrupt() { c.Conn.PgConn().Conn().SetDeadline(time.Unix(1, 0)) }
+func (c *Connection) Interrupt() { c.Conn.PgConn().Conn().SetDeadline(time.Unix(1, 0)) }
 
 // Close ends the connection, and waits until the server has ended it too, so that it no longer counts against a limit
 // there; but not longer than closeTimeout. A query that is under way there is cancelled.
-func (c *connection) Close() {
+func (c *Connection) Close() {
 	defer c.dials.end()
 	inner := c.Conn.PgConn()
 	if c.Conn.IsClosed() { // pgx cancels what is under way, and waits for the server, both aside
@@ -148,7 +148,7 @@ func (c *connection) Close() {
 }
 
 // Ask implements [link]. A statement that a pooler has lost is sent whole from then on.
-func (c *connection) Ask(tokens []string) (map[string]*session.Row, error) {
+func (c *Connection) Ask(tokens []string) (map[string]*session.Row, error) {
 	rows, err := c.askOnce(tokens)
 	if isStatementLost(err) && !c.Conn.IsClosed() {
 		if !c.database.Unnamed.Swap(true) {
@@ -163,7 +163,7 @@ func (c *connection) Ask(tokens []string) (map[string]*session.Row, error) {
 	return rows, nil
 }
 
-func (c *connection) askOnce(tokens []string) (map[string]*session.Row, error) {
+func (c *Connection) askOnce(tokens []string) (map[string]*session.Row, error) {
 	text, argument := c.query.Many, any(tokens)
 	if len(tokens) == 1 {
 		text, argument = c.query.One, tokens[0]
@@ -239,7 +239,7 @@ func valueOf(text *string) string {
 }
 
 // judge tells by a *lostError that the connection, or the server behind it, is at fault and not the question.
-func (c *connection) judge(err error) error {
+func (c *Connection) judge(err error) error {
 	pgErr, isServers := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case c.Conn.IsClosed() || errors.Is(err, errStandby) || lag.TooFar(err) != nil: // another host may be asked
@@ -315,6 +315,18 @@ func (e *connectError) Error() string { return e.text }
 
 // Unwrap returns pgx's own error, which is not to be shown.
 func (e *connectError) Unwrap() error { return e.cause }
+
+// Target implements [pool.Connection].
+func (c *Connection) Target() *Target { return c.target }
+
+// Host implements [pool.Connection].
+func (c *Connection) Host() string { return c.host }
+
+// Address implements [pool.Connection].
+func (c *Connection) Address() netip.Addr { return c.address }
+
+// IsUseful implements [pool.Connection].
+func (c *Connection) IsUseful() bool { return c.useful.Load() }
 
 // isFull tells that the server, a pooler or the role may have no more connections (too_many_connections).
 func isFull(err error) bool {

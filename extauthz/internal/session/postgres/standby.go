@@ -88,7 +88,7 @@ func (d *Store) onlyNear(next pgconn.ValidateConnectFunc) pgconn.ValidateConnect
 
 // askNear asks for the lag first and for the sessions afterwards, in one round trip and one transaction. In one query
 // both would be of one snapshot that is older than the lag, and so might be the answer.
-func (c *connection) askNear(text string, argument any, tokens int) (map[string]*session.Row, error) {
+func (c *Connection) askNear(text string, argument any, tokens int) (map[string]*session.Row, error) {
 	var questions pgx.Batch
 	questions.Queue(lagQuery)
 	questions.Queue(text, argument)

@@ -18,6 +18,7 @@ import (
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/session"
+	"extauthz/extauthz/internal/session/pool"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/lag"
 	"extauthz/extauthz/internal/session/postgres/tables"
@@ -36,7 +37,7 @@ const (
 
 // Store answers for sessions from PostgreSQL. Every answer comes from a query that was sent after
 // its question was asked, and that a primary answered, or a standby that is near enough; nothing is remembered.
-// Questions that wait share a query: see batcher. Connections are made aside: see keeper. All methods are safe for
+// Questions that wait share a query: see [session.Batcher]. Connections are made aside: see [pool.Keeper]. All methods are safe for
 // concurrent use.
 type Store struct {
 	names   tables.Names
@@ -50,7 +51,7 @@ type Store struct {
 	observer Observer
 	State    part.State
 	Batches  *session.Batcher
-	Keeper   *keeper
+	Keeper   *pool.Keeper[*Target, *Connection]
 
 	inUse   atomic.Pointer[targetInUse] // once the tables are found; stays when they change
 	Query   atomic.Pointer[foundQuery]  // the session query, once the tables are found
@@ -125,9 +126,10 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 		State: part.NewState(),
 	}
 	d.near = lag.New(c.MaxLag, time.Now)
-	d.Keeper = newKeeper(d.Batches, to)
-	d.Keeper.open, d.Keeper.changed, d.Keeper.refused = d.openAnew, d.note, d.noteRefused
-	d.Batches.Wanted, d.Batches.Outcome, d.Batches.Count = d.Keeper.want, d.note, observer.Asked
+	d.Keeper = pool.New[*Target, *Connection](d.Batches, to)
+	d.Keeper.Open, d.Keeper.Changed, d.Keeper.Refused = d.openAnew, d.note, d.noteRefused
+	d.Keeper.IsFull = isFull
+	d.Batches.Wanted, d.Batches.Outcome, d.Batches.Count = d.Keeper.Want, d.note, observer.Asked
 	d.Batches.Blamed = d.noteBlamed
 	d.Batches.Guard = func(work func()) bool { return d.panics.Recovered(guard.InDatabase, work) }
 	return d, nil
@@ -155,7 +157,7 @@ func (d *Store) Session(ctx context.Context, token string) (*session.Row, error)
 }
 
 // Connections is how many are open.
-func (d *Store) Connections() int { return d.Keeper.connections() }
+func (d *Store) Connections() int { return d.Keeper.Connections() }
 
 // Busy is how many connections have a query under way.
 func (d *Store) Busy() int64 { return d.Batches.Busy() }
@@ -176,7 +178,7 @@ func (d *Store) Part() part.Part { return d.State.Part("database") }
 func (d *Store) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
-	work.Go(func() { d.panics.Supervise(ctx, guard.InDatabase, d.Keeper.run) })
+	work.Go(func() { d.panics.Supervise(ctx, guard.InDatabase, d.Keeper.Run) })
 	work.Go(func() { d.panics.Supervise(ctx, guard.InDatabase, d.follow) })
 }
 
@@ -207,7 +209,7 @@ func (d *Store) follow(ctx context.Context) {
 		}
 		isNew := d.readAnew() // it may pin other addresses to its names
 		if renewing {
-			d.Keeper.renew()
+			d.Keeper.Renew()
 		}
 		if isNew || renewing || time.Since(resolved) >= d.NamesEvery {
 			resolved = time.Now()
@@ -241,7 +243,7 @@ func (d *Store) readAnew() (isNew bool) {
 	isNew = dsn != d.lastRead
 	d.lastRead = dsn
 	d.source.isNew("")
-	if d.Keeper.retarget(to) {
+	if d.Keeper.Retarget(to) {
 		d.log.Info("the database's connection string has changed; connecting anew")
 	}
 	return isNew
@@ -251,15 +253,15 @@ func (d *Store) readAnew() (isNew bool) {
 // resolved now has not moved.
 func (d *Store) resolveAnew(ctx context.Context) {
 	to := d.Keeper.Current()
-	for _, host := range d.Keeper.hosts() {
+	for _, host := range d.Keeper.Hosts() {
 		if addresses, err := to.resolve(ctx, host); err == nil && len(addresses) > 0 {
-			d.Keeper.moved(host, addresses)
+			d.Keeper.Moved(host, addresses)
 		}
 	}
 }
 
 // openAnew makes a connection by the connection string as it is now.
-func (d *Store) openAnew(ctx context.Context, to *Target) (*connection, error) {
+func (d *Store) openAnew(ctx context.Context, to *Target) (*Connection, error) {
 	if d.read != nil {
 		d.readAnew() // a password that has changed is used at once
 		to = d.Keeper.Current()
@@ -268,7 +270,7 @@ func (d *Store) openAnew(ctx context.Context, to *Target) (*connection, error) {
 }
 
 // connect makes a connection of its own, which the caller closes, to a server that checks would ask too.
-func (d *Store) connect(ctx context.Context) (*connection, error) {
+func (d *Store) connect(ctx context.Context) (*Connection, error) {
 	d.readAnew()
 	return d.dial(ctx, d.Keeper.Current())
 }

@@ -1,4 +1,6 @@
-package postgres
+// Package pool keeps connections for a batcher of sessions: made aside, replaced before they are given up. It imports
+// session. It does not know what a connection leads to, or how it is made.
+package pool
 
 import (
 	"context"
@@ -32,34 +34,56 @@ const (
 	replaceTimeout = 20 * time.Second
 )
 
-// Held is a connection that is up.
-type Held struct {
-	*connection
-	retired  chan struct{} // closed when it is to take no further batch
-	Retiring bool
-	renewal  int // see keeper.renewal
-	expires  time.Time
-	gone     time.Time // since when its address is none of its name's; zero while it is
+// Target is where connections lead to.
+type Target[T any] interface {
+	// IsSame tells whether a connection to the other leads there too.
+	IsSame(other T) bool
 }
 
-// keeper keeps connections for a batcher: one always, more as the load asks, never more than its limit, those that
+// Connection is one connection.
+type Connection[T any] interface {
+	comparable
+	session.Link
+	// Close ends it, and waits, for a second or so at most, until its place is free.
+	Close()
+	Target() T
+	// Host is the name that led to Address, empty where no name did.
+	Host() string
+	Address() netip.Addr
+	// IsUseful tells whether it has answered a check.
+	IsUseful() bool
+}
+
+// held is a connection that is up.
+type held[C any] struct {
+	connection C
+	retired    chan struct{} // closed when it is to take no further batch
+	retiring   bool
+	renewal    int // see Keeper.renewal
+	expires    time.Time
+	gone       time.Time // since when its address is none of its name's; zero while it is
+}
+
+// Keeper keeps connections for a batcher: one always, more as the load asks, never more than its limit, those that
 // are being made or closed included. Connections are made aside, and join when they are good. What is to be replaced
 // is replaced before it is given up, where the limits allow two.
-type keeper struct {
+type Keeper[T Target[T], C Connection[T]] struct {
 	*session.Batcher
-	open    func(context.Context, *Target) (*connection, error)
-	changed func(error)      // called with what an attempt came to that matters to checks
-	refused func(error, int) // called when a connection could not be made, with how many there are
+	Open    func(context.Context, T) (C, error)
+	Changed func(error) // called with what an attempt came to that matters to checks
+	// IsFull tells that the server may have no more connections.
+	IsFull  func(error) bool
+	Refused func(error, int) // called when a connection could not be made, with how many there are
 
 	kicked   chan struct{}
 	isWanted atomic.Bool // another one would help
 
 	mu      sync.Mutex
-	Target  *Target
-	held    map[*Held]struct{}
+	target  T
+	held    map[*held[C]]struct{}
 	making  int
 	closing int
-	renewal int // connections of an earlier one are to be replaced
+	renewal int // Connections of an earlier one are to be replaced
 	pause   time.Duration
 	nextAt  time.Time // not before it is an attempt made while there is none
 	more    time.Duration
@@ -70,28 +94,29 @@ type keeper struct {
 	work    sync.WaitGroup
 }
 
-func newKeeper(b *session.Batcher, to *Target) *keeper {
-	return &keeper{Batcher: b, Target: to, kicked: make(chan struct{}, 1), held: make(map[*Held]struct{}),
-		changed: func(error) {}, refused: func(error, int) {}}
+// New keeps connections to a target for a batcher.
+func New[T Target[T], C Connection[T]](b *session.Batcher, to T) *Keeper[T, C] {
+	return &Keeper[T, C]{Batcher: b, target: to, kicked: make(chan struct{}, 1), held: make(map[*held[C]]struct{}),
+		Changed: func(error) {}, Refused: func(error, int) {}, IsFull: func(error) bool { return false }}
 }
 
 // kick has run look at what is to be done.
-func (k *keeper) kick() {
+func (k *Keeper[T, C]) kick() {
 	select {
 	case k.kicked <- struct{}{}:
 	default:
 	}
 }
 
-// want says that another connection would help.
-func (k *keeper) want() {
+// Want says that another connection would help.
+func (k *Keeper[T, C]) Want() {
 	if !k.isWanted.Swap(true) {
 		k.kick()
 	}
 }
 
-// run keeps connections until ctx ends. All are closed when it returns, also by a panic.
-func (k *keeper) run(ctx context.Context) {
+// Run keeps connections until ctx ends. All are closed when it returns, also by a panic.
+func (k *Keeper[T, C]) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer k.work.Wait()
 	defer cancel()
@@ -109,7 +134,7 @@ func (k *keeper) run(ctx context.Context) {
 }
 
 // adjust does what is due, and returns when to look again at the latest.
-func (k *keeper) adjust(ctx context.Context, now time.Time) time.Duration {
+func (k *Keeper[T, C]) adjust(ctx context.Context, now time.Time) time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	next := now.Add(time.Minute)
@@ -120,10 +145,10 @@ func (k *keeper) adjust(ctx context.Context, now time.Time) time.Duration {
 		return !t.After(now)
 	}
 	good := 0
-	var old *Held // one that is to be replaced
+	var old *held[C] // one that is to be replaced
 	for h := range k.held {
 		switch {
-		case h.Retiring:
+		case h.retiring:
 			continue
 		case k.isOld(h, now):
 			if old == nil || !h.gone.IsZero() {
@@ -155,51 +180,52 @@ func (k *keeper) adjust(ctx context.Context, now time.Time) time.Duration {
 	return max(time.Until(next), time.Millisecond)
 }
 
-func (k *keeper) isOld(h *Held, now time.Time) bool {
+func (k *Keeper[T, C]) isOld(h *held[C], now time.Time) bool {
 	return h.renewal != k.renewal || !h.gone.IsZero() || !now.Before(h.expires)
 }
 
 // retire has a connection take no further batch.
-func (k *keeper) retire(h *Held) {
-	if !h.Retiring {
-		h.Retiring = true
+func (k *Keeper[T, C]) retire(h *held[C]) {
+	if !h.retiring {
+		h.retiring = true
 		close(h.retired)
 	}
 }
 
 // make begins an attempt to connect.
-func (k *keeper) make(ctx context.Context, now time.Time) {
+func (k *Keeper[T, C]) make(ctx context.Context, now time.Time) {
 	k.making++
 	k.began = now
 	k.isWanted.Store(false)
-	to, renewal := k.Target, k.renewal
+	to, renewal := k.target, k.renewal
 	k.work.Go(func() {
-		var c *connection
+		var c C
 		err := error(session.ErrQueryPanicked)
-		k.Guard(func() { c, err = k.open(ctx, to) })
+		k.Guard(func() { c, err = k.Open(ctx, to) })
 		k.made(ctx, c, err, to, renewal)
 	})
 }
 
 // made takes in what an attempt came to.
-func (k *keeper) made(ctx context.Context, c *connection, err error, to *Target, renewal int) {
+func (k *Keeper[T, C]) made(ctx context.Context, c C, err error, to T, renewal int) {
 	tell := func() {}
+	var none C
 	k.mu.Lock()
 	k.making--
 	now := time.Now()
-	if c != nil {
-		to = c.target // the connection string was read anew
+	if c != none {
+		to = c.Target() // the connection string was read anew
 	}
 	switch {
-	case ctx.Err() != nil || !to.IsSame(k.Target):
-		if c != nil {
+	case ctx.Err() != nil || !to.IsSame(k.target):
+		if c != none {
 			k.close(c)
 		}
 	case err != nil:
 		tell = k.failed(err, now)
 	default:
 		k.join(ctx, c, renewal, now)
-		tell = func() { k.changed(nil) }
+		tell = func() { k.Changed(nil) }
 	}
 	k.mu.Unlock()
 	k.kick()
@@ -207,11 +233,11 @@ func (k *keeper) made(ctx context.Context, c *connection, err error, to *Target,
 }
 
 // join has a new connection be served, in place of one that is to be replaced.
-func (k *keeper) join(ctx context.Context, c *connection, renewal int, now time.Time) {
+func (k *Keeper[T, C]) join(ctx context.Context, c C, renewal int, now time.Time) {
 	life := connectionAge - rand.N(connectionAge/4)
-	h := &Held{connection: c, retired: make(chan struct{}), renewal: renewal, expires: now.Add(life)}
+	h := &held[C]{connection: c, retired: make(chan struct{}), renewal: renewal, expires: now.Add(life)}
 	for other := range k.held {
-		if !other.Retiring && k.isOld(other, now) {
+		if !other.retiring && k.isOld(other, now) {
 			k.retire(other)
 			break
 		}
@@ -229,9 +255,9 @@ func (k *keeper) join(ctx context.Context, c *connection, renewal int, now time.
 }
 
 // good is how many connections take batches.
-func (k *keeper) good() (good int) {
+func (k *Keeper[T, C]) good() (good int) {
 	for h := range k.held {
-		if !h.Retiring {
+		if !h.retiring {
 			good++
 		}
 	}
@@ -240,42 +266,42 @@ func (k *keeper) good() (good int) {
 
 // failed takes in that a connection could not be made, or was no good from its first query on. It returns what tells
 // of it, to be called without the lock.
-func (k *keeper) failed(err error, now time.Time) (tell func()) {
+func (k *Keeper[T, C]) failed(err error, now time.Time) (tell func()) {
 	if good := k.good(); good > 0 {
 		k.more = min(max(2*k.more, morePause), lastMorePause)
 		k.moreAt = now.Add(jittered(k.more))
 		for h := range k.held { // for a renewal that was asked for the old connection gives way: the role may have one only
-			if isFull(err) && good == 1 && !h.Retiring && h.renewal != k.renewal {
+			if k.IsFull(err) && good == 1 && !h.retiring && h.renewal != k.renewal {
 				k.retire(h)
 			}
 		}
-		return func() { k.refused(err, good) }
+		return func() { k.Refused(err, good) }
 	}
 	k.pause = min(max(2*k.pause, firstPause), lastPause)
 	k.nextAt = now.Add(jittered(k.pause))
 	wait := grace
-	if isFull(err) {
+	if k.IsFull(err) {
 		wait = fullGrace
 	}
 	// While an earlier connection is being closed its place may not be free yet.
 	if k.closing > 0 || !k.lostAt.IsZero() && now.Sub(k.lostAt) < wait {
-		return func() { k.refused(err, 0) }
+		return func() { k.Refused(err, 0) }
 	}
 	k.Fail(err)
 	return func() {
-		k.refused(err, 0)
-		k.changed(err)
+		k.Refused(err, 0)
+		k.Changed(err)
 	}
 }
 
 // ended takes in that a connection is no longer served: err says why, nil when it was to be so.
-func (k *keeper) ended(h *Held, err error) {
+func (k *Keeper[T, C]) ended(h *held[C], err error) {
 	tell := func() {}
 	k.mu.Lock()
 	delete(k.held, h)
 	now := time.Now()
 	isLast := k.good() == 0
-	isUseful := err == nil || h.useful.Load()
+	isUseful := err == nil || h.connection.IsUseful()
 	// One that was ended before the first check came, as an idle one or by a server's restart, is as good as any; where
 	// each one ends with its first query, checks are not kept waiting all the time.
 	if !isUseful && isLast && now.Sub(k.excused) >= fullGrace {
@@ -294,7 +320,7 @@ func (k *keeper) ended(h *Held, err error) {
 }
 
 // close closes a connection aside. Its place is free afterwards.
-func (k *keeper) close(c *connection) {
+func (k *Keeper[T, C]) close(c C) {
 	k.closing++
 	k.work.Go(func() {
 		k.Guard(c.Close)
@@ -305,13 +331,13 @@ func (k *keeper) close(c *connection) {
 	})
 }
 
-// retarget has connections be made to another target. Those to the earlier one take no further batch, unless the
+// Retarget has connections be made to another target. Those to the earlier one take no further batch, unless the
 // password alone has changed. changed tells that.
-func (k *keeper) retarget(to *Target) (changed bool) {
+func (k *Keeper[T, C]) Retarget(to T) (changed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	changed = !to.IsSame(k.Target)
-	k.Target = to
+	changed = !to.IsSame(k.target)
+	k.target = to
 	if changed {
 		for h := range k.held {
 			k.retire(h)
@@ -322,8 +348,8 @@ func (k *keeper) retarget(to *Target) (changed bool) {
 	return changed
 }
 
-// renew has all connections be replaced.
-func (k *keeper) renew() {
+// Renew has all connections be replaced.
+func (k *Keeper[T, C]) Renew() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.renewal++
@@ -331,26 +357,26 @@ func (k *keeper) renew() {
 	k.kick()
 }
 
-// hosts are the names that connections lead to.
-func (k *keeper) hosts() (hosts []string) {
+// Hosts are the names that connections lead to.
+func (k *Keeper[T, C]) Hosts() (hosts []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for h := range k.held {
-		if h.host != "" && !slices.Contains(hosts, h.host) {
-			hosts = append(hosts, h.host)
+		if h.connection.Host() != "" && !slices.Contains(hosts, h.connection.Host()) {
+			hosts = append(hosts, h.connection.Host())
 		}
 	}
 	return hosts
 }
 
-// moved has the connections to a host be replaced whose address is none of these.
-func (k *keeper) moved(host string, addresses map[netip.Addr]bool) {
+// Moved has the connections to a host be replaced whose address is none of these.
+func (k *Keeper[T, C]) Moved(host string, addresses map[netip.Addr]bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for h := range k.held {
 		switch {
-		case h.host != host:
-		case addresses[h.Address]:
+		case h.connection.Host() != host:
+		case addresses[h.connection.Address()]:
 			h.gone = time.Time{}
 		case h.gone.IsZero():
 			h.gone = time.Now()
@@ -361,14 +387,14 @@ func (k *keeper) moved(host string, addresses map[netip.Addr]bool) {
 }
 
 // Current is where connections lead to.
-func (k *keeper) Current() *Target {
+func (k *Keeper[T, C]) Current() T {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.Target
+	return k.target
 }
 
-// connections is how many are open.
-func (k *keeper) connections() int {
+// Connections is how many are open.
+func (k *Keeper[T, C]) Connections() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.held) + k.closing
@@ -377,12 +403,11 @@ func (k *keeper) connections() int {
 // jittered is so long, a quarter more or less.
 func jittered(d time.Duration) time.Duration { return d - d/4 + rand.N(d/2+1) }
 
-// HeldConnections are those that are up.
-func (d *Store) HeldConnections() (list []*Held) {
-	d.Keeper.mu.Lock()
-	defer d.Keeper.mu.Unlock()
-	for h := range d.Keeper.held {
-		list = append(list, h)
+// Each calls visit for each connection that is up, and says whether it is being replaced.
+func (k *Keeper[T, C]) Each(visit func(connection C, isRetiring bool)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for h := range k.held {
+		visit(h.connection, h.retiring)
 	}
-	return list
 }

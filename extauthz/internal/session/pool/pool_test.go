@@ -1,83 +1,57 @@
-package postgres
+package pool
 
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgproto3"
-
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/session"
 )
 
-// testBudget is what a check may take in these tests.
-const testBudget = 400 * time.Millisecond
+// place is a target that is the same as itself alone.
+type place struct{}
 
-// startKeeper keeps connections, at most so many, to a server in memory. While refused is set, none can be made. open
-// is how many the server has.
+func (p *place) IsSame(other *place) bool { return p == other }
+
+// fake is a connection that answers nothing; open is how many there are.
+type fake struct {
+	to   *place
+	open *atomic.Int64
+}
+
+func (f *fake) Ask([]string) (map[string]*session.Row, error) { return nil, nil }
+func (f *fake) Interrupt()                                    {}
+func (f *fake) Close()                                        { f.open.Add(-1) }
+func (f *fake) Target() *place                                { return f.to }
+func (f *fake) Host() string                                  { return "db.example.com" }
+func (f *fake) Address() netip.Addr                           { return netip.MustParseAddr("192.0.2.1") }
+func (f *fake) IsUseful() bool                                { return true }
+
+// startKeeper keeps connections, at most so many. While refused is set, none can be made. open is how many there are.
 func startKeeper(t *testing.T, most int64) (
-	k *keeper, open, made *atomic.Int64, refused *atomic.Bool, stop func(),
+	k *Keeper[*place, *fake], open, made *atomic.Int64, refused *atomic.Bool, stop func(),
 ) {
-	to, err := ReadTarget("postgres://reader:secret@db.example.com/app?sslmode=disable")
-	if err != nil {
-		t.Fatal(err)
-	}
 	open, made, refused = new(atomic.Int64), new(atomic.Int64), new(atomic.Bool)
-	k = newKeeper(session.NewBatcher(testBudget, most), to)
-	k.Wanted = k.want
-	k.open = func(ctx context.Context, to *Target) (*connection, error) {
+	k = New[*place, *fake](session.NewBatcher(400*time.Millisecond, most), new(place))
+	k.Wanted = k.Want
+	k.Open = func(_ context.Context, to *place) (*fake, error) {
 		if refused.Load() {
 			return nil, errors.New("connection refused")
 		}
-		config := to.Config.Copy()
-		config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"192.0.2.1"}, nil }
-		config.DialFunc = func(context.Context, string, string) (net.Conn, error) {
-			client, server := net.Pipe()
-			go serveInMemory(server, open)
-			return client, nil
-		}
-		conn, err := pgx.ConnectConfig(ctx, config)
-		if err != nil {
-			return nil, err
-		}
 		made.Add(1)
-		address := netip.MustParseAddr("192.0.2.1")
-		return &connection{Conn: conn, dials: newDials(), target: to, host: "db.example.com", Address: address}, nil
+		open.Add(1)
+		return &fake{to, open}, nil
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); k.run(ctx) }()
+	go func() { defer close(done); k.Run(ctx) }()
 	synctest.Wait()
 	return k, open, made, refused, func() { cancel(); <-done }
-}
-
-// serveInMemory lets one client in and waits until it goes.
-func serveInMemory(network net.Conn, open *atomic.Int64) {
-	defer network.Close()
-	backend := pgproto3.NewBackend(network, network)
-	if _, err := backend.ReceiveStartupMessage(); err != nil {
-		return
-	}
-	backend.Send(&pgproto3.AuthenticationOk{})
-	backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-	if backend.Flush() != nil {
-		return
-	}
-	open.Add(1)
-	defer open.Add(-1)
-	for {
-		message, err := backend.Receive()
-		if _, isEnd := message.(*pgproto3.Terminate); isEnd || err != nil {
-			return
-		}
-	}
 }
 
 // A connection is replaced when it is old, and not before; the new one is there before the old one goes, where there
@@ -116,16 +90,16 @@ func TestGoneAddressIsGivenUp(t *testing.T) {
 				k, open, made, refused, stop := startKeeper(t, 2)
 				defer stop()
 				refused.Store(true)
-				k.moved("db.example.com", elsewhere)
-				k.moved("another.example.com", elsewhere)
+				k.Moved("db.example.com", elsewhere)
+				k.Moved("another.example.com", elsewhere)
 				time.Sleep(replaceTimeout - 2*time.Second)
-				k.moved("db.example.com", elsewhere) // looked at again; the time goes on
+				k.Moved("db.example.com", elsewhere) // looked at again; the time goes on
 				synctest.Wait()
 				if open.Load() != 1 || k.Up.Load() != 1 {
 					t.Fatalf("given up early: %d open", open.Load())
 				}
 				if comesBack {
-					k.moved("db.example.com", here)
+					k.Moved("db.example.com", here)
 				}
 				time.Sleep(4 * time.Second)
 				synctest.Wait()
