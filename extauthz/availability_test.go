@@ -17,6 +17,7 @@ import (
 
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/session/postgres"
+	"extauthz/extauthz/internal/session/postgres/network"
 )
 
 // load has so many clients check the live session until stop is called, which tells the reasons that came, with their
@@ -217,7 +218,7 @@ func TestNamesWithoutAnAnswer(t *testing.T) {
 		go func() { a.Run(ctx); close(ended) }()
 		began := time.Now()
 		eventually(t, "a session to be allowed", func() bool { return checkToken(t, a, liveToken) == "" })
-		if took := time.Since(began); took > postgres.OpenTimeout-postgres.NameTimeout {
+		if took := time.Since(began); took > postgres.OpenTimeout-network.NameTimeout {
 			t.Errorf("%s: the first answer after %s", hosts, took)
 		}
 		cancel()

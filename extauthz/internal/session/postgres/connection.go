@@ -20,14 +20,11 @@ import (
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/lag"
+	"extauthz/extauthz/internal/session/postgres/network"
 	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
 const (
-	// connectTimeout bounds how long one address is waited for.
-	connectTimeout = 2 * time.Second
-	// NameTimeout bounds how long one name's look-up is waited for: of several hosts another may be known.
-	NameTimeout = 3 * time.Second
 	// OpenTimeout bounds how long it takes until a connection is good, whatever the number of addresses.
 	OpenTimeout = 15 * time.Second
 	// closeTimeout bounds how long a server is waited for that is to end a connection, or to cancel its query.
@@ -39,7 +36,7 @@ const (
 type Connection struct {
 	database *Store
 	Conn     *pgx.Conn
-	dials    *dials
+	dials    *network.Dials
 	target   *Target
 	query    *foundQuery
 	host     string // the name that led to address; empty for an address that was given as such, or a Unix socket
@@ -55,17 +52,17 @@ func (d *Store) dial(ctx context.Context, to *Target) (*Connection, error) {
 	} else {
 		config.ValidateConnect = d.onlyNear(config.ValidateConnect)
 	}
-	c := &Connection{database: d, target: to, dials: newDials()}
-	config.DialFunc = c.dials.dial
-	origins := newOrigins(config.LookupFunc)
-	config.LookupFunc = origins.look
+	c := &Connection{database: d, target: to, dials: network.NewDials()}
+	config.DialFunc = c.dials.Dial
+	origins := network.NewOrigins(config.LookupFunc)
+	config.LookupFunc = origins.Look
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		c.dials.end()
+		c.dials.End()
 		return nil, withoutConnectionString(err)
 	}
-	c.Conn, c.address = conn, addressOf(conn.PgConn().Conn())
-	if host := origins.hosts[c.address]; net.ParseIP(host) == nil {
+	c.Conn, c.address = conn, network.AddressOf(conn.PgConn().Conn())
+	if host := origins.Hosts[c.address]; net.ParseIP(host) == nil {
 		c.host = host
 	}
 	return c, nil
@@ -130,7 +127,7 @@ func (c *Connection) Interrupt() { c.Conn.PgConn().Conn().SetDeadline(time.Unix(
 // Close ends the connection, and waits until the server has ended it too, so that it no longer counts against a limit
 // there; but not longer than closeTimeout. A query that is under way there is cancelled.
 func (c *Connection) Close() {
-	defer c.dials.end()
+	defer c.dials.End()
 	inner := c.Conn.PgConn()
 	if c.Conn.IsClosed() { // pgx cancels what is under way, and waits for the server, both aside
 		select {

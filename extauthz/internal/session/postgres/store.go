@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/part"
+	"extauthz/extauthz/internal/sampler"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/pool"
 	"extauthz/extauthz/internal/session/postgres/connstring"
@@ -31,8 +31,6 @@ const (
 	namesInterval = 20 * time.Second
 	// discoveryTimeout is the time for one look at the catalogue.
 	discoveryTimeout = 5 * time.Second
-	// repeatInterval is the least time between two log lines about a database whose faults change.
-	repeatInterval = time.Second
 )
 
 // Store answers for sessions from PostgreSQL. Every answer comes from a query that was sent after
@@ -63,10 +61,10 @@ type Store struct {
 
 	targetEvery, NamesEvery time.Duration // targetInterval and namesInterval, except in tests
 
-	told   telling // of what makes checks fail
-	more   telling // of connections that could not be made beside others
-	blamed telling // of sessions that fail alone
-	source telling // of a connection string that cannot be used
+	told   sampler.Changes // of what makes checks fail
+	more   sampler.Changes // of connections that could not be made beside others
+	blamed sampler.Changes // of sessions that fail alone
+	source sampler.Changes // of a connection string that cannot be used
 
 	reading  sync.Mutex // one reads the connection string at a time, so that the last one read is the one in force
 	lastRead string
@@ -235,14 +233,14 @@ func (d *Store) readAnew() (isNew bool) {
 		to, err = ReadTarget(dsn)
 	}
 	if err != nil {
-		if d.source.isNew(err.Error()) {
+		if d.source.IsNew(err.Error()) {
 			d.log.Warn("the database's connection string cannot be used; the earlier one stays in force", "error", err)
 		}
 		return false
 	}
 	isNew = dsn != d.lastRead
 	d.lastRead = dsn
-	d.source.isNew("")
+	d.source.IsNew("")
 	if d.Keeper.Retarget(to) {
 		d.log.Info("the database's connection string has changed; connecting anew")
 	}
@@ -281,13 +279,13 @@ func (d *Store) note(err error) {
 		if d.State.IsOK() {
 			return
 		}
-		if d.State.Note(nil) && d.told.isNew("") {
+		if d.State.Note(nil) && d.told.IsNew("") {
 			d.log.Info("database answers again")
 		}
 		return
 	}
 	d.State.Note(err)
-	if !d.told.isNew(err.Error()) {
+	if !d.told.IsNew(err.Error()) {
 		return
 	}
 	if d.Query.Load() == nil {
@@ -299,7 +297,7 @@ func (d *Store) note(err error) {
 
 // noteBlamed takes in why one session could not be read, while others can.
 func (d *Store) noteBlamed(err error) {
-	if d.blamed.isNew(err.Error()) {
+	if d.blamed.IsNew(err.Error()) {
 		d.log.Warn("a session's row makes its query fail; its checks are answered with 503, others are not affected",
 			"error", err)
 	}
@@ -308,40 +306,10 @@ func (d *Store) noteBlamed(err error) {
 // noteRefused takes in that a connection could not be made, beside so many that there are.
 func (d *Store) noteRefused(err error, connections int) {
 	d.observer.Unconnected()
-	if connections > 0 && d.more.isNew(err.Error()) {
+	if connections > 0 && d.more.IsNew(err.Error()) {
 		d.log.Warn("no further connection to the database can be made; going on with those that there are",
 			"connections", connections, "error", err)
 	}
-}
-
-// telling keeps what was logged last, so that it is logged once. Numbers do not count: a port or a duration is
-// another each time. Safe for concurrent use.
-type telling struct {
-	mu   sync.Mutex
-	text string
-	at   time.Time
-}
-
-func withoutDigits(text string) string {
-	return strings.Map(func(r rune) rune {
-		if '0' <= r && r <= '9' {
-			return -1
-		}
-		return r
-	}, text)
-}
-
-// isNew tells whether this is to be logged: it is not what was logged last, and that was not just now. Empty text
-// says that all is well again, and isNew then tells whether something else was logged before.
-func (t *telling) isNew(text string) bool {
-	text = withoutDigits(text)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if text == t.text || text != "" && t.text != "" && time.Since(t.at) < repeatInterval {
-		return false
-	}
-	t.text, t.at = text, time.Now()
-	return true
 }
 
 // findTables looks at the catalogue.

@@ -4,17 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"maps"
-	"net"
 	"net/netip"
 	"reflect"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"extauthz/extauthz/internal/session/postgres/connstring"
+	"extauthz/extauthz/internal/session/postgres/network"
 )
 
 // Target is where, as whom and how to connect.
@@ -59,7 +57,7 @@ func isSameTLS(a, b *tls.Config) bool {
 // resolve returns the addresses that a host has now. There is nothing to resolve in an address or a Unix socket's
 // folder.
 func (t *Target) resolve(ctx context.Context, host string) (map[netip.Addr]bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, NameTimeout)
+	ctx, cancel := context.WithTimeout(ctx, network.NameTimeout)
 	defer cancel()
 	found, err := t.Config.LookupFunc(ctx, host)
 	if err != nil {
@@ -67,102 +65,9 @@ func (t *Target) resolve(ctx context.Context, host string) (map[netip.Addr]bool,
 	}
 	addresses := make(map[netip.Addr]bool)
 	for _, text := range found {
-		if address, is := readAddress(text); is {
+		if address, is := network.ReadAddress(text); is {
 			addresses[address] = true
 		}
 	}
 	return addresses, nil
-}
-
-// readAddress reads an address, or one with a port, as a look-up may give either.
-func readAddress(text string) (address netip.Addr, is bool) {
-	if withPort, err := netip.ParseAddrPort(text); err == nil {
-		return withPort.Addr().Unmap().WithZone(""), true
-	}
-	address, err := netip.ParseAddr(text)
-	return address.Unmap().WithZone(""), err == nil
-}
-
-// origins looks up the hosts of one attempt to connect, each once and not for long, and remembers of which host each
-// address is. pgx looks up all hosts before it connects to the first, and each again for the way without TLS.
-type origins struct {
-	lookUp pgconn.LookupFunc
-	found  map[string]lookedUp
-	hosts  map[netip.Addr]string
-}
-
-// lookedUp is what a look-up came to.
-type lookedUp struct {
-	addresses []string
-	err       error
-}
-
-func newOrigins(lookUp pgconn.LookupFunc) *origins {
-	return &origins{lookUp: lookUp, found: make(map[string]lookedUp), hosts: make(map[netip.Addr]string)}
-}
-
-// look implements [pgconn.LookupFunc], for one goroutine.
-func (o *origins) look(ctx context.Context, host string) ([]string, error) {
-	if found, known := o.found[host]; known {
-		return found.addresses, found.err
-	}
-	ctx, cancel := context.WithTimeout(ctx, NameTimeout)
-	defer cancel()
-	addresses, err := o.lookUp(ctx, host)
-	o.found[host] = lookedUp{addresses, err}
-	for _, text := range addresses {
-		if address, is := readAddress(text); is {
-			o.hosts[address] = host
-		}
-	}
-	return addresses, err
-}
-
-// dials makes one connection's network connections, a cancel request's among them, and can end them all.
-type dials struct {
-	mu     sync.Mutex
-	open   []net.Conn
-	ended  bool
-	dialer net.Dialer
-}
-
-func newDials() *dials {
-	// A peer that vanished without a word, as behind a firewall that forgot the connection, is noticed within a minute.
-	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3}
-	return &dials{dialer: net.Dialer{KeepAliveConfig: keepAlive, Timeout: connectTimeout}}
-}
-
-// dial implements [pgconn.DialFunc].
-func (d *dials) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	connection, err := d.dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ended {
-		connection.Close()
-		return nil, net.ErrClosed
-	}
-	d.open = append(d.open, connection)
-	return connection, nil
-}
-
-// end closes what is open.
-func (d *dials) end() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.ended = true
-	for _, connection := range d.open {
-		connection.Close()
-	}
-}
-
-// addressOf is where a connection leads to; not valid for a Unix socket.
-func addressOf(connection net.Conn) netip.Addr {
-	tcp, is := connection.RemoteAddr().(*net.TCPAddr)
-	if !is {
-		return netip.Addr{}
-	}
-	return tcp.AddrPort().Addr().Unmap().WithZone("")
 }
