@@ -1,3 +1,5 @@
+// Package lag judges how far a standby is behind its primary, and whether the clocks let that be known. It imports nothing
+// of this module, and asks no server.
 package lag
 
 import (
