@@ -186,6 +186,13 @@ func TestStranger(t *testing.T) {
 	}
 	output, status := s.asNobody(t, arguments...)
 	expectRefused(t, output, status)
+	for _, page := range []string{"README.md", "docs/better-auth.md"} {
+		for _, said := range []string{"refused: permission denied", "4 ok, 0 to look at, 0 failing"} {
+			if !strings.Contains(output, said) || !strings.Contains(readPage(t, page), "`"+said+"`") {
+				t.Errorf("%s does not say %q, or doctor does not:\n%s", page, said, output)
+			}
+		}
+	}
 }
 
 // listensOn are the local addresses of a program's listening TCP sockets.
