@@ -49,7 +49,7 @@ test-web: tools browser ## the front end: types, linter, the client's tests, and
 					>.parts/npm.log 2>&1 || { echo "Node $$version left out, it cannot be installed here: $$(tail -1 .parts/npm.log)"; continue; }; }; \
 		fi; \
 		echo "the client on Node $$($$node --version)"; \
-		$$node --test --test-reporter=dot .parts/web/client/test/dist/{identity,request,server,token}.test.js || exit 1; \
+		$$node --test --test-reporter=dot .parts/web/client/test/dist/{identity,raw,redirect,request,server,token}.test.js || exit 1; \
 	done
 	@node .parts/web/e2e/fresh/assemble.mjs $(CURDIR)/.parts/fresh
 	@.parts/bin/demo -web -test

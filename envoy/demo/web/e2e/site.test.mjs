@@ -296,6 +296,28 @@ visit("the switch stops the real extauthz for ten seconds, and nobody is signed 
   await browserCall(page, "seen");
 });
 
+visit("who finds the switch used by somebody else is told so, and when it is theirs", async (v) => {
+  const other = await visitor();
+  try {
+    for (const { page } of [v, other]) {
+      await signUp(page);
+      await browserCall(page, "seen");
+    }
+    await other.page.getByRole("button", { name: "Stop extauthz for ten seconds" }).click();
+    await other.page.locator("#outage-switch .statuses .open", { hasText: "503" }).first().waitFor();
+    await v.page.getByRole("button", { name: "Stop extauthz for ten seconds" }).click();
+    await v.page.getByText("Somebody else has stopped extauthz already").waitFor();
+    await v.page.locator("#outage-switch .statuses .open", { hasText: "503" }).first().waitFor();
+    await v.page.getByText("Somebody else had stopped extauthz. It is back").waitFor();
+    await other.page.getByText("It is back, and you are still signed in. Nobody passed meanwhile.").waitFor();
+  } finally {
+    await other.context.close();
+  }
+  await v.context.clearCookies(); // a sign-out that this page has not heard of
+  await v.page.getByRole("button", { name: "Stop extauthz for ten seconds" }).click();
+  await v.page.getByText("You are signed out, so nothing was stopped.").waitFor();
+});
+
 visit("one click makes a demo user", async (v) => {
   const { page } = v;
   await page.goto(site);
@@ -540,6 +562,32 @@ visit("out as Alice, in as Bob in another tab: the first becomes Bob's by itself
   assert.equal(await seenByBrowser(page), bob.email);
   await callAgain(page);
   assert.equal(await seenByBrowser(page), bob.email);
+});
+
+visit("a page's worker hears of the other session, too", async (v) => {
+  const { page } = v;
+  const client = (await readFile(new URL("../client/dist/index.js", import.meta.url), "utf8")).replace(/^export \{.*\};?$/ms, "");
+  const worker = `${client}; const api = browserClient(); onmessage = async () => postMessage(await api.get("/api/me").then((me) => me.email, (error) => error.code));`;
+  await v.context.route(`${site}/worker-of-a-test.js`, (route) => route.fulfill({ contentType: "text/javascript", body: worker }));
+  const alice = await signUp(page, person("Alice"));
+  assert.equal(await seenByBrowser(page), alice.email);
+  await page.evaluate(() => {
+    const worker = new Worker("/worker-of-a-test.js");
+    globalThis.askWorker = () =>
+      new Promise((resolve, reject) => {
+        worker.onmessage = ({ data }) => resolve(data);
+        worker.onerror = ({ message }) => reject(new Error(`worker: ${message}`));
+        worker.postMessage("go");
+      });
+  });
+  assert.equal(await page.evaluate(() => globalThis.askWorker()), alice.email);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("link", { name: "Sign up" }).click();
+  await page.waitForURL(`${site}/sign-up`);
+  const bob = person("Bob");
+  await fillIn(page, bob, "Sign up");
+  assert.equal(await seenByBrowser(page), bob.email);
+  assert.equal(await page.evaluate(() => globalThis.askWorker()), bob.email);
 });
 
 visit("thirty wrong passwords meet Better Auth's own limit", async (v) => {

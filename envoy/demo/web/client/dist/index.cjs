@@ -21,7 +21,7 @@ var ApiError = class extends Error {
   }
   /** The caller's own signal ended the call. Its reason is the `cause`. */
   get isAborted() {
-    return this.code === "aborted";
+    return this.status === 0 && this.code === "aborted";
   }
   /** FastAPI's list of what is wrong with a request (422); empty where there is none. */
   get faults() {
@@ -81,6 +81,142 @@ function abortedBy(signal) {
   return new ApiError(0, "The call was aborted", "aborted", { cause: reason });
 }
 
+// src/deadline.ts
+var longest = 2 ** 31 - 1;
+var Deadline = class {
+  constructor(milliseconds, callers) {
+    this.callers = callers;
+    this.controller = new AbortController();
+    this.timedOut = false;
+    this.end = performance.now() + milliseconds;
+    this.timer = setTimeout(() => {
+      this.timedOut = true;
+      this.controller.abort(new DOMException("No answer came in time", "TimeoutError"));
+    }, Math.min(milliseconds, longest));
+    this.leave = whenAborted(callers, () => this.controller.abort(callers?.reason));
+  }
+  get signal() {
+    return this.controller.signal;
+  }
+  /** Milliseconds that are left. */
+  get left() {
+    return this.end - performance.now();
+  }
+  /** The time is no longer counted; the caller's signal still ends what runs. */
+  stopClock() {
+    clearTimeout(this.timer);
+  }
+  finish() {
+    this.stopClock();
+    this.leave();
+  }
+  /** The promise's outcome, unless the call ends before; the promise itself goes on, for others who wait for it. */
+  async of(promise) {
+    if (this.signal.aborted) {
+      promise.catch(() => {
+      });
+      throw abortedBy(this.signal);
+    }
+    return new Promise((done, fail) => {
+      const stop = () => fail(abortedBy(this.signal));
+      this.signal.addEventListener("abort", stop, { once: true });
+      promise.then(done, fail).finally(() => this.signal.removeEventListener("abort", stop));
+    });
+  }
+  /** What a fetch threw. */
+  thrown(error) {
+    return thrown(error, this.callers, this.timedOut);
+  }
+  /** What an answer's body threw, of which a part may have come. */
+  cutOff(error) {
+    const failed = this.thrown(error);
+    return failed !== error && failed.code === "unreachable" ? new ApiError(0, "The answer was cut off", "cut_off", { cause: error }) : failed;
+  }
+  /** What a call threw. What neither fetch nor the deadline threw came before anything was sent, and says nothing about the server. */
+  failed(error) {
+    const found = this.thrown(error);
+    if (found === error || found.code !== "unreachable") return found;
+    return new ApiError(0, `The call could not be made: ${error instanceof Error ? error.message : String(error)}`, "not_sent", { cause: error });
+  }
+};
+var Waiting = class {
+  constructor() {
+    this.stops = /* @__PURE__ */ new Set();
+  }
+  handleEvent() {
+    for (const stop of this.stops) stop();
+  }
+  add(signal, stop) {
+    if (this.stops.size === 0) signal.addEventListener("abort", this);
+    this.stops.add(stop);
+    return () => {
+      if (this.stops.delete(stop) && this.stops.size === 0) signal.removeEventListener("abort", this);
+    };
+  }
+};
+var waiting = /* @__PURE__ */ new WeakMap();
+function whenAborted(signal, stop) {
+  if (signal?.aborted) stop();
+  if (signal == null || signal.aborted) return () => {
+  };
+  const those = waiting.get(signal) ?? new Waiting();
+  waiting.set(signal, those);
+  return those.add(signal, stop);
+}
+function sleep(milliseconds, signal) {
+  return new Promise((resolve2, reject) => {
+    if (signal?.aborted) return reject(abortedBy(signal));
+    const stop = () => {
+      clearTimeout(timer);
+      reject(abortedBy(signal));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve2();
+    }, Math.min(milliseconds, longest));
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+// src/download.ts
+var forgotten = typeof FinalizationRegistry === "undefined" ? void 0 : new FinalizationRegistry((deadline) => deadline.finish());
+function guarded({ response, check }, deadline) {
+  if (response.body === null) return response;
+  let reader;
+  const bodyReader = () => reader ??= response.body.getReader();
+  const body = new ReadableStream(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await bodyReader().read();
+          check?.();
+          if (!done) return controller.enqueue(value);
+          deadline.finish();
+          controller.close();
+        } catch (error) {
+          deadline.finish();
+          bodyReader().cancel(error).catch(() => {
+          });
+          controller.error(deadline.cutOff(error));
+        }
+      },
+      cancel(reason) {
+        deadline.finish();
+        return bodyReader().cancel(reason);
+      }
+    },
+    { highWaterMark: 0 }
+    // nothing is read before somebody asks
+  );
+  forgotten?.register(body, deadline);
+  const { status, statusText, headers } = response;
+  return likewise(new Response(body, { status, statusText, headers }), response);
+}
+function likewise(answer, { url, redirected, type }) {
+  const clone = () => likewise(Response.prototype.clone.call(answer), answer);
+  return Object.defineProperties(answer, { url: { value: url }, redirected: { value: redirected }, type: { value: type }, clone: { value: clone } });
+}
+
 // src/url.ts
 function resolve(path2, baseURL) {
   const base = new URL(baseURL);
@@ -109,63 +245,48 @@ function escaped(value) {
 }
 
 // src/request.ts
-var longest = 2 ** 31 - 1;
-var Deadline = class {
-  constructor(milliseconds, callers) {
-    this.callers = callers;
-    this.controller = new AbortController();
-    this.stop = () => this.controller.abort(this.callers?.reason);
-    this.timedOut = false;
-    this.end = performance.now() + milliseconds;
-    this.timer = setTimeout(() => {
-      this.timedOut = true;
-      this.controller.abort(new DOMException("No answer came in time", "TimeoutError"));
-    }, Math.min(milliseconds, longest));
-    if (callers?.aborted) this.stop();
-    else callers?.addEventListener("abort", this.stop, { once: true });
+function prepare({ body, headers: given, ...init }) {
+  if (body != null && isRead(init.method)) throw new TypeError("a GET or HEAD has no body");
+  if (init.mode === "no-cors") throw new TypeError('"no-cors" would leave the credential out');
+  if (init.method !== void 0) new Request("https://method.invalid", { method: init.method });
+  let headers;
+  try {
+    headers = new Headers(given);
+  } catch (error) {
+    throw new ApiError(0, "A header cannot hold such a value; encode it, as encodeURIComponent does", "bad_header", { cause: error });
   }
-  get signal() {
-    return this.controller.signal;
+  if (!headers.has("accept")) headers.set("accept", "application/json");
+  if (body === void 0 || isRead(init.method)) return { ...init, headers, body: void 0 };
+  const own = ownCopy(body);
+  if (own !== void 0) return { ...init, headers, body: own };
+  if (!headers.has("content-type")) headers.set("content-type", "application/json");
+  return { ...init, headers, body: JSON.stringify(body) };
+}
+function isRead(method) {
+  return ["GET", "HEAD"].includes((method ?? "GET").toUpperCase());
+}
+function ownCopy(body) {
+  if (typeof body === "string" || body instanceof Blob || body instanceof ReadableStream) return body;
+  if (body instanceof URLSearchParams) return new URLSearchParams(body);
+  if (body instanceof FormData) {
+    const copy = new FormData();
+    body.forEach((value, name) => copy.append(name, value));
+    return copy;
   }
-  /** Milliseconds that are left. */
-  get left() {
-    return this.end - performance.now();
-  }
-  /** The time is no longer counted; the caller's signal still ends what runs. */
-  stopClock() {
-    clearTimeout(this.timer);
-  }
-  finish() {
-    this.stopClock();
-    this.callers?.removeEventListener("abort", this.stop);
-  }
-  /** The promise's outcome, unless the call ends before; the promise itself goes on, for others who wait for it. */
-  async of(promise) {
-    if (this.signal.aborted) {
-      promise.catch(() => {
-      });
-      throw abortedBy(this.signal);
-    }
-    return new Promise((done, fail) => {
-      const stop = () => fail(abortedBy(this.signal));
-      this.signal.addEventListener("abort", stop, { once: true });
-      promise.then(done, fail).finally(() => this.signal.removeEventListener("abort", stop));
-    });
-  }
-  thrown(error) {
-    return thrown(error, this.callers, this.timedOut);
-  }
-  /** What a call threw. What neither fetch nor the deadline threw came before anything was sent, and says nothing about the server. */
-  failed(error) {
-    const found = this.thrown(error);
-    if (found === error || found.code !== "unreachable") return found;
-    return new ApiError(0, `The call could not be made: ${error instanceof Error ? error.message : String(error)}`, "not_sent", { cause: error });
-  }
-};
+  if (body instanceof ArrayBuffer) return body.slice(0);
+  return ArrayBuffer.isView(body) ? new Uint8Array(body.buffer, body.byteOffset, body.byteLength).slice() : void 0;
+}
 async function send(transport, path2, init, authorize, deadline) {
   const url = resolve(path2, transport.baseURL);
+  const { body, ...rest } = init;
+  const isStream = body instanceof ReadableStream;
   for (let attempt = 0; ; attempt++) {
-    const request = requestOf(init, authorize(), deadline.signal);
+    const headers = new Headers(init.headers);
+    const authorization = authorize();
+    if (authorization !== void 0) headers.set("authorization", authorization);
+    const request = { ...rest, headers, signal: deadline.signal };
+    if (body !== void 0) request.body = body;
+    if (isStream) Object.assign(request, { duplex: "half" });
     let answer;
     let failed;
     try {
@@ -175,7 +296,8 @@ async function send(transport, path2, init, authorize, deadline) {
       failed = deadline.thrown(error);
       if (!failed.isOutage || deadline.signal.aborted) throw failed;
     }
-    const again = attempt < transport.retries && !(request.body instanceof ReadableStream) && mayRepeat(request.method ?? "GET", answer);
+    if (answer !== void 0) refuseForeign(answer.response, url);
+    const again = attempt < transport.retries && !isStream && isOutage(answer) && mayRepeat(init.method, answer);
     const wait = again ? pause(answer?.response, transport.random()) : Infinity;
     if (!again || !(wait < deadline.left)) {
       if (failed !== void 0) throw failed;
@@ -184,41 +306,25 @@ async function send(transport, path2, init, authorize, deadline) {
     await deadline.of(transport.sleep(wait, deadline.signal));
   }
 }
-function requestOf(init, authorization, signal) {
-  const { body, ...rest } = init;
-  if (body !== void 0 && ["GET", "HEAD"].includes((init.method ?? "GET").toUpperCase())) throw new TypeError("a GET or HEAD has no body");
-  if (init.method !== void 0) new Request("https://method.invalid", { method: init.method });
-  let headers;
-  try {
-    headers = new Headers(init.headers);
-  } catch (error) {
-    throw new ApiError(0, "A header cannot hold such a value; encode it, as encodeURIComponent does", "bad_header", { cause: error });
-  }
-  if (authorization !== void 0) headers.set("authorization", authorization);
-  if (!headers.has("accept")) headers.set("accept", "application/json");
-  const request = { ...rest, headers, signal };
-  if (body !== void 0) {
-    if (isPlain(body)) {
-      request.body = JSON.stringify(body);
-      if (!headers.has("content-type")) headers.set("content-type", "application/json");
-    } else {
-      request.body = body;
-      if (body instanceof ReadableStream) Object.assign(request, { duplex: "half" });
-    }
-  }
-  return request;
+function refuseForeign({ redirected, status, url }, asked) {
+  if (!redirected || status < 400 || status >= 500 || new URL(url).origin === asked.origin) return;
+  throw new ApiError(0, `${asked.origin} leads on to ${new URL(url).origin}, where no credential goes, and which answered with ${status}`, "foreign_url");
+}
+function isOutage(answer) {
+  return answer === void 0 || answer.response.status >= 502 && answer.response.status <= 504;
 }
 var idempotent = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
 function mayRepeat(method, answer) {
-  const repeats = idempotent.includes(method.toUpperCase());
-  if (answer === void 0) return repeats;
-  const { status } = answer.response;
-  return repeats && status >= 502 && status <= 504 || status === 503 && isOfTheCheck(answer);
+  return idempotent.includes((method ?? "GET").toUpperCase()) || answer !== void 0 && isOfTheCheck(answer);
 }
-var notDecided = "Authentication service unavailable";
-function isOfTheCheck({ text }) {
+var ofTheCheck = {
+  401: ["Token has expired", "Invalid token", "Invalid token: missing user ID", "Not authenticated: Missing Authorization header"],
+  503: ["Authentication service unavailable"]
+};
+function isOfTheCheck({ response, text }) {
   try {
-    return JSON.parse(text ?? "").detail === notDecided;
+    const { detail } = JSON.parse(text ?? "");
+    return typeof detail === "string" && (ofTheCheck[response.status] ?? []).includes(detail);
   } catch {
     return false;
   }
@@ -242,8 +348,7 @@ async function read(answer, deadline) {
   try {
     text = answer.text ?? await deadline.of(response.text());
   } catch (error) {
-    const failed = deadline.thrown(error);
-    throw failed.code === "unreachable" ? new ApiError(0, "The answer was cut off", "cut_off", { cause: error }) : failed;
+    throw deadline.cutOff(error);
   }
   const type = (response.headers.get("content-type") ?? "").toLowerCase();
   if (text === "") return void 0;
@@ -257,18 +362,15 @@ async function read(answer, deadline) {
 function failureOf({ response, text }) {
   return errorOf(response, text ?? "");
 }
-var forgotten = new FinalizationRegistry((deadline) => deadline.finish());
 function clientOf(call, timeout) {
   async function raw(path2, init = {}) {
     const deadline = new Deadline(init.timeout ?? timeout, init.signal);
     try {
-      const answer = await deadline.of(call(path2, init, deadline));
+      const answer = await deadline.of(call(path2, prepare(init), deadline));
       if (!answer.response.ok) throw failureOf(answer);
-      const { body } = answer.response;
-      if (body === null) deadline.finish();
+      if (answer.response.body === null) deadline.finish();
       else deadline.stopClock();
-      if (body !== null) forgotten.register(body, deadline);
-      return answer.response;
+      return guarded(answer, deadline);
     } catch (error) {
       deadline.finish();
       throw deadline.failed(error);
@@ -280,7 +382,7 @@ function clientOf(call, timeout) {
     let value;
     let status;
     try {
-      const answer = await deadline.of(call(path2, rest, deadline));
+      const answer = await deadline.of(call(path2, prepare(rest), deadline));
       if (!answer.response.ok) throw failureOf(answer);
       status = answer.response.status;
       value = await read(answer, deadline);
@@ -308,23 +410,6 @@ function clientOf(call, timeout) {
     delete: without("DELETE"),
     raw
   };
-}
-function sleep(milliseconds, signal) {
-  return new Promise((resolve2, reject) => {
-    if (signal?.aborted) return reject(abortedBy(signal));
-    const stop = () => {
-      clearTimeout(timer);
-      reject(abortedBy(signal));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve2();
-    }, Math.min(milliseconds, longest));
-    signal?.addEventListener("abort", stop, { once: true });
-  });
-}
-function isPlain(body) {
-  return !(typeof body === "string" || body instanceof URLSearchParams || body instanceof FormData || body instanceof Blob || body instanceof ArrayBuffer || ArrayBuffer.isView(body) || body instanceof ReadableStream);
 }
 
 // src/token.ts
@@ -404,13 +489,14 @@ var Tokens = class {
     const { pathname, search, origin } = new URL(url, globalThis.location?.origin ?? transport.baseURL);
     const deadline = new Deadline(tokenTimeout, void 0);
     try {
-      const init = { credentials: "include", cache: "no-store" };
+      const init = prepare({ credentials: "include", cache: "no-store" });
       const answer = await send({ ...transport, baseURL: origin }, pathname + search, init, () => void 0, deadline);
       if (!answer.response.ok) return { ok: false, error: failureOf(answer) };
-      return { ok: true, value: JSON.parse(await deadline.of(answer.response.text())) };
+      const text = await deadline.of(answer.response.text()).catch((error) => Promise.reject(deadline.cutOff(error)));
+      return { ok: true, value: JSON.parse(text) };
     } catch (error) {
       if (error instanceof SyntaxError) throw new ApiError(0, `${url} does not answer with JSON`, "malformed_token", { cause: error });
-      throw deadline.thrown(error);
+      throw deadline.failed(error);
     } finally {
       deadline.finish();
     }
@@ -441,15 +527,15 @@ function browserClient(options = {}) {
     fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
     sleep: options.sleep ?? sleep,
     random: options.random ?? Math.random,
-    retries: options.retries ?? 2,
-    timeout
+    retries: options.retries ?? 2
   });
   const timeout = options.timeout ?? 3e4;
   const tokenURL = options.tokenURL ?? "/api/auth/token";
-  const sessionURL = options.sessionURL ?? tokenURL.replace(/[^/]*$/, "get-session");
+  const sessionURL = options.sessionURL ?? tokenURL.replace(/[?#][^]*$/, "").replace(/[^/]*$/, "get-session");
   const tokens = new Tokens(transport, tokenURL, sessionURL, options.now ?? Date.now);
   const tabs = new Tabs(tokens);
-  async function call(path2, init, deadline) {
+  async function call(path2, given, deadline) {
+    const init = given.cache === void 0 ? { ...given, cache: "no-store" } : given;
     const { generation } = tokens;
     const attempt = async () => {
       const token = await deadline.of(tokens.get());
@@ -460,7 +546,7 @@ function browserClient(options = {}) {
       return [token, await send(transport(), path2, init, authorize, deadline)];
     };
     let [used, answer] = await attempt();
-    if (answer.response.status === 401 && !(init.body instanceof ReadableStream)) {
+    if (answer.response.status === 401 && !(init.body instanceof ReadableStream) && mayRepeat(init.method, answer)) {
       tokens.drop(used);
       tokens.check(generation);
       [used, answer] = await attempt();
@@ -511,9 +597,6 @@ function browserClient(options = {}) {
     }
   };
 }
-function isRead(method) {
-  return ["GET", "HEAD"].includes((method ?? "GET").toUpperCase());
-}
 function mayChangeSession({ method, url }) {
   const path2 = String(url ?? "").replace(/[?#][^]*$/, "");
   return !isRead(method) || /\/(verify|verify-email|callback)(\/|$)|-callback(\/|$)/.test(path2);
@@ -525,7 +608,7 @@ function baseURLOf(given) {
 var Tabs = class {
   constructor(tokens) {
     this.listeners = /* @__PURE__ */ new Set();
-    if (typeof document === "undefined" || typeof BroadcastChannel === "undefined") return;
+    if (globalThis.location === void 0 || typeof BroadcastChannel === "undefined") return;
     const changed2 = () => {
       tokens.forget();
       for (const listener of this.listeners) listener();
@@ -537,7 +620,7 @@ var Tabs = class {
     addEventListener("pageshow", ({ persisted }) => {
       if (persisted) changed2();
     });
-    document.addEventListener("resume", changed2);
+    globalThis.document?.addEventListener("resume", changed2);
   }
   tell(message) {
     this.channel?.postMessage(message);
@@ -557,15 +640,14 @@ function serverClient(options) {
     // as it is when called: frameworks replace it
     sleep: options.sleep ?? sleep,
     random: options.random ?? Math.random,
-    retries: options.retries ?? 1,
-    timeout
+    retries: options.retries ?? 1
   };
   const name = options.cookieName ?? "better-auth.session_token";
   return clientOf(async (path2, init, deadline) => {
     const token = sessionToken(await options.cookie(), name);
     if (token === void 0) throw new ApiError(401, "Not signed in", "unauthenticated");
     const cached = init.cache !== void 0 || init.next !== void 0;
-    return send(transport, path2, cached ? init : { cache: "no-store", ...init }, () => `Bearer ${token}`, deadline);
+    return send(transport, path2, cached ? init : { ...init, cache: "no-store" }, () => `Bearer ${token}`, deadline);
   }, timeout);
 }
 function sessionToken(header, name) {

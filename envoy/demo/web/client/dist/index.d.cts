@@ -79,7 +79,7 @@ interface ApiClient {
     delete<T = unknown>(path: string, init?: ApiRequest): Promise<T | undefined>;
     /**
      * The answer itself, for downloads and streams: `response.body`, `response.blob()`. A refusal or an outage throws as elsewhere;
-     * the time-out ends when the headers are there, the signal also ends the body.
+     * the time-out ends when the headers are there, the signal also ends the body. What a GET reads fails once the session is another.
      */
     raw(path: string, init?: ApiRequest): Promise<Response>;
 }
@@ -93,8 +93,6 @@ interface Transport {
     random: () => number;
     /** How often an outage is tried again. */
     retries: number;
-    /** Milliseconds for a whole call. */
-    timeout: number;
 }
 
 /** Whose page it is, as the server knows that renders it. */
@@ -161,8 +159,9 @@ interface AuthFetched {
 }
 /**
  * A client for the browser. The JWT is kept in memory until a minute before its end, and is sent to the base URL's origin alone. A call that is
- * refused with 401 is sent once more with a fresh token. An outage is tried again and is never taken for a sign-out. It may be made when a
- * module is loaded, also on a server that renders the page; there it cannot be called.
+ * refused with 401 is sent once more with a fresh token; one that changes something only where the check itself refused it. An outage is tried again and
+ * is never taken for a sign-out. Nothing comes out of the browser's cache unless a call says so by `cache`. The client may be made when a module is loaded,
+ * also on a server that renders the page; there it cannot be called.
  */
 declare function browserClient(options?: BrowserClientOptions): BrowserClient;
 

@@ -1,5 +1,6 @@
+import { Deadline, sleep } from "./deadline";
 import { ApiError } from "./errors";
-import { type Answer, type ApiClient, type ApiRequest, clientOf, Deadline, send, sleep, type Transport } from "./request";
+import { type Answer, type ApiClient, clientOf, isRead, mayRepeat, type Prepared, send, type Transport } from "./request";
 import { type PageSession, Tokens } from "./token";
 
 export interface BrowserClientOptions {
@@ -54,8 +55,9 @@ const channelName = "extauthz-api-client";
 
 /**
  * A client for the browser. The JWT is kept in memory until a minute before its end, and is sent to the base URL's origin alone. A call that is
- * refused with 401 is sent once more with a fresh token. An outage is tried again and is never taken for a sign-out. It may be made when a
- * module is loaded, also on a server that renders the page; there it cannot be called.
+ * refused with 401 is sent once more with a fresh token; one that changes something only where the check itself refused it. An outage is tried again and
+ * is never taken for a sign-out. Nothing comes out of the browser's cache unless a call says so by `cache`. The client may be made when a module is loaded,
+ * also on a server that renders the page; there it cannot be called.
  */
 export function browserClient(options: BrowserClientOptions = {}): BrowserClient {
   const transport = (): Transport => ({
@@ -64,15 +66,16 @@ export function browserClient(options: BrowserClientOptions = {}): BrowserClient
     sleep: options.sleep ?? sleep,
     random: options.random ?? Math.random,
     retries: options.retries ?? 2,
-    timeout,
   });
   const timeout = options.timeout ?? 30_000;
   const tokenURL = options.tokenURL ?? "/api/auth/token";
-  const sessionURL = options.sessionURL ?? tokenURL.replace(/[^/]*$/, "get-session");
+  const sessionURL = options.sessionURL ?? tokenURL.replace(/[?#][^]*$/, "").replace(/[^/]*$/, "get-session");
   const tokens = new Tokens(transport, tokenURL, sessionURL, options.now ?? Date.now);
   const tabs = new Tabs(tokens);
 
-  async function call(path: string, init: ApiRequest, deadline: Deadline): Promise<Answer> {
+  async function call(path: string, given: Prepared, deadline: Deadline): Promise<Answer> {
+    // The browser's cache goes by the URL alone, so that it would hand one user's answer to the next.
+    const init: Prepared = given.cache === undefined ? { ...given, cache: "no-store" } : given;
     const { generation } = tokens;
     const attempt = async (): Promise<[string, Answer]> => {
       const token = await deadline.of(tokens.get());
@@ -83,7 +86,7 @@ export function browserClient(options: BrowserClientOptions = {}): BrowserClient
       return [token, await send(transport(), path, init, authorize, deadline)];
     };
     let [used, answer] = await attempt();
-    if (answer.response.status === 401 && !(init.body instanceof ReadableStream)) {
+    if (answer.response.status === 401 && !(init.body instanceof ReadableStream) && mayRepeat(init.method, answer)) {
       tokens.drop(used); // another call may have renewed it meanwhile
       tokens.check(generation);
       [used, answer] = await attempt();
@@ -136,10 +139,6 @@ export function browserClient(options: BrowserClientOptions = {}): BrowserClient
   };
 }
 
-function isRead(method: string | undefined): boolean {
-  return ["GET", "HEAD"].includes((method ?? "GET").toUpperCase());
-}
-
 /** Tells whether a request to Better Auth may begin or end a session. Links in e-mails and the ways back from providers do so by GET. */
 function mayChangeSession({ method, url }: AuthFetched): boolean {
   const path = String(url ?? "").replace(/[?#][^]*$/, "");
@@ -152,13 +151,13 @@ function baseURLOf(given: string | undefined): string {
   return given === undefined ? globalThis.location.origin : new URL(given, globalThis.location?.origin).href;
 }
 
-/** The other tabs of the page's origin, and this one's return from where it does not hear them. */
+/** The other tabs and workers of the page's origin, and this one's return from where it does not hear them. */
 class Tabs {
   private readonly channel: BroadcastChannel | undefined;
   private readonly listeners = new Set<() => void>();
 
   constructor(tokens: Tokens) {
-    if (typeof document === "undefined" || typeof BroadcastChannel === "undefined") return;
+    if (globalThis.location === undefined || typeof BroadcastChannel === "undefined") return; // a server, where a channel would keep the process
     const changed = () => {
       tokens.forget();
       for (const listener of this.listeners) listener();
@@ -170,7 +169,7 @@ class Tabs {
     addEventListener("pageshow", ({ persisted }) => {
       if (persisted) changed(); // from the cache for back and forward
     });
-    document.addEventListener("resume", changed); // it was frozen
+    globalThis.document?.addEventListener("resume", changed); // it was frozen; a worker has no document
   }
 
   tell(message: { session: string | null } | null): void {

@@ -30,7 +30,7 @@ export class ApiError extends Error {
 
   /** The caller's own signal ended the call. Its reason is the `cause`. */
   get isAborted(): boolean {
-    return this.code === "aborted";
+    return this.status === 0 && this.code === "aborted"; // a server may say so, too
   }
 
   /** FastAPI's list of what is wrong with a request (422); empty where there is none. */

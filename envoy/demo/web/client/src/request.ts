@@ -1,4 +1,6 @@
-import { abortedBy, ApiError, errorOf, thrown } from "./errors";
+import { Deadline } from "./deadline";
+import { guarded } from "./download";
+import { ApiError, errorOf } from "./errors";
 import { resolve } from "./url";
 
 /** What a call may say beside its path. Bodies other than strings, forms, files and streams are sent as JSON. */
@@ -32,7 +34,7 @@ export interface ApiClient {
   delete<T = unknown>(path: string, init?: ApiRequest): Promise<T | undefined>;
   /**
    * The answer itself, for downloads and streams: `response.body`, `response.blob()`. A refusal or an outage throws as elsewhere;
-   * the time-out ends when the headers are there, the signal also ends the body.
+   * the time-out ends when the headers are there, the signal also ends the body. What a GET reads fails once the session is another.
    */
   raw(path: string, init?: ApiRequest): Promise<Response>;
 }
@@ -47,94 +49,74 @@ export interface Transport {
   random: () => number;
   /** How often an outage is tried again. */
   retries: number;
-  /** Milliseconds for a whole call. */
-  timeout: number;
-}
-
-/** What a timer holds, in milliseconds; one of more would end at once. */
-const longest = 2 ** 31 - 1;
-
-/** One call's end: the caller's signal, and its own time-out. */
-export class Deadline {
-  private readonly controller = new AbortController();
-  private readonly timer: ReturnType<typeof setTimeout>;
-  private readonly end: number;
-  private readonly stop = () => this.controller.abort(this.callers?.reason);
-  timedOut = false;
-
-  constructor(
-    milliseconds: number,
-    private readonly callers: AbortSignal | null | undefined,
-  ) {
-    this.end = performance.now() + milliseconds;
-    this.timer = setTimeout(() => {
-      this.timedOut = true;
-      this.controller.abort(new DOMException("No answer came in time", "TimeoutError"));
-    }, Math.min(milliseconds, longest));
-    if (callers?.aborted) this.stop();
-    else callers?.addEventListener("abort", this.stop, { once: true });
-  }
-
-  get signal(): AbortSignal {
-    return this.controller.signal;
-  }
-
-  /** Milliseconds that are left. */
-  get left(): number {
-    return this.end - performance.now();
-  }
-
-  /** The time is no longer counted; the caller's signal still ends what runs. */
-  stopClock(): void {
-    clearTimeout(this.timer);
-  }
-
-  finish(): void {
-    this.stopClock();
-    this.callers?.removeEventListener("abort", this.stop);
-  }
-
-  /** The promise's outcome, unless the call ends before; the promise itself goes on, for others who wait for it. */
-  async of<T>(promise: Promise<T>): Promise<T> {
-    if (this.signal.aborted) {
-      promise.catch(() => {});
-      throw abortedBy(this.signal);
-    }
-    return new Promise((done, fail) => {
-      const stop = () => fail(abortedBy(this.signal));
-      this.signal.addEventListener("abort", stop, { once: true });
-      promise.then(done, fail).finally(() => this.signal.removeEventListener("abort", stop));
-    });
-  }
-
-  thrown(error: unknown): ApiError {
-    return thrown(error, this.callers, this.timedOut);
-  }
-
-  /** What a call threw. What neither fetch nor the deadline threw came before anything was sent, and says nothing about the server. */
-  failed(error: unknown): ApiError {
-    const found = this.thrown(error);
-    if (found === error || found.code !== "unreachable") return found;
-    return new ApiError(0, `The call could not be made: ${error instanceof Error ? error.message : String(error)}`, "not_sent", { cause: error });
-  }
 }
 
 /** An answer, and its body where that was read to decide what to do. */
 export interface Answer {
   response: Response;
   text?: string;
-  /** Throws where the answer is not any more for who is there; asked again once the body is read. */
+  /** Throws where the answer is not any more for who is there; asked again with what is read of the body. */
   check?: () => void;
+}
+
+/** What is sent, as it was when the caller asked: what they change afterwards, while a token is fetched or before a retry, is not in it. */
+export interface Prepared extends Omit<ApiRequest, "body" | "headers"> {
+  headers: Headers;
+  body: BodyInit | undefined;
+}
+
+/** Throws where the call cannot be made. */
+export function prepare({ body, headers: given, ...init }: ApiRequest): Prepared {
+  if (body != null && isRead(init.method)) throw new TypeError("a GET or HEAD has no body");
+  if (init.mode === "no-cors") throw new TypeError('"no-cors" would leave the credential out');
+  if (init.method !== undefined) new Request("https://method.invalid", { method: init.method }); // throws where it is none, which fetch's error would not tell
+  let headers: Headers;
+  try {
+    headers = new Headers(given);
+  } catch (error) {
+    throw new ApiError(0, "A header cannot hold such a value; encode it, as encodeURIComponent does", "bad_header", { cause: error });
+  }
+  if (!headers.has("accept")) headers.set("accept", "application/json");
+  if (body === undefined || isRead(init.method)) return { ...init, headers, body: undefined };
+  const own = ownCopy(body);
+  if (own !== undefined) return { ...init, headers, body: own };
+  if (!headers.has("content-type")) headers.set("content-type", "application/json");
+  return { ...init, headers, body: JSON.stringify(body) };
+}
+
+/** Tells whether a method only reads: such a call has no body, and its answer is only for who asked. */
+export function isRead(method: string | undefined): boolean {
+  return ["GET", "HEAD"].includes((method ?? "GET").toUpperCase());
+}
+
+/** A body that fetch sends as it is, apart from the caller's; undefined for what goes as JSON. A stream has no copy. */
+function ownCopy(body: unknown): BodyInit | undefined {
+  if (typeof body === "string" || body instanceof Blob || body instanceof ReadableStream) return body;
+  if (body instanceof URLSearchParams) return new URLSearchParams(body);
+  if (body instanceof FormData) {
+    const copy = new FormData();
+    body.forEach((value, name) => copy.append(name, value));
+    return copy;
+  }
+  if (body instanceof ArrayBuffer) return body.slice(0);
+  return ArrayBuffer.isView(body) ? new Uint8Array(body.buffer, body.byteOffset, body.byteLength).slice() : undefined;
 }
 
 /**
  * Sends one request, and again while there is an outage that may be over soon. Methods that change something are sent again only where the backend
  * was not asked: extauthz gave the 503 itself.
  */
-export async function send(transport: Transport, path: string, init: ApiRequest, authorize: () => string | undefined, deadline: Deadline): Promise<Answer> {
+export async function send(transport: Transport, path: string, init: Prepared, authorize: () => string | undefined, deadline: Deadline): Promise<Answer> {
   const url = resolve(path, transport.baseURL);
+  const { body, ...rest } = init;
+  const isStream = body instanceof ReadableStream;
   for (let attempt = 0; ; attempt++) {
-    const request = requestOf(init, authorize(), deadline.signal);
+    const headers = new Headers(init.headers);
+    const authorization = authorize();
+    if (authorization !== undefined) headers.set("authorization", authorization); // the caller's headers do not take it away
+    const request: RequestInit = { ...rest, headers, signal: deadline.signal };
+    if (body !== undefined) request.body = body;
+    if (isStream) Object.assign(request, { duplex: "half" }); // which fetch asks for
     let answer: Answer | undefined;
     let failed: ApiError | undefined;
     try {
@@ -144,7 +126,8 @@ export async function send(transport: Transport, path: string, init: ApiRequest,
       failed = deadline.thrown(error);
       if (!failed.isOutage || deadline.signal.aborted) throw failed;
     }
-    const again = attempt < transport.retries && !(request.body instanceof ReadableStream) && mayRepeat(request.method ?? "GET", answer);
+    if (answer !== undefined) refuseForeign(answer.response, url);
+    const again = attempt < transport.retries && !isStream && isOutage(answer) && mayRepeat(init.method, answer);
     const wait = again ? pause(answer?.response, transport.random()) : Infinity;
     if (!again || !(wait < deadline.left)) {
       if (failed !== undefined) throw failed;
@@ -154,47 +137,37 @@ export async function send(transport: Transport, path: string, init: ApiRequest,
   }
 }
 
-function requestOf(init: ApiRequest, authorization: string | undefined, signal: AbortSignal): RequestInit {
-  const { body, ...rest } = init;
-  if (body !== undefined && ["GET", "HEAD"].includes((init.method ?? "GET").toUpperCase())) throw new TypeError("a GET or HEAD has no body");
-  if (init.method !== undefined) new Request("https://method.invalid", { method: init.method }); // throws where it is none, which fetch's error would not tell
-  let headers: Headers;
-  try {
-    headers = new Headers(init.headers);
-  } catch (error) {
-    throw new ApiError(0, "A header cannot hold such a value; encode it, as encodeURIComponent does", "bad_header", { cause: error });
-  }
-  if (authorization !== undefined) headers.set("authorization", authorization); // the caller's headers do not take it away
-  if (!headers.has("accept")) headers.set("accept", "application/json");
-  const request: RequestInit = { ...rest, headers, signal };
-  if (body !== undefined) {
-    if (isPlain(body)) {
-      request.body = JSON.stringify(body);
-      if (!headers.has("content-type")) headers.set("content-type", "application/json");
-    } else {
-      request.body = body as BodyInit;
-      if (body instanceof ReadableStream) Object.assign(request, { duplex: "half" }); // which fetch asks for
-    }
-  }
-  return request;
+/**
+ * A fetch that is redirected to another origin leaves the credential behind, so that a refusal from there says nothing about it: as where the base URL is
+ * http and the site redirects to https. What comes whole from there, such as a file that the API keeps elsewhere, is let through.
+ */
+function refuseForeign({ redirected, status, url }: Response, asked: URL): void {
+  if (!redirected || status < 400 || status >= 500 || new URL(url).origin === asked.origin) return;
+  throw new ApiError(0, `${asked.origin} leads on to ${new URL(url).origin}, where no credential goes, and which answered with ${status}`, "foreign_url");
+}
+
+/** Tells whether it may be over soon: 502, 503, 504, or no answer. */
+function isOutage(answer: Answer | undefined): boolean {
+  return answer === undefined || (answer.response.status >= 502 && answer.response.status <= 504);
 }
 
 const idempotent = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]; // RFC 9110 §9.2.2
 
-/** Tells whether a request that came to this may be sent again. */
-function mayRepeat(method: string, answer: Answer | undefined): boolean {
-  const repeats = idempotent.includes(method.toUpperCase());
-  if (answer === undefined) return repeats; // it may have arrived
-  const { status } = answer.response;
-  return (repeats && status >= 502 && status <= 504) || (status === 503 && isOfTheCheck(answer));
+/** Tells whether a request that came to this may be sent again: it changes nothing more then, or the backend was not asked. */
+export function mayRepeat(method: string | undefined, answer: Answer | undefined): boolean {
+  return idempotent.includes((method ?? "GET").toUpperCase()) || (answer !== undefined && isOfTheCheck(answer));
 }
 
-/** What extauthz says where it could not decide; the request has not been passed on then. */
-const notDecided = "Authentication service unavailable";
+/** What extauthz says by its status where it did not pass a request on: it could not decide, or it refused the token. */
+const ofTheCheck: Record<number, string[]> = {
+  401: ["Token has expired", "Invalid token", "Invalid token: missing user ID", "Not authenticated: Missing Authorization header"],
+  503: ["Authentication service unavailable"],
+};
 
-function isOfTheCheck({ text }: Answer): boolean {
+function isOfTheCheck({ response, text }: Answer): boolean {
   try {
-    return (JSON.parse(text ?? "") as { detail?: unknown }).detail === notDecided;
+    const { detail } = JSON.parse(text ?? "") as { detail?: unknown };
+    return typeof detail === "string" && (ofTheCheck[response.status] ?? []).includes(detail);
   } catch {
     return false;
   }
@@ -225,8 +198,7 @@ async function read(answer: Answer, deadline: Deadline): Promise<unknown> {
   try {
     text = answer.text ?? (await deadline.of(response.text()));
   } catch (error) {
-    const failed = deadline.thrown(error);
-    throw failed.code === "unreachable" ? new ApiError(0, "The answer was cut off", "cut_off", { cause: error }) : failed;
+    throw deadline.cutOff(error);
   }
   const type = (response.headers.get("content-type") ?? "").toLowerCase();
   if (text === "") return undefined;
@@ -243,24 +215,19 @@ export function failureOf({ response, text }: Answer): ApiError {
   return errorOf(response, text ?? "");
 }
 
-/** Ends the deadline of a body that nobody holds any more, so that a signal of a page's whole life does not gather one for each download. */
-const forgotten = new FinalizationRegistry<Deadline>((deadline) => deadline.finish());
-
 /** Sends a call with its credential, and answers what came, a refusal, too. */
-export type Call = (path: string, init: ApiRequest, deadline: Deadline) => Promise<Answer>;
+export type Call = (path: string, init: Prepared, deadline: Deadline) => Promise<Answer>;
 
 /** The methods, on top of one function that calls. */
 export function clientOf(call: Call, timeout: number): ApiClient {
   async function raw(path: string, init: ApiRequest = {}): Promise<Response> {
     const deadline = new Deadline(init.timeout ?? timeout, init.signal);
     try {
-      const answer = await deadline.of(call(path, init, deadline));
+      const answer = await deadline.of(call(path, prepare(init), deadline));
       if (!answer.response.ok) throw failureOf(answer);
-      const { body } = answer.response;
-      if (body === null) deadline.finish();
-      else deadline.stopClock(); // and not finished: the signal is the body's, too, as long as somebody has that
-      if (body !== null) forgotten.register(body, deadline);
-      return answer.response;
+      if (answer.response.body === null) deadline.finish();
+      else deadline.stopClock(); // and not finished: the signal is the body's, too
+      return guarded(answer, deadline);
     } catch (error) {
       deadline.finish();
       throw deadline.failed(error);
@@ -273,7 +240,7 @@ export function clientOf(call: Call, timeout: number): ApiClient {
     let value: unknown;
     let status: number;
     try {
-      const answer = await deadline.of(call(path, rest, deadline));
+      const answer = await deadline.of(call(path, prepare(rest), deadline));
       if (!answer.response.ok) throw failureOf(answer);
       status = answer.response.status;
       value = await read(answer, deadline);
@@ -302,32 +269,4 @@ export function clientOf(call: Call, timeout: number): ApiClient {
     delete: without("DELETE"),
     raw,
   } as ApiClient; // whose overloads say what parse does to the type
-}
-
-/** Waits, unless the signal ends it. */
-export function sleep(milliseconds: number, signal?: AbortSignal | null): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(abortedBy(signal));
-    const stop = () => {
-      clearTimeout(timer);
-      reject(abortedBy(signal as AbortSignal));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, Math.min(milliseconds, longest));
-    signal?.addEventListener("abort", stop, { once: true });
-  });
-}
-
-function isPlain(body: unknown): boolean {
-  return !(
-    typeof body === "string" ||
-    body instanceof URLSearchParams ||
-    body instanceof FormData ||
-    body instanceof Blob ||
-    body instanceof ArrayBuffer ||
-    ArrayBuffer.isView(body) ||
-    body instanceof ReadableStream
-  );
 }

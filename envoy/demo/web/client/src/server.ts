@@ -1,5 +1,6 @@
+import { sleep } from "./deadline";
 import { ApiError } from "./errors";
-import { type ApiClient, clientOf, send, sleep, type Transport } from "./request";
+import { type ApiClient, clientOf, send, type Transport } from "./request";
 
 export interface ServerClientOptions {
   /** Where the API is: Envoy, and not the backend behind it; with the path that all its paths begin with. */
@@ -32,14 +33,13 @@ export function serverClient(options: ServerClientOptions): ApiClient {
     sleep: options.sleep ?? sleep,
     random: options.random ?? Math.random,
     retries: options.retries ?? 1,
-    timeout,
   };
   const name = options.cookieName ?? "better-auth.session_token";
   return clientOf(async (path, init, deadline) => {
     const token = sessionToken(await options.cookie(), name);
     if (token === undefined) throw new ApiError(401, "Not signed in", "unauthenticated");
     const cached = init.cache !== undefined || init.next !== undefined;
-    return send(transport, path, cached ? init : { cache: "no-store", ...init }, () => `Bearer ${token}`, deadline);
+    return send(transport, path, cached ? init : { ...init, cache: "no-store" }, () => `Bearer ${token}`, deadline);
   }, timeout);
 }
 

@@ -1,5 +1,6 @@
+import { Deadline } from "./deadline";
 import { ApiError } from "./errors";
-import { Deadline, failureOf, send, type Transport } from "./request";
+import { failureOf, prepare, send, type Transport } from "./request";
 
 /** Whose page it is, as the server knows that renders it. */
 export interface PageSession {
@@ -108,13 +109,14 @@ export class Tokens {
     const { pathname, search, origin } = new URL(url, globalThis.location?.origin ?? transport.baseURL);
     const deadline = new Deadline(tokenTimeout, undefined);
     try {
-      const init = { credentials: "include", cache: "no-store" } as const;
+      const init = prepare({ credentials: "include", cache: "no-store" });
       const answer = await send({ ...transport, baseURL: origin }, pathname + search, init, () => undefined, deadline);
       if (!answer.response.ok) return { ok: false, error: failureOf(answer) };
-      return { ok: true, value: JSON.parse(await deadline.of(answer.response.text())) as unknown };
+      const text = await deadline.of(answer.response.text()).catch((error: unknown) => Promise.reject(deadline.cutOff(error)));
+      return { ok: true, value: JSON.parse(text) as unknown };
     } catch (error) {
       if (error instanceof SyntaxError) throw new ApiError(0, `${url} does not answer with JSON`, "malformed_token", { cause: error });
-      throw deadline.thrown(error);
+      throw deadline.failed(error);
     } finally {
       deadline.finish();
     }

@@ -214,3 +214,39 @@ test("a GET of Better Auth's that begins a session forgets the token, too", asyn
     assert.equal(state.tokens, tokens, String(url));
   }
 });
+
+test("no answer comes out of the browser's cache, where an earlier user's may be, unless the call says so", async () => {
+  const { state, options } = site();
+  const api = browserClient(options);
+  await api.get("/api/me");
+  await api.raw("/file");
+  await api.get("/api/news", { cache: "default" });
+  assert.deepEqual(state.calls.map(({ cache }) => cache), ["no-store", "no-store", "default"]);
+});
+
+test("a worker, which has no page, hears from the pages that the session is another", async () => {
+  class Channel {
+    onmessage?: (event: { data: unknown }) => void;
+    constructor() {
+      channels.push(this);
+    }
+    postMessage() {}
+  }
+  const channels: Channel[] = [];
+  const scope = { location: { origin }, BroadcastChannel: Channel, addEventListener() {} };
+  const before = Object.fromEntries(Object.keys(scope).map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]));
+  for (const [name, value] of Object.entries(scope)) Object.defineProperty(globalThis, name, { value, configurable: true });
+  try {
+    const { state, options } = site();
+    const api = browserClient(options);
+    await api.token();
+    channels[0]?.onmessage?.({ data: { session: "session-b" } });
+    await api.token();
+    assert.equal(state.tokens, 2);
+  } finally {
+    for (const [name, value] of Object.entries(before)) {
+      if (value === undefined) Reflect.deleteProperty(globalThis, name);
+      else Object.defineProperty(globalThis, name, value);
+    }
+  }
+});

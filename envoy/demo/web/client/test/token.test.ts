@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { browserClient } from "extauthz-api-client";
+import { ApiError, browserClient } from "extauthz-api-client";
 import { bearer, fails, jwt, me, minute, outage, refused, setUp } from "./setup.js";
 
 test("a token is fetched once for many calls, and kept until a minute before its end", async () => {
@@ -52,6 +52,53 @@ test("a call that is refused is sent once more with a fresh token", async () => 
   assert.deepEqual(await browserClient(options).get("/api/me"), { id: "user-1" });
   assert.equal(state.tokens, 2);
   assert.notEqual(bearer(state.calls[0]), bearer(state.calls[1]));
+});
+
+test("what changes something is sent again with a fresh token only where the check itself refused it", async () => {
+  const own = () => Response.json({ detail: "Wrong PIN" }, { status: 401 });
+  const proxies = () => new Response("", { status: 401, headers: { "www-authenticate": "Bearer" } });
+  for (const [answer, method, expected] of [
+    [refused, "POST", 2],
+    [() => Response.json({ detail: "Invalid token" }, { status: 401 }), "PATCH", 2],
+    [own, "POST", 1], // the backend was asked, and may have done something
+    [own, "PATCH", 1],
+    [proxies, "POST", 1],
+    [own, "PUT", 2],
+    [own, "GET", 2],
+  ] as const) {
+    const { state, options } = setUp(answer);
+    const error = await browserClient(options)
+      .request("/api/payments", { method })
+      .catch((error: unknown) => error);
+    assert.equal(state.calls.length, expected, `${method} ${String(error)}`);
+    assert.ok(error instanceof ApiError && error.isSignedOut);
+  }
+});
+
+test("an address that is wrong is a mistake and no outage", async () => {
+  const { state, options } = setUp(me);
+  for (const wrong of [{ tokenURL: "capacitor://localhost/api/auth/token" }, { tokenURL: "http://[/token" }, { baseURL: "capacitor://localhost", tokenURL: "/api/auth/token" }]) {
+    const error = await fails(browserClient({ ...options, ...wrong }).get("/api/me"), "not_sent");
+    assert.equal(error.isOutage, false, error.detail);
+  }
+  assert.equal(state.tokens, 0);
+});
+
+test("a token's answer that is cut off is an outage", async () => {
+  const cut = () => new Response(new ReadableStream({ pull: (controller) => controller.error(new TypeError("terminated")) }));
+  assert.equal((await fails(browserClient(setUp(me, cut).options).get("/api/me"), "cut_off")).isOutage, true);
+});
+
+test("the session is asked for beside the token, whatever the token's address has behind it", async () => {
+  const asked: string[] = [];
+  const session = (request: Request) => {
+    asked.push(request.url);
+    return Response.json(null);
+  };
+  const { options } = setUp(me, unauthorized, session);
+  const error = await fails(browserClient({ ...options, tokenURL: `${options.tokenURL}?for=/api/x#y/z` }).get("/api/me"), "UNAUTHORIZED");
+  assert.equal(error.isSignedOut, true);
+  assert.deepEqual(asked, ["https://app.example.com/api/auth/get-session"]);
 });
 
 test("twenty calls that are refused together renew the token once", async () => {

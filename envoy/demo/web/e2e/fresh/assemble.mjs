@@ -2,8 +2,8 @@
 // What is there already from the same files is left.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -23,7 +23,7 @@ const snippet = (file) => {
 const files = {
   "lib/api.ts": snippet("lib/api.ts"),
   "lib/auth-client.ts": snippet("lib/auth-client.ts"),
-  "components/identify.tsx": snippet("components/identify.tsx").replace('"./api"', '"@/lib/api"'),
+  "components/identify.tsx": snippet("components/identify.tsx"),
   "components/me.tsx": await readFile(join(here, "me.tsx.txt"), "utf8"),
   // The generator's own loads a font from Google, which a machine without network cannot.
   "app/layout.tsx": `export default function Layout({ children }: { children: React.ReactNode }) {
@@ -40,8 +40,9 @@ const files = {
 
 const stamp = join(dirname(target), `${target.split("/").at(-1)}.stamp`);
 const hash = createHash("sha256").update(JSON.stringify([generator, betterAuth, files]));
-for (const file of ["package.json", "dist/index.js", "dist/index.d.ts", "src/browser.ts", "src/errors.ts", "src/index.ts", "src/request.ts", "src/server.ts", "src/token.ts", "src/url.ts"]) {
-  hash.update(await readFile(join(client, file)));
+const copied = (path) => !path.includes("node_modules") && !path.endsWith("/test/dist");
+for (const file of (await readdir(client, { recursive: true, withFileTypes: true })).filter((file) => file.isFile()).map(({ parentPath, name }) => join(parentPath, name)).sort()) {
+  if (!relative(client, file).startsWith("test/dist/") && copied(file)) hash.update(relative(client, file)).update(await readFile(file));
 }
 const wanted = hash.digest("hex");
 if ((await readFile(stamp, "utf8").catch(() => "")) === wanted) process.exit(0);
@@ -52,7 +53,7 @@ try {
   await rm(target, { recursive: true, force: true });
   await mkdir(dirname(target), { recursive: true });
   execFileSync("npx", ["--yes", generator, target, "--ts", "--app", "--no-tailwind", "--no-eslint", "--no-src-dir", "--import-alias", "@/*", "--use-npm", "--skip-install", "--disable-git", "--yes"], { stdio: "pipe" });
-  await cp(client, join(target, "client"), { recursive: true, filter: (path) => !path.includes("node_modules") && !path.includes("/test") });
+  await cp(client, join(target, "client"), { recursive: true, filter: copied });
   await cp(join(client, "src"), join(target, "lib/extauthz-api-client"), { recursive: true });
   for (const [name, text] of Object.entries(files)) {
     await mkdir(join(target, dirname(name)), { recursive: true });
