@@ -29,7 +29,10 @@ func (d *demo) serveControl(ctx context.Context) error {
 	mux := http.NewServeMux()
 	handle := func(pattern string, do func(*http.Request) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := do(r); err != nil {
+			switch err := do(r); {
+			case errors.Is(err, errStoppedAlready):
+				http.Error(w, err.Error(), http.StatusConflict)
+			case err != nil:
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 			}
 		})
@@ -44,6 +47,9 @@ func (d *demo) serveControl(ctx context.Context) error {
 	return nil
 }
 
+// errStoppedAlready means that another visitor has used the switch, less than outageLength ago.
+var errStoppedAlready = errors.New("extauthz is stopped already")
+
 // outage stops extauthz by SIGSTOP, so that it answers nobody, and has it go on after outageLength.
 func (d *demo) outage(ctx context.Context) error {
 	process := d.process("extauthz")
@@ -51,7 +57,7 @@ func (d *demo) outage(ctx context.Context) error {
 		return errors.New("extauthz does not run")
 	}
 	if !d.stopped.TryLock() {
-		return errors.New("extauthz is stopped already")
+		return errStoppedAlready
 	}
 	if err := process.Signal(syscall.SIGSTOP); err != nil {
 		d.stopped.Unlock()

@@ -220,6 +220,8 @@ func (in *Installer) Web() (string, error) {
 			return err
 		case entry.IsDir() && (slices.Contains([]string{"node_modules", ".next"}, entry.Name()) || strings.HasSuffix(path, "/test/dist")):
 			return filepath.SkipDir // of a developer's own
+		case strings.HasPrefix(entry.Name(), ".env") && strings.HasSuffix(entry.Name(), ".local"):
+			return nil // a developer's own settings, with their secrets
 		case entry.Type().IsRegular():
 			content, err := os.ReadFile(path)
 			if err != nil {

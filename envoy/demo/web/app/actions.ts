@@ -35,10 +35,12 @@ export async function crossSitePost(): Promise<Outcome> {
   }
 }
 
-/** Has the demo stop extauthz for ten seconds; only for who is signed in. Tells whether it did. */
-export async function stopForAWhile(): Promise<boolean> {
+/** Has the demo stop extauthz for ten seconds; only for who is signed in. Tells what came of it: somebody else may have done so a moment before. */
+export async function stopForAWhile(): Promise<"stopped" | "already" | "signed-out" | "failed"> {
   const { demoControl } = env();
-  if (demoControl === undefined || (await currentSession()) === null) return false;
+  if (demoControl === undefined) return "failed";
+  if ((await currentSession()) === null) return "signed-out";
   const response = await fetch(new URL("/outage", demoControl), { method: "POST", cache: "no-store", signal: AbortSignal.timeout(5_000) }).catch(() => undefined);
-  return response?.ok ?? false;
+  if (response?.status === 409) return "already";
+  return response?.ok ? "stopped" : "failed";
 }
