@@ -146,6 +146,7 @@ func TestConnectionsThatFallSilent(t *testing.T) {
 
 // The first connection is made though the first attempts get no answer: another one is tried beside them.
 func TestFirstConnectionBesideSilentOnes(t *testing.T) {
+	t.Parallel()
 	dsn := sessionsDatabase(t)
 	p := startProxy(t, "127.0.0.1:0", hostOf(t, dsn), func(number int64) bool { return number <= 2 })
 	a := runAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: through(t, dsn, p.listener.Addr().String()), DatabaseConnections: 3})
@@ -197,6 +198,7 @@ func TestConnectionEndedBeforeTheFirstCheck(t *testing.T) {
 // A host whose name gets no answer from the resolver does not keep another one from being asked, and where there is
 // one host its look-up is tried again soon.
 func TestNamesWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
 	dsn := sessionsDatabase(t)
 	_, port, _ := strings.Cut(hostOf(t, dsn), ":")
 	for _, hosts := range []string{"silent.example.com:" + port + ",db.example.com:" + port, "db.example.com:" + port} {
@@ -244,6 +246,7 @@ func TestPanicInDatabase(t *testing.T) {
 
 // The part's fault is the present one, not the first.
 func TestPartTellsThePresentFault(t *testing.T) {
+	t.Parallel()
 	dsn := sessionsDatabase(t)
 	current := atomic.Pointer[string]{}
 	nobody := through(t, dsn, "127.0.0.1:1")

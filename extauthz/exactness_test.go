@@ -93,7 +93,7 @@ type modelSecrets struct {
 // an expired token is never allowed; a withdrawn key's never once a refresh has passed; a former secret's never at all; and what was valid all
 // the while is allowed, or answered with 503, and never called invalid.
 func TestNoInterleavingAllowsWhatIsGone(t *testing.T) {
-	histories, allowed, refused, outages := 60, 0, 0, 0
+	histories, allowed, refused, outages := sized(60, 15), 0, 0, 0
 	if testing.Short() {
 		histories = 10
 	}
@@ -387,13 +387,11 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 	}
 }
 
-// identityChecks is how many checks TestIdentitiesNeverMix makes; the race detector takes ten times as long for each.
-var identityChecks = map[bool]int64{false: 10_000_000, true: 500_000}[raceEnabled]
-
 // Of 64 clients that check all at once, each by its own credential and through the codec, the memory and the shared queries, each gets its own
 // identity to the byte. The memory is too small for all, so that tokens are forgotten and verified anew meanwhile.
 func TestIdentitiesNeverMix(t *testing.T) {
 	const clients, sessions = 64, 8
+	identityChecks := sized[int64](10_000_000, 250_000)
 	dsn := sessionsDatabase(t)
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: dsn, RememberedTokens: verified.Shards, budget: time.Minute})
 	check := func(message []byte) ([]byte, error) {

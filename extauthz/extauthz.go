@@ -138,6 +138,8 @@ type Config struct {
 
 	// budget is timeBudget, except in tests that a slow machine must not decide.
 	budget time.Duration
+	// refill is keyset.FetchRefill, except in tests that are not about the pace of fetches and would only wait for it.
+	refill time.Duration
 }
 
 const (
@@ -250,6 +252,9 @@ func New(config Config) (*Authorizer, error) {
 	}
 	a.keys = keyset.New(jwks.New(config.JWKSURL, "extauthz/"+Version, config.Client, proxy), config.Now, panics,
 		observe.KeySet{Metrics: metrics, Tracing: tracing})
+	if config.refill > 0 {
+		a.keys.SetRefill(config.refill)
+	}
 	if config.DatabaseURL != "" {
 		a.database, err = postgres.New(postgres.Config{
 			URL: config.DatabaseURL, ReadURL: config.ReadDatabaseURL, Connections: config.DatabaseConnections,

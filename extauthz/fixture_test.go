@@ -14,6 +14,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,6 +24,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -242,7 +244,7 @@ func serveKeys(t testing.TB, keys []map[string]any) *httptest.Server {
 func startAuthorizer(t testing.TB, config Config) *Authorizer {
 	t.Helper()
 	a := runAuthorizer(t, config)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for len(a.Missing()) > 0 {
 		if time.Now().After(deadline) {
 			t.Fatalf("not ready: %v", a.Missing())
@@ -268,6 +270,9 @@ func runAuthorizer(t testing.TB, config Config) *Authorizer {
 	}
 	if config.budget == 0 {
 		config.budget = time.Minute
+		if config.refill == 0 {
+			config.refill = time.Millisecond
+		}
 	}
 	if reader, ok := readers.Load(config.DatabaseURL); ok {
 		config.DatabaseURL = reader.(string)
@@ -330,6 +335,12 @@ var testServer struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	isGiven := false
+	flag.Visit(func(f *flag.Flag) { isGiven = isGiven || f.Name == "test.parallel" })
+	if !isGiven { // tests that run side by side wait for other programs or for a deadline, and compute little
+		flag.Set("test.parallel", "6")
+	}
 	code := m.Run()
 	if testServer.server != nil {
 		testServer.server.Stop()
@@ -366,11 +377,13 @@ func newPostgres(folder string) (*parts.Postgres, error) {
 	return installer.StartPostgres(ctx, folder, port)
 }
 
+var databases atomic.Int64 // made so far
+
 // newDatabaseURL is an empty database of its own for the test.
 func newDatabaseURL(t testing.TB, statements ...string) string {
 	t.Helper()
 	server := startPostgres(t)
-	url, err := server.CreateDatabase(t.Context(), fmt.Sprintf("test_%d", time.Now().UnixNano()))
+	url, err := server.CreateDatabase(t.Context(), fmt.Sprintf("test_%d", databases.Add(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -416,6 +429,9 @@ func liveSession() []string {
 // readers are the URLs by which an Authorizer connects to a database of sessionsDatabase: as the role of docs/reader.sql.
 var readers sync.Map
 
+// makingReader is held while a role is made: the server has one list of them for all databases.
+var makingReader sync.Mutex
+
 // sessionsDatabase holds a live session, an expired one, and one of a user whose id cannot be passed on. The URL is its owner's.
 func sessionsDatabase(t testing.TB) string {
 	owner := newDatabaseURL(t, append(liveSession(),
@@ -426,7 +442,9 @@ func sessionsDatabase(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	makingReader.Lock()
 	reader, err := installer.ReaderURL(t.Context(), owner)
+	makingReader.Unlock()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -151,10 +151,7 @@ func isOriginal(text string, cookie bool, all []original) bool {
 // the server fetch more often than it may.
 func TestMutatedCredentials(t *testing.T) {
 	const senders = 256
-	count := int64(100_000)
-	if raceEnabled {
-		count = 20_000
-	}
+	count := sized[int64](100_000, 20_000)
 	issuer := &fakeIssuer{keys: testKeys()}
 	a := startAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
 	all := originals()

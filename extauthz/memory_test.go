@@ -13,6 +13,7 @@ import (
 	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/verified"
@@ -113,11 +114,19 @@ func TestClockGoesBackAndForth(t *testing.T) {
 func TestRememberedTokenNeedsFreshKeys(t *testing.T) {
 	ed := signers()["ed"]
 	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
-	withIssuer(t, issuer, func(t *testing.T, a *Authorizer) {
+	bubble.Test(t, func(t *testing.T) {
+		ahead := atomic.Int64{} // of the time in which the issuer is asked, so that it is not asked for a whole day
+		a := startAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, budget: timeBudget,
+			Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
 		token := ed.issue(goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": time.Now().Add(48 * time.Hour).Unix()}))
 		expectReason(t, checkToken(t, a, token), "")
 		issuer.setAnswer(func(*http.Request) (*http.Response, error) { return httpAnswer(500, nil), nil })
-		time.Sleep(keyset.MaxKeySetAge - time.Minute)
+		fetches := issuer.count()
+		time.Sleep(5 * time.Minute)
+		if failed := issuer.count() - fetches; failed < 100 {
+			t.Errorf("%d fetches failed meanwhile", failed)
+		}
+		ahead.Store(int64(keyset.MaxKeySetAge - 6*time.Minute))
 		expectReason(t, checkToken(t, a, token), "")
 		time.Sleep(2 * time.Minute)
 		expectReason(t, checkToken(t, a, token), ReasonJWKSUnavailable)

@@ -131,10 +131,7 @@ func makeToken(random *rand.Rand) string {
 // Two implementations judge the same credentials. Where only this one refuses, the verdict table has the line; nothing is allowed that
 // golang-jwt refuses. For session tokens Better Auth itself is asked, in the end-to-end tests.
 func TestSecondOpinion(t *testing.T) {
-	count := 46_000
-	if raceEnabled {
-		count = 6_000
-	}
+	count := sized(46_000, 3_000)
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret)})
 	document, err := json.Marshal(map[string]any{"keys": testKeys()})
 	if err != nil {

@@ -75,6 +75,7 @@ func (r *replicated) connect(t *testing.T, server *parts.Postgres) *pgx.Conn {
 // A standby does not know who has just signed out, so it is not asked: not as the only server, not as the first of two, and
 // not because the connection string wants one. Once promoted it is a primary like any other.
 func TestStandbyIsNotAsked(t *testing.T) {
+	t.Parallel()
 	r := startReplicated(t)
 	keys := serveKeys(t, testKeys()).URL
 	execute(t, r.standby.URL("app"), "select pg_wal_replay_pause()")
@@ -109,6 +110,7 @@ func TestStandbyIsNotAsked(t *testing.T) {
 
 // Some poolers, and PostgreSQL before 14, do not say by themselves what a server is; then it is asked.
 func TestStandbyBehindAPooler(t *testing.T) {
+	t.Parallel()
 	r := startReplicated(t)
 	keys := serveKeys(t, testKeys()).URL
 	behind := func(server *parts.Postgres) string {
@@ -224,6 +226,7 @@ func TestLagIsBounded(t *testing.T) {
 
 // Of two hosts the one that is too far behind gives way to the other, when a connection is made and while it is used.
 func TestStandbyThatIsBehindGivesWay(t *testing.T) {
+	t.Parallel()
 	r := startReplicated(t)
 	keys := serveKeys(t, testKeys()).URL
 	both := fmt.Sprintf("postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/app?sslmode=disable", r.standby.Port, r.primary.Port)
@@ -256,6 +259,7 @@ func TestStandbyThatIsBehindGivesWay(t *testing.T) {
 
 // A standby that has replayed no commit since its start is endlessly behind.
 func TestLagOfAFreshStandby(t *testing.T) {
+	t.Parallel()
 	r := startReplicated(t)
 	log := &lockedBuffer{}
 	a := runAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: r.standby.URL("app"), DatabaseMaxLag: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(log, nil))})

@@ -81,8 +81,11 @@ func New(fetcher *jwks.Fetcher, now func() time.Time, panics *guard.Panics,
 	observer Observer) *Set {
 	return &Set{Fetcher: fetcher, now: now, log: newKeyLog(fetcher.Shown, panics), panics: panics,
 		observer: observer, State: part.NewState(), waiting: newFetch(), vain: newVainKids(),
-		wanted: make(chan struct{}, 1)}
+		wanted: make(chan struct{}, 1), pace: fetchPace{refill: FetchRefill}}
 }
+
+// SetRefill replaces FetchRefill, before Run begins: tests that are not about the pace of fetches would only wait for it.
+func (s *Set) SetRefill(refill time.Duration) { s.pace.refill = refill }
 
 func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
 

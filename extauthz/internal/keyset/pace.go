@@ -29,11 +29,12 @@ const (
 
 // fetchPace says when the next fetch may begin. It is used by one goroutine alone.
 type fetchPace struct {
-	full   time.Time // when the bucket is full again
-	last   time.Time // when the last fetch began
-	calmAt time.Time // not before this time, by the issuer's Retry-After; zero for none
-	failed bool      // whether the last fetch did
-	asked  bool      // whether the last fetch was for an unknown kid
+	refill time.Duration // FetchRefill, except in tests
+	full   time.Time     // when the bucket is full again
+	last   time.Time     // when the last fetch began
+	calmAt time.Time     // not before this time, by the issuer's Retry-After; zero for none
+	failed bool          // whether the last fetch did
+	asked  bool          // whether the last fetch was for an unknown kid
 }
 
 // began records that a fetch begins; asked tells that it is for an unknown kid and not one that was due.
@@ -43,7 +44,7 @@ func (p *fetchPace) began(now time.Time, asked bool) {
 		if p.full.Before(now) {
 			p.full = now
 		}
-		p.full = p.full.Add(FetchRefill)
+		p.full = p.full.Add(p.refill)
 	}
 }
 
@@ -51,12 +52,12 @@ func (p *fetchPace) began(now time.Time, asked bool) {
 func (p *fetchPace) ended(now time.Time, failed, isFruitful bool, retryAfter time.Duration) {
 	p.failed = failed
 	if p.asked && isFruitful {
-		p.full = p.full.Add(-FetchRefill)
+		p.full = p.full.Add(-p.refill)
 	}
 	if retryAfter > 0 {
 		p.calmAt = now.Add(retryAfter + rand.N(askedSpread))
 		// One fetch is allowed then, and not a burst: the other replicas come back at that time, too.
-		p.full = p.calmAt.Add((fetchBurst - 1) * FetchRefill)
+		p.full = p.calmAt.Add((fetchBurst - 1) * p.refill)
 	}
 }
 
@@ -74,7 +75,7 @@ func (p *fetchPace) untilAsked(now time.Time, isNew bool) time.Duration {
 	if !isNew {
 		spent -= fetchReserve
 	}
-	return max(p.full.Add(-spent*FetchRefill).Sub(now), p.untilSpaced(now), p.calm(now))
+	return max(p.full.Add(-spent*p.refill).Sub(now), p.untilSpaced(now), p.calm(now))
 }
 
 // untilDue is the time until the next fetch that nobody asks for, with jitter so that replicas spread out.
