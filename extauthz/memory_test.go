@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/jose"
-	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/verified"

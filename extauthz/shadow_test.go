@@ -43,7 +43,7 @@ func TestShadowAllowsEverything(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(got, overWire, protocmp.Transform(), protocmp.SortRepeated(func(a, b string) bool { return a < b })); diff != "" {
+			if diff := differing(got, overWire); diff != "" {
 				t.Errorf("%s/%s/%s: over the wire\n%s", name, row.reason, row.title, diff)
 			}
 			ok := got.GetOkResponse()

@@ -47,6 +47,19 @@ func passes(ctx context.Context, in any, _ *grpc.UnaryServerInfo, handler grpc.U
 	return handler(ctx, in)
 }
 
+// differing tells in what two answers differ, but for the order of the headers that they remove.
+func differing(want, got *authv3.CheckResponse) string {
+	sorted := func(response *authv3.CheckResponse) *authv3.CheckResponse {
+		response = proto.CloneOf(response)
+		slices.Sort(response.GetOkResponse().GetHeadersToRemove())
+		return response
+	}
+	if proto.Equal(sorted(want), sorted(got)) {
+		return "" // cmp takes a hundred times as long to say so
+	}
+	return cmp.Diff(want, got, protocmp.Transform(), protocmp.SortRepeated(func(a, b string) bool { return a < b }))
+}
+
 // The verdict table over the wire, by the codec and the memory: cold, and again when what can be
 // remembered is. Every answer is the one that the ordinary way gives without a memory.
 func TestVerdictsOverTheWire(t *testing.T) {
@@ -68,8 +81,7 @@ func TestVerdictsOverTheWire(t *testing.T) {
 						by = intercepted
 					}
 					got := decided(t, func() (*authv3.CheckResponse, error) { return by.Check(t.Context(), in) })
-					sortRemoved := protocmp.SortRepeated(func(a, b string) bool { return a < b })
-					if diff := cmp.Diff(want, got, protocmp.Transform(), sortRemoved); diff != "" {
+					if diff := differing(want, got); diff != "" {
 						t.Errorf("%s/%s/%s/%s:\n%s", row.reason, row.title, wireName, state, diff)
 					}
 				}

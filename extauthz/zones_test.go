@@ -78,7 +78,8 @@ func rotate(t *testing.T, replicas, limit int) (row zoneRow) {
 // A thousand replicas, each with its own timers, behind Better Auth's rate limit for one address and behind a cache without one: fetches are spread, and a
 // rotation of keys is learnt by all without a valid token being called invalid. docs/zones.md has the rows.
 func TestRotationAcrossReplicas(t *testing.T) {
-	for _, row := range []struct{ replicas, limit int }{{10, 100}, {100, 100}, {1000, 100}, {1000, 0}} {
+	type group struct{ replicas, limit int }
+	for _, row := range sized([]group{{10, 100}, {100, 100}, {1000, 100}, {1000, 0}}, []group{{10, 100}, {100, 100}, {200, 0}}) {
 		r := rotate(t, row.replicas, row.limit)
 		limit := "none"
 		if r.limit > 0 {
