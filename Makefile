@@ -15,7 +15,7 @@ CYCLONEDX := .parts/cyclonedx-gomod-v1.9.0/cyclonedx-gomod
 # A count and not a time: with a time, go test may report its own deadline as a failure.
 FUZZTIME ?= 300000x
 
-.PHONY: help build demo demo-api demo-check test test-web browser lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak image mesh-tools test-mesh tools clean
+.PHONY: help build demo demo-api demo-check test test-quick test-web browser lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak image mesh-tools test-mesh tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -72,6 +72,13 @@ test: tools lint $(GOTESTSUM) ## all tests, on real parts, and the linters
 	@$(GOTESTSUM) --format pkgname-and-test-fails --hide-summary skipped --jsonfile .parts/test.json \
 		-- -timeout 60m -p 1 $(RACE) ./... || { \
 		echo "failed:"; sed -n 's/.*"Action":"fail".*"Test":"\([^"]*\)".*/  \1/p' .parts/test.json; exit 1; }
+
+QUICK := ^(TestVerdicts|TestArchitecture|TestFactsAreWhole|TestIssuer.*|TestRoute.*|TestKept.*|.*Page|Fuzz.*)$$
+test-quick: ## while you work: vet, the rooms, the verdict table, fuzz seeds and the settings, without the race detector
+	go vet ./extauthz/... ./cmd/...
+	go test ./extauthz/internal/...
+	go test -run '$(QUICK)' ./extauthz
+	go test -run '^(TestScripts|TestReadmeListsTheSettings|.*Page|TestSchema.*)$$' ./cmd/extauthz
 
 RACE := $(if $(shell command -v gcc || command -v cc),-race)
 
