@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,17 +45,22 @@ func newClaims(t *testing.T) *claims {
 	}
 	c.help["version"] = ""
 	var tests bytes.Buffer
-	for _, pattern := range []string{"../*/*_test.go", "../*/*/*_test.go"} {
-		files, err := filepath.Glob(pattern)
+	for _, room := range []string{"../cmd", "../envoy", "../extauthz", "../k8s"} {
+		err := filepath.WalkDir(room, func(path string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case entry.IsDir() && entry.Name() == "node_modules":
+				return filepath.SkipDir
+			case !strings.HasSuffix(path, "_test.go"):
+				return nil
+			}
+			content, err := os.ReadFile(path)
+			tests.Write(content)
+			return err
+		})
 		if err != nil {
 			t.Fatal(err)
-		}
-		for _, file := range files {
-			content, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tests.Write(content)
 		}
 	}
 	c.tests = tests.String()
