@@ -164,7 +164,7 @@ func answerTo(r *request.Request, d *decision.Decision) *checkwire.Answer {
 		return checkwire.DenialAnswer(d.Denial.Reason)
 	}
 	if remembered, is := d.Remembered.(*proof); is && len(r.IdentityNames) == 0 {
-		return &remembered.answer
+		return remembered.answer.(*checkwire.Answer)
 	}
 	made := new(checkwire.Answer)
 	made.Set(checkwire.EncodeAllow(r, d.Who()))

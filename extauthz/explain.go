@@ -39,16 +39,9 @@ type Explanation struct {
 	Denial   *Denial  // the answer; nil means allow. Where several steps fail, it is one of them.
 }
 
-// Explain judges a credential as [Authorizer.Check] would, except for the time budget and for what
-// the request is besides (its site, its other cookies), and says how each step went. Once a signature is verified all
-// claims are judged, so that several faults show at once. A credential of no known kind is an outage, as is one that
-// could not be judged.
-//
-// It leaves no trace: nothing is logged, remembered or counted, neither a check nor a use of a former secret, nor a
-// query that no check shares. Only the fetch of the JWKS that an unknown kid causes, within the bound that all
-// fetches have in common, is counted as one.
-func (a *Authorizer) Explain(ctx context.Context, presented Credential) Explanation {
-	identity, err := a.verifiers.Verify(dryrun.With(ctx), presented)
+// explain judges a credential step by step, and leaves no trace.
+func (i *issuer) explain(ctx context.Context, presented Credential) Explanation {
+	identity, err := i.verify(dryrun.With(ctx), presented)
 	e := Explanation{Identity: identity}
 	failed := ""
 	if err != nil {
@@ -66,53 +59,53 @@ func (a *Authorizer) Explain(ctx context.Context, presented Credential) Explanat
 	if failed != "" {
 		last = slices.Index(steps, failed)
 	}
-	for i, name := range steps {
-		step := Step{Name: name, Reached: i <= last}
+	for at, name := range steps {
+		step := Step{Name: name, Reached: at <= last}
 		switch {
-		case i < last || e.Denial == nil:
-			step.Found = a.found(name, &presented, &identity)
-		case i == last:
+		case at < last || e.Denial == nil:
+			step.Found = i.found(name, &presented, &identity)
+		case at == last:
 			step.Denial = e.Denial.Copied()
 		}
 		e.Steps = append(e.Steps, step)
 	}
 	if claims := slices.Index(steps, StepClaims); claims >= 0 && slices.Index(steps, failed) >= claims {
-		a.explainClaims(&e, &presented)
+		i.explainClaims(&e, &presented)
 	}
 	return e
 }
 
 // explainClaims judges each claim on its own.
-func (a *Authorizer) explainClaims(e *Explanation, credential *Credential) {
+func (i *issuer) explainClaims(e *Explanation, credential *Credential) {
 	claims, err := jose.ParseClaims(credential.JWT.Payload)
 	if err != nil {
 		return
 	}
 	claims.IsAccessToken = credential.JWT.IsAccessToken
-	expected := &a.expected[credential.Kind]
+	expected := &i.expected[credential.Kind]
 	verdicts := map[string]error{
 		StepClaims:   claims.Profile.Check(claims.Subject),
-		StepTimes:    expected.CheckTimes(&claims.Times, a.now()),
+		StepTimes:    expected.CheckTimes(&claims.Times, i.Now()),
 		StepIssuer:   expected.CheckIssuer(claims.Issuer, claims.HasIssuer),
 		StepAudience: expected.CheckAudience(claims.Audience),
 		StepSubject:  identity.CheckSubject(claims.Subject),
 	}
 	identity := claims.Identity(e.Identity.Method)
-	for i := range e.Steps {
-		step := &e.Steps[i]
+	for at := range e.Steps {
+		step := &e.Steps[at]
 		verdict, isClaim := verdicts[step.Name]
 		switch {
 		case !isClaim:
 		case verdict != nil:
 			*step = Step{Name: step.Name, Denial: reason.Of(verdict).Copied(), Reached: true}
 		default:
-			*step = Step{Name: step.Name, Found: a.found(step.Name, credential, &identity), Reached: true}
+			*step = Step{Name: step.Name, Found: i.found(step.Name, credential, &identity), Reached: true}
 		}
 	}
 }
 
 // found says what a step that passed has found.
-func (a *Authorizer) found(step string, credential *Credential, identity *Identity) string {
+func (i *issuer) found(step string, credential *Credential, identity *Identity) string {
 	switch step {
 	case StepShape:
 		return credential.Describe()
@@ -120,10 +113,10 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 		switch {
 		case credential.Kind == KindJWT:
 			return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(credential.JWT.KeyID),
-				credential.JWT.Algorithm, a.keys.Fetcher.Shown)
-		case credential.Kind == KindSession && credential.Signature == "" && !a.requireSignature:
+				credential.JWT.Algorithm, i.Keys.Fetcher.Shown)
+		case credential.Kind == KindSession && credential.Signature == "" && !i.RequireSignature:
 			return "none needed for a raw token"
-		case !a.secrets.IsConfigured():
+		case !i.Secrets.IsConfigured():
 			return "no secret is configured, so the signature does not count"
 		}
 		return "the shared secret"
@@ -131,19 +124,19 @@ func (a *Authorizer) found(step string, credential *Credential, identity *Identi
 		if credential.Kind == KindSession && credential.Signature == "" {
 			return "none, and none needed in a Bearer credential"
 		}
-		if credential.Kind == KindSession && !a.secrets.IsConfigured() {
+		if credential.Kind == KindSession && !i.Secrets.IsConfigured() {
 			return "not checked"
 		}
 		return "fits"
 	case StepClaims:
 		return "each once, and of its type"
 	case StepTimes:
-		return fmt.Sprintf("expires %s, in %s", show.Time(identity.ExpiresAt), identity.ExpiresAt.Sub(a.now()).Round(time.Second))
+		return fmt.Sprintf("expires %s, in %s", show.Time(identity.ExpiresAt), identity.ExpiresAt.Sub(i.Now()).Round(time.Second))
 	case StepIssuer:
 		claims, err := jose.ParseClaims(credential.JWT.Payload)
 		return show.Claim(claims.Issuer, err == nil)
 	case StepAudience:
-		return "one of " + show.List(a.expected[credential.Kind].Audiences)
+		return "one of " + show.List(i.expected[credential.Kind].Audiences)
 	case StepRow:
 		return "there, with its user"
 	}

@@ -27,17 +27,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"extauthz/extauthz/internal/checkwire"
-	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/intake"
-	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
-	"extauthz/extauthz/internal/route"
 	"extauthz/extauthz/internal/secret"
 	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/session/postgres/connstring"
@@ -168,23 +165,16 @@ func (e *ConfigError) Error() string { return e.Field + " " + e.Fault }
 type Authorizer struct {
 	authv3.UnimplementedAuthorizationServer
 
-	shadow    Shadow
-	audiences []string
-	cookie    string
-	kept      keptHeaders
-	intake    *intake.Intake
-	trusted   []site.Pattern
-	secrets   *secret.Set
-	verifiers chain
-	keys      *keyset.Set
-	memory    *verified.Memory[proof] // nil when turned off
-	database  *postgres.Store         // nil when not configured
-	expected  [credential.Kinds]jose.Expectations
+	shadow   Shadow
+	kept     keptHeaders
+	intake   *intake.Intake
+	decider  *decider
+	issuer   *issuer
+	secrets  *secret.Set
+	keys     *keyset.Set
+	memory   *verified.Memory[proof] // nil when turned off
+	database *postgres.Store         // nil when not configured
 
-	requireSignature bool
-
-	budget    time.Duration
-	now       func() time.Time
 	log       *slog.Logger
 	audit     observe.Audit
 	panics    *guard.Panics
@@ -201,11 +191,11 @@ type Authorizer struct {
 // ([Authorizer.Close]).
 func New(config Config) (*Authorizer, error) {
 	config = config.clone()
-	issuer, err := newIssuer(&config)
+	names, err := readIssuer(&config)
 	if err != nil {
 		return nil, err
 	}
-	config.JWKSURL = issuer.jwksURL
+	config.JWKSURL = names.jwksURL
 	var proxy *url.URL
 	if config.JWKSProxy != "" {
 		if config.Client != nil {
@@ -242,9 +232,8 @@ func New(config Config) (*Authorizer, error) {
 
 	a := &Authorizer{
 		life: newLife(), registration: registration,
-		shadow: config.Shadow, audiences: config.Audiences, cookie: config.SessionCookie, kept: kept,
+		shadow: config.Shadow, kept: kept,
 		intake: intake.New(config.MaxMessageBytes, panics), memory: verified.New[proof](config.RememberedTokens, config.RememberedBytes),
-		budget: config.budget, now: config.Now,
 		log: config.Logger, panics: panics,
 		audit:     observe.Audit{Record: config.Audit, AllowRate: config.AuditAllowRate, Panics: panics, Shadowed: config.Shadow != ShadowOff},
 		decisions: observe.NewLog(panics, config.Shadow != ShadowOff), metrics: metrics,
@@ -267,13 +256,18 @@ func New(config Config) (*Authorizer, error) {
 	a.watch(registration)
 	a.secrets = secret.NewSet(func(kind Kind) { metrics.CountFormer(methodOf[kind]) })
 	a.ReplaceSecrets(Secrets{Current: config.Secret, Former: config.FormerSecrets, FormerForHS256: config.FormerForHS256, FormerForSessions: config.FormerForSessions})
-	a.trusted, a.requireSignature = trusted, config.RequireSignature
-	a.expected[KindJWT] = jose.Expectations{Issuers: issuer.accepted, Audiences: config.Audiences, Leeway: jwksLeeway}
-	a.expected[KindHS256] = jose.Expectations{Issuers: issuer.accepted, Audiences: config.Audiences, Leeway: 0}
-	a.verifiers = chain{
-		KindJWT:     &jwksVerifier{a.keys, newGate(), a.memory, a.expected[KindJWT], config.Now},
-		KindHS256:   &secretVerifier{a.secrets, a.memory, a.expected[KindHS256], config.Now},
-		KindSession: &sessionVerifier{a.secrets, config.RequireSignature, a.database, config.Now},
+	a.issuer = newIssuer(issuerParts{
+		Accepted: names.accepted, Audiences: config.Audiences, Cookie: config.SessionCookie, Trusted: trusted,
+		Keys: a.keys, Secrets: a.secrets, RequireSignature: config.RequireSignature,
+		Memory: a.memory, Now: config.Now,
+		Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
+		Answer: func(who Identity) answer { return checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, who)) },
+	})
+	if a.database != nil {
+		a.issuer.Sessions = a.database
+	}
+	a.decider = &decider{
+		Issuer: a.issuer, Budget: config.budget, Panics: panics, Hits: metrics.Hits, Misses: metrics.Misses,
 	}
 	if err := registration.Commit(); err != nil {
 		a.Close()
@@ -454,15 +448,14 @@ func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (respon
 	return checkwire.AllowResponse(&r, d.Who()), nil
 }
 
-var methodOf = [credential.Kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
-
 // decide judges the request, counts the decision and logs it. Of its observers only an audit function that panics
 // changes it.
 func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision.Decision {
 	started := time.Now()
 	r.IdentityNames = a.kept.without(r.IdentityNames) // they are the client's, whatever the verdict
 	ctx, span := a.tracing.Begin(ctx, r)
-	d := a.judge(ctx, r)
+	var d decision.Decision
+	a.judge(ctx, r, &d)
 	took := time.Since(started)
 	a.tracing.End(span, &d)
 	a.audit.Write(r, &d, took)
@@ -471,104 +464,23 @@ func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision.De
 	return d
 }
 
-// judge finds the credential, has it judged, and last asks what the route wants of it. A panic anywhere on the way is a
-// denial.
-func (a *Authorizer) judge(ctx context.Context, r *request.Request) (d decision.Decision) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			a.panics.Report(guard.InCheck, fault)
-			d.Denial = reason.Unavailable(ReasonInternalError, errors.New("panic"))
-		}
-	}()
-	switch {
-	case a.life.closed.Load():
+// judge has the request decided, unless the Authorizer is closed.
+func (a *Authorizer) judge(ctx context.Context, r *request.Request, d *decision.Decision) {
+	if a.life.closed.Load() {
 		d.Denial = reason.Unavailable(ReasonClosed, errors.New("Close was called"))
-		return d
-	case r.Unread != nil:
-		d.Denial = r.Unread
-		return d
-	case r.TooMany:
-		d.Denial = reason.Deny(ReasonTooManyHeaders)
-		return d
-	}
-	var wanted route.Rules
-	if len(r.Route) > 0 {
-		var err error
-		if wanted, err = route.Read(r.Route, a.audiences); err != nil {
-			d.Denial = reason.Of(err)
-			return d
-		}
-	}
-	found, err := credential.Find(r, a.cookie)
-	switch {
-	case err == nil:
-		a.judgeCredential(ctx, r, found, &d)
-		if d.Denial == nil && len(r.Route) > 0 {
-			err = wanted.Check(d.Method, found.Text)
-		}
-	case wanted.Optional && reason.Of(err).IsMissing():
-		return d // passes, and brings nobody's identity
-	}
-	if err != nil {
-		d.Denial = reason.Of(err)
-	}
-	return d
-}
-
-// judgeCredential has the credential judged, by what is remembered or anew.
-func (a *Authorizer) judgeCredential(ctx context.Context, r *request.Request, found credential.Presented, d *decision.Decision) {
-	if a.memory != nil && found.IsMemorable() && a.recall(found.Text, d) {
 		return
 	}
-	presented, err := found.Read()
-	if err != nil {
-		d.Denial = reason.Of(err)
-		return
-	}
-	ctx, cancel := withTimeBudget(ctx, a.budget)
-	defer cancel()
-	d.Method = methodOf[presented.Kind]
-	d.Identity, err = a.verifiers.Verify(ctx, presented)
-	if presented.Cookie {
-		if err == nil {
-			err = site.Check(r, a.trusted)
-		} else if isSessionUnknown(err) && credential.HasEncryptedCache(r.Cookies) {
-			err = reason.Deny(ReasonStatelessSession)
-		}
-	}
-	if err != nil {
-		d.Denial = reason.Of(err)
-	}
+	a.decider.decide(ctx, r, d)
 }
 
-// isSessionUnknown tells that a session's row was not there, or is nowhere to be looked up.
-func isSessionUnknown(err error) bool {
-	switch reason.Of(err).Reason {
-	case ReasonUnknownSession, ReasonSessionsNotConfigured:
-		return true
-	}
-	return false
-}
-
-// recall judges a JWT whose signature was verified before: everything but the signature anew. It
-// returns false when the token is not remembered, or its key or secret is no longer in force; then it is
-// judged like a new one.
-func (a *Authorizer) recall(token string, d *decision.Decision) bool {
-	remembered := a.memory.Find(verified.Of(checkwire.Bytes(token)))
-	if remembered == nil {
-		a.metrics.Misses.Inc()
-		return false
-	}
-	proof, now := &remembered.Value, a.now()
-	if proof.key != nil && !a.keys.IsCurrent(proof.key, now) || proof.secret != nil && !a.secrets.IsInForce(proof.secret) {
-		a.memory.Forget(remembered)
-		a.metrics.Misses.Inc()
-		return false
-	}
-	a.metrics.Hits.Inc()
-	d.Remembered, d.Method = proof, methodOf[proof.kind]
-	if err := a.expected[proof.kind].Recheck(&proof.times, proof.issuer, proof.audience, now); err != nil {
-		d.Denial = reason.Of(err)
-	}
-	return true
+// Explain judges a credential as [Authorizer.Check] would, except for the time budget and for what
+// the request is besides (its site, its other cookies), and says how each step went. Once a signature is verified all
+// claims are judged, so that several faults show at once. A credential of no known kind is an outage, as is one that
+// could not be judged.
+//
+// It leaves no trace: nothing is logged, remembered or counted, neither a check nor a use of a former secret, nor a
+// query that no check shares. Only the fetch of the JWKS that an unknown kid causes, within the bound that all
+// fetches have in common, is counted as one.
+func (a *Authorizer) Explain(ctx context.Context, presented Credential) Explanation {
+	return a.issuer.explain(ctx, presented)
 }

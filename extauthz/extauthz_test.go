@@ -42,7 +42,7 @@ func TestInternalErrorIsAnOutage(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
-			a.verifiers[KindJWT] = verify
+			a.issuer.verifiers[KindJWT] = verify
 			response, err := a.Check(t.Context(), bearerRequest(signers()["ed"].issue(goodClaims(nil))))
 			if err != nil {
 				t.Fatal(err)
@@ -422,7 +422,7 @@ func BenchmarkColdCheck(b *testing.B) {
 				between := time.Now()
 				credential, err := ParseBearer(token)
 				if err == nil {
-					_, err = a.verifiers.Verify(context.Background(), credential)
+					_, err = a.issuer.verifiers.Verify(context.Background(), credential)
 				}
 				if err != nil {
 					b.Fatal(err)

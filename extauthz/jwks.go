@@ -4,28 +4,18 @@ import (
 	"context"
 	"slices"
 	"strconv"
-	"time"
 
-	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/jose"
-	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/reason"
-	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/verified"
 )
 
-// jwksLeeway is how far the issuer's clock and this one may differ.
-const jwksLeeway = 60 * time.Second
-
 // jwksVerifier judges JWTs by the issuer's published keys (RFC 7519 §7.2, RFC 7517).
 type jwksVerifier struct {
-	keys     *keyset.Set
-	gate     *gate
-	memory   *verified.Memory[proof]
-	expected jose.Expectations
-	now      func() time.Time
+	issuer *issuer
+	gate   *gate
 }
 
 // Verify implements [Verifier].
@@ -34,7 +24,7 @@ func (v *jwksVerifier) Verify(ctx context.Context, credential Credential) (Ident
 	if err != nil {
 		return Identity{}, err
 	}
-	return judgeClaims(ctx, &credential, signedBy{key: key}, v.memory, &v.expected, v.now())
+	return v.issuer.judgeClaims(ctx, &credential, signedBy{key: key})
 }
 
 // verifySignature finds the key by its kid. The key's own algorithm decides: a header that names
@@ -43,7 +33,7 @@ func (v *jwksVerifier) verifySignature(ctx context.Context, token *jose.Token) (
 	if token.KeyID == "" {
 		return nil, reason.Deny(ReasonMissingKeyID)
 	}
-	key, err := v.keys.Key(ctx, token.KeyID)
+	key, err := v.issuer.Keys.Key(ctx, token.KeyID)
 	switch {
 	case err != nil:
 		return nil, err
@@ -66,7 +56,8 @@ func (v *jwksVerifier) verifySignature(ctx context.Context, token *jose.Token) (
 
 // judgeClaims is what is left once a signature is verified; signer is what it is by. With
 // a denial it returns the subject, which is proven by then. What is allowed is remembered.
-func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, memory *verified.Memory[proof], expected *jose.Expectations, now time.Time) (Identity, error) {
+func (i *issuer) judgeClaims(ctx context.Context, credential *Credential, signer signedBy) (Identity, error) {
+	expected, now := &i.expected[credential.Kind], i.Now()
 	method := methodOf[credential.Kind]
 	claims, err := jose.ParseClaims(credential.JWT.Payload)
 	if err != nil {
@@ -77,19 +68,19 @@ func judgeClaims(ctx context.Context, credential *Credential, signer signedBy, m
 	if err := expected.Check(&claims, now); err != nil {
 		return identity, err
 	}
-	if memory != nil && !dryrun.Is(ctx) {
-		proof := proofOf(&claims, expected, credential.Kind, signer, identity)
-		memory.Add(proof, verified.Of(checkwire.Bytes(credential.Token)), proof.Value.size(), claims.Expires.Time().Add(jwksLeeway), now)
+	if i.remembers() && !dryrun.Is(ctx) {
+		proof := proofOf(&claims, expected, credential.Kind, signer, i.Answer(identity))
+		i.Memory.Add(proof, i.Digest(credential.Token), proof.Value.size(), claims.Expires.Time().Add(jwksLeeway), now)
 	}
 	return identity, nil
 }
 
 // proofOf is what is remembered of claims that passed the expectations, with no text that those have already.
-func proofOf(c *jose.Claims, expected *jose.Expectations, kind Kind, signer signedBy, identity Identity) *verified.Entry[proof] {
+func proofOf(c *jose.Claims, expected *jose.Expectations, kind Kind, signer signedBy, answer answer) *verified.Entry[proof] {
 	entry := new(verified.Entry[proof])
 	p := &entry.Value
 	*p = proof{
-		kind: kind, signedBy: signer, times: c.Times,
+		answer: answer, kind: kind, signedBy: signer, times: c.Times,
 		issuer: expected.Issuers[slices.Index(expected.Issuers, c.Issuer)],
 	}
 	for i, audience := range expected.Audiences {
@@ -98,6 +89,5 @@ func proofOf(c *jose.Claims, expected *jose.Expectations, kind Kind, signer sign
 			break
 		}
 	}
-	p.answer.Set(checkwire.EncodeAllow(&request.Request{}, identity))
 	return entry
 }

@@ -1,7 +1,6 @@
 package extauthz
 
 import (
-	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/secret"
 )
@@ -10,7 +9,7 @@ import (
 // claims say. Whether that is enough now is judged at every use. There may be millions of them, so it
 // holds nothing twice: the identity is read back from the answer when it is wanted.
 type proof struct {
-	answer checkwire.Answer // the allow, for a request that brings no identity headers
+	answer answer // the allow, for a request that brings no identity headers
 	signedBy
 	issuer   string   // shared with the configuration, like audience
 	audience []string // those of the token's that are ours
@@ -29,7 +28,7 @@ type signedBy struct {
 const proofOverhead = 288
 
 // size is what a proof takes once it is remembered, in bytes.
-func (p *proof) size() int { return proofOverhead + len(p.answer.Encoded) }
+func (p *proof) size() int { return proofOverhead + p.answer.Size() }
 
 // Identity reads back who the token is of.
 func (p *proof) Identity() Identity { return p.answer.Identity() }

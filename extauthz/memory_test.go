@@ -183,7 +183,7 @@ func proofFor(i int) (entry *verified.Entry[proof], digest verified.Digest) {
 	}
 	entry = new(verified.Entry[proof])
 	entry.Value.times = jose.Times{Expires: jose.NumericDate(identity.ExpiresAt.Unix())}
-	entry.Value.answer.Set(checkwire.EncodeAllow(&request.Request{}, identity))
+	entry.Value.answer = checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, identity))
 	return entry, sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
 }
 

@@ -8,27 +8,27 @@ import (
 	"extauthz/extauthz/internal/site"
 )
 
-// issuer says whose tokens are accepted and where their keys are.
-type issuer struct {
+// issuerNames says whose tokens are accepted and where their keys are.
+type issuerNames struct {
 	accepted []string // values of iss, compared octet by octet (RFC 7519 §4.1.1)
 	jwksURL  string
 }
 
-// newIssuer reads the base URL as Better Auth reads its own. Better Auth derives iss from it: its origin, with or
+// readIssuer reads the base URL as Better Auth reads its own. Better Auth derives iss from it: its origin, with or
 // without a path. A project that names the issuer itself (jwt.issuer) mostly writes its base URL there, so a URL
 // without a path counts as it was given, too, with and without its trailing slash. One with a path does not: what
 // follows the origin there is the issuer of Better Auth's OAuth tokens.
-func newIssuer(config *Config) (issuer, error) {
+func readIssuer(config *Config) (issuerNames, error) {
 	var derived []string
 	jwksURL := config.JWKSURL
 	if config.Issuer != "" || jwksURL == "" || len(config.Issuers) == 0 {
 		if err := checkURL("Issuer", config.Issuer); err != nil {
-			return issuer{}, err
+			return issuerNames{}, err
 		}
 		base, _ := url.Parse(config.Issuer)
 		origin, err := site.Origin(base)
 		if err != nil {
-			return issuer{}, &ConfigError{"Issuer", err.Error()}
+			return issuerNames{}, &ConfigError{"Issuer", err.Error()}
 		}
 		path := strings.TrimRight(withoutDots(base.EscapedPath()), "/")
 		given, _, _ := strings.Cut(config.Issuer, "://")
@@ -44,7 +44,7 @@ func newIssuer(config *Config) (issuer, error) {
 	}
 	if config.JWKSURL != "" {
 		if err := checkURL("JWKSURL", config.JWKSURL); err != nil {
-			return issuer{}, err
+			return issuerNames{}, err
 		}
 	}
 	accepted := derived
@@ -54,13 +54,13 @@ func newIssuer(config *Config) (issuer, error) {
 	var unique []string
 	for _, one := range accepted {
 		if strings.TrimSpace(one) == "" {
-			return issuer{}, &ConfigError{"Issuers", "has an empty entry, which no token should have as iss; leave it out"}
+			return issuerNames{}, &ConfigError{"Issuers", "has an empty entry, which no token should have as iss; leave it out"}
 		}
 		if !slices.Contains(unique, one) {
 			unique = append(unique, one)
 		}
 	}
-	return issuer{unique, jwksURL}, nil
+	return issuerNames{unique, jwksURL}, nil
 }
 
 // withoutDots resolves the segments . and .. of a path (RFC 3986 §5.2.4), also where they are escaped, as Node does.

@@ -4,34 +4,26 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/reason"
-	"extauthz/extauthz/internal/secret"
 	"extauthz/extauthz/internal/session"
-	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/show"
 )
 
 // sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.
-type sessionVerifier struct {
-	secrets          *secret.Set
-	requireSignature bool
-	database         *postgres.Store // nil when not configured
-	now              func() time.Time
-}
+type sessionVerifier struct{ issuer *issuer }
 
 // Verify implements [Verifier].
 func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Identity, error) {
 	if err := v.verifySignature(ctx, &credential); err != nil {
 		return Identity{}, err
 	}
-	if v.database == nil {
+	if v.issuer.Sessions == nil {
 		return Identity{}, reason.Deny(ReasonSessionsNotConfigured)
 	}
 	// A look-up may outlive its check, whose texts are gone then; so it gets its own.
-	row, err := v.database.Session(ctx, strings.Clone(credential.Token))
+	row, err := v.issuer.Sessions.Session(ctx, strings.Clone(credential.Token))
 	switch {
 	case err == nil:
 	case errors.Is(err, session.ErrOverloaded):
@@ -48,7 +40,7 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 		Subject: row.UserID, Email: row.Email, Name: row.Name,
 		Method: MethodSession, ExpiresAt: row.ExpiresAt,
 	}
-	if now := v.now(); row.ExpiresAt.Before(now) {
+	if now := v.issuer.Now(); row.ExpiresAt.Before(now) {
 		return who, reason.Differing(ReasonExpired, show.Time(row.ExpiresAt), "a time after "+show.Time(now))
 	}
 	return who, identity.CheckSubject(who.Subject)
@@ -58,11 +50,11 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential Credential) (Id
 // asked for, a cookie always does.
 func (v *sessionVerifier) verifySignature(ctx context.Context, credential *Credential) error {
 	switch {
-	case credential.Signature == "" && v.requireSignature:
+	case credential.Signature == "" && v.issuer.RequireSignature:
 		return reason.Deny(ReasonUnsignedToken)
-	case credential.Signature != "" && v.secrets.IsConfigured():
-		return v.secrets.VerifySession(ctx, credential)
-	case credential.Cookie || v.requireSignature:
+	case credential.Signature != "" && v.issuer.Secrets.IsConfigured():
+		return v.issuer.Secrets.VerifySession(ctx, credential)
+	case credential.Cookie || v.issuer.RequireSignature:
 		return reason.Deny(ReasonSecretNotConfigured)
 	}
 	return nil

@@ -265,6 +265,6 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if id := credential.JWT.KeyID; parsed[id] == nil && id != "" {
 		return reason.Deny(ReasonUnknownKey) // without asking an issuer that is not there
 	}
-	_, err = (&jwksVerifier{keys: set, gate: newGate()}).verifySignature(t.Context(), &credential.JWT)
+	_, err = (&jwksVerifier{&issuer{issuerParts: issuerParts{Keys: set}}, newGate()}).verifySignature(t.Context(), &credential.JWT)
 	return err
 }

@@ -34,6 +34,16 @@ type Answer struct {
 
 func (a *Answer) Set(encoded []byte) { a.Encoded, a.buffers[0] = encoded, &a.Encoded }
 
+// NewAnswer is the answer that is encoded so.
+func NewAnswer(encoded []byte) *Answer {
+	made := new(Answer)
+	made.Set(encoded)
+	return made
+}
+
+// Size is what the answer takes, in bytes.
+func (a *Answer) Size() int { return len(a.Encoded) }
+
 // ProtoReflect makes an answer a message for who does not know its bytes: the codec of a server without
 // [ServerOptions], or a handler of statistics. It is a copy, decoded for each call.
 func (a *Answer) ProtoReflect() protoreflect.Message { return a.decoded().ProtoReflect() }

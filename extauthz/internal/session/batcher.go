@@ -40,6 +40,14 @@ type Row struct {
 	UserID, Email, Name string
 }
 
+// Store answers for sessions. It is safe for concurrent use.
+type Store interface {
+	// Session returns the row of the session with this token, nil when there is none. The answer is to a question that
+	// the store received after the call, and that says who is signed in now. Where it cannot be had the error says why:
+	// [ErrOverloaded] when too many wait, the context's own error when ctx ended first, any other for an outage.
+	Session(ctx context.Context, token string) (*Row, error)
+}
+
 // lookup is one check's question for one token.
 type lookup struct {
 	ctx   context.Context

@@ -15,8 +15,8 @@ type Entry[T any] struct {
 	Value T // never changed once it is remembered
 
 	digest  Digest
-	expires time.Time
-	size    int
+	expires int64       // seconds since 1970
+	size    uint32      // in bytes
 	slot    uint32      // in its shard's ring
 	used    atomic.Bool // since the sweep last came by
 }
@@ -94,7 +94,7 @@ func (m *Memory[T]) Add(p *Entry[T], d Digest, size int, expires, now time.Time)
 	if m == nil {
 		return
 	}
-	p.digest, p.size, p.expires = d, size, expires
+	p.digest, p.size, p.expires = d, uint32(size), expires.Unix()
 	shard := m.shard(p.digest)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *shard[T]) sweep(now time.Time) {
 		s.hand = 0
 	}
 	candidate := s.ring[s.hand]
-	if candidate.used.Swap(false) && now.Before(candidate.expires) {
+	if candidate.used.Swap(false) && now.Unix() < candidate.expires {
 		s.hand++
 		return
 	}
@@ -139,7 +139,7 @@ func (m *Memory[T]) Forget(p *Entry[T]) {
 
 func (s *shard[T]) remove(p *Entry[T]) {
 	delete(s.proofs, p.digest.short())
-	s.bytes -= p.size
+	s.bytes -= int(p.size)
 	last := len(s.ring) - 1
 	moved := s.ring[last]
 	s.ring[p.slot], moved.slot = moved, p.slot

@@ -25,7 +25,7 @@ func checkShards(t *testing.T, m *Memory[int]) {
 	for i := range m.shards {
 		shard, bytes := &m.shards[i], 0
 		for slot, p := range shard.ring {
-			bytes += p.size
+			bytes += int(p.size)
 			if p.slot != uint32(slot) || shard.proofs[p.digest.short()] != p {
 				t.Fatalf("shard %d, slot %d: %+v", i, slot, p)
 			}

@@ -1,0 +1,137 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/reason"
+	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/internal/route"
+	"extauthz/extauthz/internal/site"
+)
+
+const (
+	// timeBudget is what one check may take. Envoy's filter is given 0.5 s, so that the answer,
+	// a 503 with its reason, always comes before Envoy gives up.
+	timeBudget = 400 * time.Millisecond
+	// maxDeadlineMargin bounds what is left of a caller's nearer deadline for the answer's own way back: a tenth
+	// of what remains.
+	maxDeadlineMargin = 50 * time.Millisecond
+)
+
+// withTimeBudget bounds ctx by the budget, or by the caller's gRPC deadline less a margin when that is nearer.
+func withTimeBudget(ctx context.Context, budget time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		remaining := time.Until(deadline)
+		budget = min(budget, remaining-min(remaining/10, maxDeadlineMargin))
+	}
+	return context.WithTimeout(ctx, budget)
+}
+
+var methodOf = [credential.Kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
+
+// counter counts by one, and does not wait.
+type counter interface{ Inc() }
+
+// decider decides requests. Its methods are safe for concurrent use.
+type decider struct {
+	Issuer *issuer
+	Budget time.Duration // of one check
+	Panics *guard.Panics
+	// Hits and Misses count the looks for a remembered token.
+	Hits, Misses counter
+}
+
+// decide fills in what the request comes to. It finds the credential, has it judged, and last asks what the route wants of it. A panic anywhere on the way is a
+// denial.
+func (d *decider) decide(ctx context.Context, r *request.Request, came *decision.Decision) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			d.Panics.Report(guard.InCheck, fault)
+			came.Denial = reason.Unavailable(ReasonInternalError, errors.New("panic"))
+		}
+	}()
+	switch {
+	case r.Unread != nil:
+		came.Denial = r.Unread
+		return
+	case r.TooMany:
+		came.Denial = reason.Deny(ReasonTooManyHeaders)
+		return
+	}
+	var wanted route.Rules
+	if len(r.Route) > 0 {
+		var err error
+		if wanted, err = route.Read(r.Route, d.Issuer.Audiences); err != nil {
+			came.Denial = reason.Of(err)
+			return
+		}
+	}
+	found, err := credential.Find(r, d.Issuer.Cookie)
+	switch {
+	case err == nil:
+		d.judgeCredential(ctx, r, found, came)
+		if came.Denial == nil && len(r.Route) > 0 {
+			err = wanted.Check(came.Method, found.Text)
+		}
+	case wanted.Optional && reason.Of(err).IsMissing():
+		return // passes, and brings nobody's identity
+	}
+	if err != nil {
+		came.Denial = reason.Of(err)
+	}
+}
+
+// judgeCredential has the credential judged, by what is remembered or anew.
+func (d *decider) judgeCredential(ctx context.Context, r *request.Request, found credential.Presented, came *decision.Decision) {
+	if d.Issuer.remembers() && found.IsMemorable() && d.recall(found.Text, came) {
+		return
+	}
+	presented, err := found.Read()
+	if err != nil {
+		came.Denial = reason.Of(err)
+		return
+	}
+	ctx, cancel := withTimeBudget(ctx, d.Budget)
+	defer cancel()
+	came.Method = methodOf[presented.Kind]
+	came.Identity, err = d.Issuer.verify(ctx, presented)
+	if presented.Cookie {
+		if err == nil {
+			err = site.Check(r, d.Issuer.Trusted)
+		} else if isSessionUnknown(err) && credential.HasEncryptedCache(r.Cookies) {
+			err = reason.Deny(ReasonStatelessSession)
+		}
+	}
+	if err != nil {
+		came.Denial = reason.Of(err)
+	}
+}
+
+// isSessionUnknown tells that a session's row was not there, or is nowhere to be looked up.
+func isSessionUnknown(err error) bool {
+	switch reason.Of(err).Reason {
+	case ReasonUnknownSession, ReasonSessionsNotConfigured:
+		return true
+	}
+	return false
+}
+
+// recall judges a JWT whose signature was verified before. It returns false when there is no such proof that still counts.
+func (d *decider) recall(token string, came *decision.Decision) bool {
+	proof, err := d.Issuer.recall(token)
+	if proof == nil {
+		d.Misses.Inc()
+		return false
+	}
+	d.Hits.Inc()
+	came.Remembered, came.Method = proof, methodOf[proof.kind]
+	if err != nil {
+		came.Denial = reason.Of(err)
+	}
+	return true
+}
