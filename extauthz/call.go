@@ -13,6 +13,7 @@ import (
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/intake"
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -163,8 +164,8 @@ func answerTo(r *request.Request, d *decision.Decision) *checkwire.Answer {
 	if d.Denial != nil {
 		return checkwire.DenialAnswer(d.Denial.Reason)
 	}
-	if remembered, is := d.Remembered.(*proof); is && len(r.IdentityNames) == 0 {
-		return remembered.answer.(*checkwire.Answer)
+	if remembered, is := d.Remembered.(*issuer.Proof); is && len(r.IdentityNames) == 0 {
+		return remembered.Answer.(*checkwire.Answer)
 	}
 	made := new(checkwire.Answer)
 	made.Set(checkwire.EncodeAllow(r, d.Who()))

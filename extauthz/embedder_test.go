@@ -340,7 +340,7 @@ func TestPanicsAreRefusals(t *testing.T) {
 		"the audit": {config: func(c *Config) { c.Audit = func(AuditRecord) { panic("the audit") } }},
 		"the clock": {spoil: func(a *Authorizer) {
 			a.issuer.Now = func() time.Time { panic("the clock") }
-			a.issuer.verifiers[KindJWT] = verifierFunc(func(context.Context, Credential) (Identity, error) { a.issuer.Now(); return Identity{}, nil })
+			a.issuer.Verifiers[KindJWT] = verifierFunc(func(context.Context, Credential) (Identity, error) { a.issuer.Now(); return Identity{}, nil })
 		}},
 		"an interceptor": {options: []grpc.ServerOption{grpc.UnaryInterceptor(
 			func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
@@ -355,7 +355,7 @@ func TestPanicsAreRefusals(t *testing.T) {
 				return &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{Body: "\xff"}}}, nil
 			})}},
 		"the answer's encoding": {spoil: func(a *Authorizer) {
-			a.issuer.verifiers[KindJWT] = verifierFunc(func(context.Context, Credential) (Identity, error) { return Identity{}, nil })
+			a.issuer.Verifiers[KindJWT] = verifierFunc(func(context.Context, Credential) (Identity, error) { return Identity{}, nil })
 			a.kept = keptHeaders{}
 			a.metrics.Allowed[MethodJWKS] = nil
 		}},

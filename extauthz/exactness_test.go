@@ -19,7 +19,9 @@ import (
 
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/verified"
@@ -119,17 +121,17 @@ func TestNoInterleavingAllowsWhatIsGone(t *testing.T) {
 
 func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages int)) {
 	random := rand.New(rand.NewPCG(seed, 1))
-	issuer := &modelIssuer{random: rand.New(rand.NewPCG(seed, 2)), listed: make([][]span, 4)}
-	for i := range issuer.listed {
+	fake := &modelIssuer{random: rand.New(rand.NewPCG(seed, 2)), listed: make([][]span, 4)}
+	for i := range fake.listed {
 		key := signers()[[]string{"ed", "stranger", "es256", "ed"}[i]]
 		key.id = fmt.Sprint("key-", i)
-		issuer.keys = append(issuer.keys, key)
-		issuer.listed[i] = toggle(nil)
+		fake.keys = append(fake.keys, key)
+		fake.listed[i] = toggle(nil)
 	}
 	secrets := &modelSecrets{values: []string{"secret-0", "secret-1"}, current: make([][]span, 2)}
 	secrets.current[0] = toggle(nil)
-	a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Secret: []byte(secrets.values[0]),
-		Now: time.Now, budget: timeBudget, RememberedTokens: verified.Shards})
+	a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: fake}, Secret: []byte(secrets.values[0]),
+		Now: time.Now, budget: decide.TimeBudget, RememberedTokens: verified.Shards})
 	time.Sleep(time.Second)
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -137,19 +139,19 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 	work.Go(func() { // what happens
 		for ctx.Err() == nil {
 			time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
-			issuer.mu.Lock()
+			fake.mu.Lock()
 			switch what := random.IntN(6); {
 			case what < 4:
-				issuer.listed[what] = toggle(issuer.listed[what])
-				issuer.mu.Unlock()
+				fake.listed[what] = toggle(fake.listed[what])
+				fake.mu.Unlock()
 				if random.IntN(2) == 0 {
 					a.Refresh()
 				}
 			case what == 4:
-				issuer.down = toggle(issuer.down)
-				issuer.mu.Unlock()
+				fake.down = toggle(fake.down)
+				fake.mu.Unlock()
 			default:
-				issuer.mu.Unlock()
+				fake.mu.Unlock()
 				secrets.mu.Lock()
 				next := 0
 				if isOpen(secrets.current[0]) {
@@ -179,7 +181,7 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 					h := held{key: random.IntN(6), expires: time.Now().Truncate(time.Second).Add(time.Duration(5+random.IntN(100)) * time.Second)}
 					claims := goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": h.expires.Unix(), "jti": fmt.Sprint(random.Uint64())})
 					if h.key < 4 {
-						h.text = issuer.keys[h.key].issue(claims)
+						h.text = fake.keys[h.key].issue(claims)
 					} else {
 						h.text = jwtOf(object(member("alg", "HS256")), claims, hmacOf(secrets.values[h.key-4]))
 					}
@@ -191,7 +193,7 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 				began := time.Now()
 				d := judgeOne(t, a, h.text, false)
 				ended := time.Now()
-				leeway := jwksLeeway
+				leeway := issuer.Leeway
 				if h.key >= 4 {
 					leeway = 0
 				}
@@ -219,9 +221,9 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 						t.Errorf("a valid HS256 token is refused: %v", d.Denial)
 					}
 				} else {
-					issuer.mu.Lock()
-					listed, down := slices.Clone(issuer.listed[h.key]), slices.Clone(issuer.down)
-					issuer.mu.Unlock()
+					fake.mu.Lock()
+					listed, down := slices.Clone(fake.listed[h.key]), slices.Clone(fake.down)
+					fake.mu.Unlock()
 					// The issuer's word is at most a refresh old, and older by the time that it was down.
 					oldest := began.Add(-keyset.RefreshInterval - jwks.Timeout - keyset.RetryInterval)
 					for i := len(down) - 1; i >= 0; i-- {
@@ -231,9 +233,9 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 					}
 					switch {
 					case outcome == decision.Allow && !overlaps(listed, oldest, ended):
-						t.Errorf("a token by %s is allowed, which was withdrawn long ago", issuer.keys[h.key].id)
+						t.Errorf("a token by %s is allowed, which was withdrawn long ago", fake.keys[h.key].id)
 					case outcome == decision.Deny && ended.Before(end) && covers(listed, began, ended):
-						t.Errorf("a valid token by %s is refused: %v", issuer.keys[h.key].id, d.Denial)
+						t.Errorf("a valid token by %s is refused: %v", fake.keys[h.key].id, d.Denial)
 					case outcome == decision.Unavailable && !overlaps(down, began.Add(-jwks.Timeout), ended) && d.Denial.Reason != ReasonTimeBudgetSpent:
 						t.Errorf("503 %v while the issuer answers", d.Denial)
 					}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/issuer"
 )
 
 // gathered is every value of the registry but the key set's age, the connections that are up at the moment and, where
@@ -107,7 +108,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 	for title, sent := range explainable() {
 		t.Run(title, func(t *testing.T) {
 			credential := parseSent(t, sent.text, sent.cookie)
-			average, stats := a.issuer.verifiers[KindJWT].(*jwksVerifier).gate.usual.Load(), a.memory.Stats()
+			average, stats := a.issuer.Verifiers[KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(), a.memory.Stats()
 			fetches := title != "a JWT with an unknown kid" // which causes one; the issuer has seen it, and so it counts
 			before := gathered(t, registry, fetches)
 			var explanation Explanation
@@ -120,7 +121,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 			if a.memory.Stats() != stats {
 				t.Errorf("remembered: %+v, before %+v", a.memory.Stats(), stats)
 			}
-			if now := a.issuer.verifiers[KindJWT].(*jwksVerifier).gate.usual.Load(); now != average {
+			if now := a.issuer.Verifiers[KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(); now != average {
 				t.Errorf("the average of verifications moved from %d to %d", average, now)
 			}
 			d := judgeOne(t, a, sent.text, sent.cookie)
@@ -202,7 +203,7 @@ func TestExplainOddCredentials(t *testing.T) {
 			if told == 0 {
 				t.Errorf("no step says so: %+v", e.Steps)
 			}
-			if _, err := a.issuer.verifiers.Verify(t.Context(), row.credential); err == nil {
+			if _, err := a.issuer.Verifiers.Verify(t.Context(), row.credential); err == nil {
 				t.Error("the verifier allows it")
 			}
 		})

@@ -27,9 +27,11 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/intake"
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/observe"
@@ -168,12 +170,12 @@ type Authorizer struct {
 	shadow   Shadow
 	kept     keptHeaders
 	intake   *intake.Intake
-	decider  *decider
-	issuer   *issuer
+	decider  *decide.Decider
+	issuer   *issuer.Issuer
 	secrets  *secret.Set
 	keys     *keyset.Set
-	memory   *verified.Memory[proof] // nil when turned off
-	database *postgres.Store         // nil when not configured
+	memory   *verified.Memory[issuer.Proof] // nil when turned off
+	database *postgres.Store                // nil when not configured
 
 	log       *slog.Logger
 	audit     observe.Audit
@@ -233,7 +235,7 @@ func New(config Config) (*Authorizer, error) {
 	a := &Authorizer{
 		life: newLife(), registration: registration,
 		shadow: config.Shadow, kept: kept,
-		intake: intake.New(config.MaxMessageBytes, panics), memory: verified.New[proof](config.RememberedTokens, config.RememberedBytes),
+		intake: intake.New(config.MaxMessageBytes, panics), memory: verified.New[issuer.Proof](config.RememberedTokens, config.RememberedBytes),
 		log: config.Logger, panics: panics,
 		audit:     observe.Audit{Record: config.Audit, AllowRate: config.AuditAllowRate, Panics: panics, Shadowed: config.Shadow != ShadowOff},
 		decisions: observe.NewLog(panics, config.Shadow != ShadowOff), metrics: metrics,
@@ -254,19 +256,21 @@ func New(config Config) (*Authorizer, error) {
 		}
 	}
 	a.watch(registration)
-	a.secrets = secret.NewSet(func(kind Kind) { metrics.CountFormer(methodOf[kind]) })
+	a.secrets = secret.NewSet(func(kind Kind) { metrics.CountFormer(issuer.MethodOf[kind]) })
 	a.ReplaceSecrets(Secrets{Current: config.Secret, Former: config.FormerSecrets, FormerForHS256: config.FormerForHS256, FormerForSessions: config.FormerForSessions})
-	a.issuer = newIssuer(issuerParts{
+	a.issuer = issuer.New(issuer.Parts{
 		Accepted: names.accepted, Audiences: config.Audiences, Cookie: config.SessionCookie, Trusted: trusted,
 		Keys: a.keys, Secrets: a.secrets, RequireSignature: config.RequireSignature,
 		Memory: a.memory, Now: config.Now,
 		Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
-		Answer: func(who Identity) answer { return checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, who)) },
+		Answer: func(who Identity) issuer.Answer {
+			return checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, who))
+		},
 	})
 	if a.database != nil {
 		a.issuer.Sessions = a.database
 	}
-	a.decider = &decider{
+	a.decider = &decide.Decider{
 		Issuer: a.issuer, Budget: config.budget, Panics: panics, Hits: metrics.Hits, Misses: metrics.Misses,
 	}
 	if err := registration.Commit(); err != nil {
@@ -302,7 +306,7 @@ func (c *Config) setDefaults() {
 		c.Now = time.Now
 	}
 	if c.budget == 0 {
-		c.budget = timeBudget
+		c.budget = decide.TimeBudget
 	}
 }
 
@@ -470,7 +474,7 @@ func (a *Authorizer) judge(ctx context.Context, r *request.Request, d *decision.
 		d.Denial = reason.Unavailable(ReasonClosed, errors.New("Close was called"))
 		return
 	}
-	a.decider.decide(ctx, r, d)
+	a.decider.Decide(ctx, r, d)
 }
 
 // Explain judges a credential as [Authorizer.Check] would, except for the time budget and for what
@@ -482,5 +486,5 @@ func (a *Authorizer) judge(ctx context.Context, r *request.Request, d *decision.
 // query that no check shares. Only the fetch of the JWKS that an unknown kid causes, within the bound that all
 // fetches have in common, is counted as one.
 func (a *Authorizer) Explain(ctx context.Context, presented Credential) Explanation {
-	return a.issuer.explain(ctx, presented)
+	return a.issuer.Explain(ctx, presented)
 }

@@ -18,6 +18,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
@@ -42,7 +43,7 @@ func TestInternalErrorIsAnOutage(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
-			a.issuer.verifiers[KindJWT] = verify
+			a.issuer.Verifiers[KindJWT] = verify
 			response, err := a.Check(t.Context(), bearerRequest(signers()["ed"].issue(goodClaims(nil))))
 			if err != nil {
 				t.Fatal(err)
@@ -229,14 +230,14 @@ func TestConfigFaults(t *testing.T) {
 // The caller's deadline counts when it is nearer than the budget, less a margin for the way back.
 func TestTimeBudget(t *testing.T) {
 	for caller, want := range map[time.Duration]time.Duration{
-		0: timeBudget, time.Hour: timeBudget, 500 * time.Millisecond: timeBudget,
+		0: decide.TimeBudget, time.Hour: decide.TimeBudget, 500 * time.Millisecond: decide.TimeBudget,
 		400 * time.Millisecond: 360 * time.Millisecond, 100 * time.Millisecond: 90 * time.Millisecond,
 	} {
 		ctx, cancel := t.Context(), context.CancelFunc(func() {})
 		if caller > 0 {
 			ctx, cancel = context.WithTimeout(ctx, caller)
 		}
-		bounded, stop := withTimeBudget(ctx, timeBudget)
+		bounded, stop := decide.WithTimeBudget(ctx, decide.TimeBudget)
 		deadline, _ := bounded.Deadline()
 		if got := time.Until(deadline); got > want || got < want-50*time.Millisecond {
 			t.Errorf("caller's deadline in %s: budget %s, want %s", caller, got, want)
@@ -422,7 +423,7 @@ func BenchmarkColdCheck(b *testing.B) {
 				between := time.Now()
 				credential, err := ParseBearer(token)
 				if err == nil {
-					_, err = a.issuer.verifiers.Verify(context.Background(), credential)
+					_, err = a.issuer.Verifiers.Verify(context.Background(), credential)
 				}
 				if err != nil {
 					b.Fatal(err)

@@ -7,16 +7,18 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/issuer"
 )
 
 // As many verifications run at once as there are turns; the others wait, or are shed where the wait would be too long.
 func TestGate(t *testing.T) {
-	g := &gate{turns: make(chan struct{}, 2)}
+	g := &issuer.Gate{Turns: make(chan struct{}, 2)}
 	var running, most atomic.Int64
 	var work sync.WaitGroup
 	for range 50 {
 		work.Go(func() {
-			fits, err := g.pass(t.Context(), func() bool {
+			fits, err := g.Pass(t.Context(), func() bool {
 				now := running.Add(1)
 				for known := most.Load(); now > known && !most.CompareAndSwap(known, now); known = most.Load() {
 				}
@@ -30,8 +32,8 @@ func TestGate(t *testing.T) {
 		})
 	}
 	work.Wait()
-	if most.Load() > 2 || len(g.turns) != 0 || g.waiting.Load() != 0 {
-		t.Errorf("%d at once; %d turns and %d waiting are left", most.Load(), len(g.turns), g.waiting.Load())
+	if most.Load() > 2 || len(g.Turns) != 0 || g.Waiting.Load() != 0 {
+		t.Errorf("%d at once; %d turns and %d waiting are left", most.Load(), len(g.Turns), g.Waiting.Load())
 	}
 }
 
@@ -44,21 +46,21 @@ func reasonOf(err error) Reason {
 }
 
 func TestGateSheds(t *testing.T) {
-	g := &gate{turns: make(chan struct{}, 1)}
-	g.usual.Store(int64(maxQueue / 3))
+	g := &issuer.Gate{Turns: make(chan struct{}, 1)}
+	g.Usual.Store(int64(issuer.MaxQueue / 3))
 	held, release := make(chan struct{}), make(chan struct{})
-	go g.pass(t.Context(), func() bool { close(held); <-release; return true })
+	go g.Pass(t.Context(), func() bool { close(held); <-release; return true })
 	<-held
 	givenUp, giveUp := context.WithCancel(t.Context())
 	outcomes := make(chan Reason)
 	for waiting := int64(1); waiting <= 3; waiting++ {
 		go func() {
-			_, err := g.pass(givenUp, func() bool { return true })
+			_, err := g.Pass(givenUp, func() bool { return true })
 			outcomes <- reasonOf(err)
 		}()
-		eventually(t, "the next to wait", func() bool { return g.waiting.Load() == waiting })
+		eventually(t, "the next to wait", func() bool { return g.Waiting.Load() == waiting })
 	}
-	if _, err := g.pass(t.Context(), func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonOverloaded {
+	if _, err := g.Pass(t.Context(), func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonOverloaded {
 		t.Errorf("%v, want it shed", err)
 	}
 	giveUp()
@@ -69,31 +71,31 @@ func TestGateSheds(t *testing.T) {
 	}
 	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
-	if _, err := g.pass(late, func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonTimeBudgetSpent {
+	if _, err := g.Pass(late, func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonTimeBudgetSpent {
 		t.Errorf("%v of one whose time is spent", err)
 	}
 	close(release)
-	if fits, err := g.pass(t.Context(), func() bool { return false }); fits || err != nil {
+	if fits, err := g.Pass(t.Context(), func() bool { return false }); fits || err != nil {
 		t.Errorf("%t %v after the flood", fits, err)
 	}
 }
 
 // A panic in a verification gives its turn back.
 func TestGateSurvivesPanic(t *testing.T) {
-	g := &gate{turns: make(chan struct{}, 1)}
+	g := &issuer.Gate{Turns: make(chan struct{}, 1)}
 	func() {
 		defer func() { recover() }()
-		g.pass(t.Context(), func() bool { panic("odd key") })
+		g.Pass(t.Context(), func() bool { panic("odd key") })
 	}()
-	if fits, err := g.pass(t.Context(), func() bool { return true }); !fits || err != nil {
+	if fits, err := g.Pass(t.Context(), func() bool { return true }); !fits || err != nil {
 		t.Errorf("%t %v", fits, err)
 	}
 }
 
 func BenchmarkGate(b *testing.B) {
-	g := newGate()
+	g := issuer.NewGate()
 	b.ReportAllocs()
 	for b.Loop() {
-		g.pass(context.Background(), func() bool { return true })
+		g.Pass(context.Background(), func() bool { return true })
 	}
 }

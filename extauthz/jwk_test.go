@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/show"
@@ -48,7 +49,7 @@ func withDocument(t *testing.T, entries []string, test func(t *testing.T, a *Aut
 	issuer := &fakeIssuer{answer: func(*http.Request) (*http.Response, error) { return httpAnswer(http.StatusOK, document), nil }}
 	bubble.Test(t, func(t *testing.T) {
 		log := &lockedBuffer{}
-		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
+		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: decide.TimeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, nil))})
 		synctest.Wait()
 		test(t, a, issuer, log)
@@ -194,7 +195,7 @@ func TestReplacedKeyIsTold(t *testing.T) {
 	issuer.set(s["ed"].jwk(nil))
 	bubble.Test(t, func(t *testing.T) {
 		log := &lockedBuffer{}
-		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
+		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: decide.TimeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 		token := s["ed"].issue(goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}))
 		expectReason(t, checkToken(t, a, token), "")
@@ -230,7 +231,7 @@ func TestChangingKeysDoNotFillTheLog(t *testing.T) {
 	})
 	bubble.Test(t, func(t *testing.T) {
 		log := &lockedBuffer{}
-		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
+		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: decide.TimeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 		for range 10 * 60 {
 			time.Sleep(time.Second)

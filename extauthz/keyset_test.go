@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
@@ -78,7 +79,7 @@ func hang(request *http.Request) (*http.Response, error) {
 // withIssuer runs a test in made-up time, against an Authorizer whose issuer is the fake one.
 func withIssuer(t *testing.T, issuer *fakeIssuer, test func(t *testing.T, a *Authorizer)) {
 	bubble.Test(t, func(t *testing.T) {
-		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget})
+		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: decide.TimeBudget})
 		synctest.Wait()
 		test(t, a)
 	})
@@ -94,7 +95,7 @@ func decideToken(t *testing.T, a *Authorizer, s signer, id string) Reason {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(started); took > timeBudget {
+	if took := time.Since(started); took > decide.TimeBudget {
 		t.Errorf("the check took %s, more than its budget", took)
 	}
 	return Reason(response.GetDynamicMetadata().GetFields()["reason"].GetStringValue())
@@ -478,7 +479,7 @@ func TestQueryOfJWKSURLIsNotShown(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		log := &lockedBuffer{}
 		a := runAuthorizer(t, Config{
-			JWKSURL: "https://issuer.test/jwks?key=s3cret", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget,
+			JWKSURL: "https://issuer.test/jwks?key=s3cret", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: decide.TimeBudget,
 			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		})
 		expectReason(t, decideToken(t, a, signers()["ed"], "ed"), ReasonJWKSUnavailable)

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
@@ -79,7 +80,7 @@ func TestPanicWhileFetching(t *testing.T) {
 				registry := prometheus.NewRegistry()
 				log := &lockedBuffer{}
 				client := &http.Client{Transport: issuer, CheckRedirect: func(*http.Request, []*http.Request) error { panic("a fault in a check") }}
-				a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: client, Now: time.Now, budget: timeBudget, Metrics: registry,
+				a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: client, Now: time.Now, budget: decide.TimeBudget, Metrics: registry,
 					Logger: slog.New(slog.NewTextHandler(log, nil))})
 				time.Sleep(time.Second)
 				heal := fault(issuer)
@@ -123,7 +124,7 @@ func TestPanickingClock(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		var isBroken atomic.Bool
-		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, budget: timeBudget, Metrics: registry, Now: func() time.Time {
+		a := runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, budget: decide.TimeBudget, Metrics: registry, Now: func() time.Time {
 			if isBroken.Load() {
 				panic("a fault in a clock")
 			}
@@ -164,7 +165,7 @@ func TestOddLoggerHoldsUpNoFetch(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				quit := make(chan struct{})
 				config := Config{Issuer: testIssuer, Audiences: []string{testAudience}, JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer},
-					Now: time.Now, budget: timeBudget, Logger: slog.New(oddHandler{slog.NewTextHandler(io.Discard, nil), func() { odd(quit) }})}
+					Now: time.Now, budget: decide.TimeBudget, Logger: slog.New(oddHandler{slog.NewTextHandler(io.Discard, nil), func() { odd(quit) }})}
 				a, err := New(config)
 				if err != nil {
 					t.Fatal(err)
@@ -203,7 +204,7 @@ func TestClientThatNeverReturns(t *testing.T) {
 	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
 	bubble.Test(t, func(t *testing.T) {
 		a, err := New(Config{Issuer: testIssuer, Audiences: []string{testAudience}, JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer},
-			Now: time.Now, budget: timeBudget, Logger: slog.New(slog.DiscardHandler)})
+			Now: time.Now, budget: decide.TimeBudget, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/keyset"
 )
 
@@ -103,7 +104,7 @@ func flood(t *testing.T, replicas, rotations int, isFixed bool) (row limitRow) {
 		issuer.set(listed...)
 		var authorizers []*Authorizer
 		for range replicas {
-			authorizers = append(authorizers, runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget}))
+			authorizers = append(authorizers, runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: decide.TimeBudget}))
 			time.Sleep(time.Minute / time.Duration(replicas))
 		}
 		time.Sleep(time.Minute)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"extauthz/envoy/parts"
+	"extauthz/extauthz/internal/decide"
 )
 
 // countingTransport counts the statuses that an issuer answers with.
@@ -109,7 +110,7 @@ func TestFloodAgainstBetterAuth(t *testing.T) {
 	transport := &countingTransport{RoundTripper: http.DefaultTransport.(*http.Transport).Clone(), statuses: map[int]int{}}
 	var authorizers []*Authorizer
 	for range replicas {
-		authorizers = append(authorizers, startAuthorizer(t, Config{Issuer: url, Client: &http.Client{Transport: transport}, Now: time.Now, budget: timeBudget,
+		authorizers = append(authorizers, startAuthorizer(t, Config{Issuer: url, Client: &http.Client{Transport: transport}, Now: time.Now, budget: decide.TimeBudget,
 			Logger: slog.New(slog.DiscardHandler)}))
 	}
 	// awaitKnown sends a token to each replica, again a moment after each 503, and returns how long the last took to

@@ -13,6 +13,8 @@ import (
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/decide"
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/request"
@@ -116,7 +118,7 @@ func TestRememberedTokenNeedsFreshKeys(t *testing.T) {
 	issuer := &fakeIssuer{keys: []map[string]any{ed.jwk(nil)}}
 	bubble.Test(t, func(t *testing.T) {
 		ahead := atomic.Int64{} // of the time in which the issuer is asked, so that it is not asked for a whole day
-		a := startAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, budget: timeBudget,
+		a := startAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, budget: decide.TimeBudget,
 			Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
 		token := ed.issue(goodClaims(map[string]any{"iat": time.Now().Unix(), "exp": time.Now().Add(48 * time.Hour).Unix()}))
 		expectReason(t, checkToken(t, a, token), "")
@@ -176,43 +178,43 @@ func TestRememberedTokenIsTheWholeToken(t *testing.T) {
 }
 
 // proofFor is a remembered token as large as Better Auth's are.
-func proofFor(i int) (entry *verified.Entry[proof], digest verified.Digest) {
+func proofFor(i int) (entry *verified.Entry[issuer.Proof], digest verified.Digest) {
 	identity := Identity{
 		Subject: fmt.Sprintf("user-%027d", i), Email: fmt.Sprintf("user%d@example.com", i), Name: "Zoë Day", Method: MethodJWKS,
 		IssuedAt: testNow, ExpiresAt: testNow.Add(time.Hour),
 	}
-	entry = new(verified.Entry[proof])
-	entry.Value.times = jose.Times{Expires: jose.NumericDate(identity.ExpiresAt.Unix())}
-	entry.Value.answer = checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, identity))
+	entry = new(verified.Entry[issuer.Proof])
+	entry.Value.Times = jose.Times{Expires: jose.NumericDate(identity.ExpiresAt.Unix())}
+	entry.Value.Answer = checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, identity))
 	return entry, sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
 }
 
 // The bounds hold, and what the memory says it takes is what it takes.
 func TestMemoryIsBounded(t *testing.T) {
 	const tokens = 20_000
-	measure := func(m *verified.Memory[proof]) (count int, bytes uint64) {
+	measure := func(m *verified.Memory[issuer.Proof]) (count int, bytes uint64) {
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		for i := range tokens {
 			entry, digest := proofFor(i)
-			m.Add(entry, digest, entry.Value.size(), testNow.Add(time.Hour), testNow)
+			m.Add(entry, digest, entry.Value.Size(), testNow.Add(time.Hour), testNow)
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		return m.Stats().Tokens, after.HeapAlloc - before.HeapAlloc
 	}
-	m := verified.New[proof](1<<30, 1<<30)
+	m := verified.New[issuer.Proof](1<<30, 1<<30)
 	count, bytes := measure(m)
 	said := m.Stats().Bytes
 	if count != tokens || uint64(said) < bytes || uint64(said) > 2*bytes {
 		t.Errorf("%d tokens take %d bytes, and the memory says %d", count, bytes, said)
 	}
 	t.Logf("%d bytes a token", bytes/tokens)
-	if count, _ := measure(verified.New[proof](1000, 1<<30)); count > 1000 || count < 900 {
+	if count, _ := measure(verified.New[issuer.Proof](1000, 1<<30)); count > 1000 || count < 900 {
 		t.Errorf("%d remembered, want about 1,000", count)
 	}
-	if count, bytes := measure(verified.New[proof](1<<30, 4<<20)); bytes > 4<<20 || count < 2000 {
+	if count, bytes := measure(verified.New[issuer.Proof](1<<30, 4<<20)); bytes > 4<<20 || count < 2000 {
 		t.Errorf("%d remembered in %d bytes, want no more than 4 MiB", count, bytes)
 	}
 	runtime.KeepAlive(m)

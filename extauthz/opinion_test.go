@@ -11,6 +11,7 @@ import (
 
 	golangjwt "github.com/golang-jwt/jwt/v5"
 
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
 )
 
@@ -21,7 +22,7 @@ func secondOpinion(token string, keys map[string]*jose.Key) error {
 		golangjwt.WithTimeFunc(fixedClock), golangjwt.WithIssuer(testIssuer), golangjwt.WithAudience("https://other.example.com", testAudience),
 		golangjwt.WithExpirationRequired(), golangjwt.WithIssuedAt(), golangjwt.WithStrictDecoding(),
 	}
-	jwks := golangjwt.NewParser(append(common, golangjwt.WithValidMethods(jose.AsymmetricAlgorithms), golangjwt.WithLeeway(jwksLeeway))...)
+	jwks := golangjwt.NewParser(append(common, golangjwt.WithValidMethods(jose.AsymmetricAlgorithms), golangjwt.WithLeeway(issuer.Leeway))...)
 	_, err := jwks.Parse(token, func(parsed *golangjwt.Token) (any, error) {
 		id, _ := parsed.Header["kid"].(string)
 		known := keys[id]

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
 )
 
@@ -63,8 +64,8 @@ func TestRFCExamples(t *testing.T) {
 			if err != nil || example.key == "" && token.Algorithm != jose.AlgorithmHS256 {
 				return
 			}
-			fits := fitsHMAC(&token)(shared)
-			verify := func() bool { return fitsHMAC(&token)(shared) }
+			fits := issuer.FitsHMAC(&token)(shared)
+			verify := func() bool { return issuer.FitsHMAC(&token)(shared) }
 			if example.key != "" {
 				keys, _, err := jose.ParseKeys(fmt.Appendf(nil, `{"keys":[{"kid":"example",%s]}`, example.key[1:]))
 				if err != nil || keys["example"] == nil || keys["example"].Fault != "" {

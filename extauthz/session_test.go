@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"extauthz/envoy/parts"
+	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/session"
@@ -182,7 +183,7 @@ func lockSessions(t *testing.T, dsn string) pgx.Tx {
 func TestSlowDatabaseIsAnOutage(t *testing.T) {
 	t.Parallel()
 	dsn := sessionsDatabase(t)
-	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, budget: timeBudget})
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, budget: decide.TimeBudget})
 	expectToken(t, a, liveToken, "")
 	asked := backends(t, dsn) // before the lock: these have what the check asks
 	if len(asked) == 0 {
@@ -270,7 +271,7 @@ func TestDatabaseOutage(t *testing.T) {
 // another.
 func TestFrozenDatabase(t *testing.T) {
 	dsn := sessionsDatabase(t)
-	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1, budget: timeBudget})
+	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1, budget: decide.TimeBudget})
 	eventually(t, "a first answer", func() bool { return checkToken(t, a, liveToken) == "" })
 	pids := backends(t, dsn)
 	if len(pids) == 0 {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"extauthz/envoy/parts"
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
@@ -156,7 +157,7 @@ func TestWycheproofHMAC(t *testing.T) {
 			}
 			want := vector.Result == "valid" && group.TagSize == 256
 			token := jose.Token{Signed: message, Signature: tag}
-			if fits := fitsHMAC(&token)(key); fits != want {
+			if fits := issuer.FitsHMAC(&token)(key); fits != want {
 				t.Errorf("%d, %s: %t, want %t", vector.TcID, vector.Comment, fits, want)
 			}
 		}
@@ -259,12 +260,12 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if credential.Kind == KindHS256 {
 		secrets := secret.NewSet(func(Kind) {})
 		secrets.Replace(Secrets{Current: sharedSecret})
-		_, err := secrets.Signer(t.Context(), KindHS256, fitsHMAC(&credential.JWT))
+		_, err := secrets.Signer(t.Context(), KindHS256, issuer.FitsHMAC(&credential.JWT))
 		return err
 	}
 	if id := credential.JWT.KeyID; parsed[id] == nil && id != "" {
 		return reason.Deny(ReasonUnknownKey) // without asking an issuer that is not there
 	}
-	_, err = (&jwksVerifier{&issuer{issuerParts: issuerParts{Keys: set}}, newGate()}).verifySignature(t.Context(), &credential.JWT)
+	_, err = (&issuer.JwksVerifier{Issuer: &issuer.Issuer{Parts: issuer.Parts{Keys: set}}, Gate: issuer.NewGate()}).VerifySignature(t.Context(), &credential.JWT)
 	return err
 }

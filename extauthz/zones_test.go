@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/bubble"
+	"extauthz/extauthz/internal/decide"
 )
 
 // zoneRow is what a rotation of keys came to for so many replicas.
@@ -31,7 +32,7 @@ func rotate(t *testing.T, replicas, limit int) (row zoneRow) {
 		issuer.set(s["es256"].jwk(nil))
 		var authorizers []*Authorizer
 		for range replicas {
-			authorizers = append(authorizers, runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: timeBudget}))
+			authorizers = append(authorizers, runAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Now: time.Now, budget: decide.TimeBudget}))
 			time.Sleep(time.Minute / time.Duration(replicas)) // they did not start in one instant
 		}
 		time.Sleep(2 * time.Minute)

@@ -1,20 +1,22 @@
-package extauthz
+package issuer
 
 import (
+	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/secret"
 )
 
-// proof is what stays true of a JWT whose signature was verified: whose signature it is and what the
+// Proof is what stays true of a JWT whose signature was verified: whose signature it is and what the
 // claims say. Whether that is enough now is judged at every use. There may be millions of them, so it
 // holds nothing twice: the identity is read back from the answer when it is wanted.
-type proof struct {
-	answer answer // the allow, for a request that brings no identity headers
+type Proof struct {
+	Answer Answer // the allow, for a request that brings no identity headers
 	signedBy
 	issuer   string   // shared with the configuration, like audience
 	audience []string // those of the token's that are ours
-	times    jose.Times
-	kind     Kind
+	Times    jose.Times
+	Kind     credential.Kind
 }
 
 // signedBy is what a signature was verified with: a key of the issuer's key set, or a shared secret.
@@ -27,8 +29,8 @@ type signedBy struct {
 // allocation's own rounding. TestMemoryIsBounded holds it against what is measured.
 const proofOverhead = 288
 
-// size is what a proof takes once it is remembered, in bytes.
-func (p *proof) size() int { return proofOverhead + p.answer.Size() }
+// Size is what a proof takes once it is remembered, in bytes.
+func (p *Proof) Size() int { return proofOverhead + p.Answer.Size() }
 
 // Identity reads back who the token is of.
-func (p *proof) Identity() Identity { return p.answer.Identity() }
+func (p *Proof) Identity() identity.Identity { return p.Answer.Identity() }

@@ -1,10 +1,11 @@
-package extauthz
+package issuer
 
 import (
 	"context"
 	"fmt"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/identity"
 )
 
 // A Verifier judges credentials of one sort.
@@ -16,16 +17,19 @@ import (
 //
 // Verify may be called concurrently. It returns soon after ctx is done.
 type Verifier interface {
-	Verify(ctx context.Context, credential Credential) (Identity, error)
+	Verify(ctx context.Context, credential credential.Credential) (identity.Identity, error)
 }
 
 // chain holds the verifier of each kind of credential.
 type chain [credential.Kinds]Verifier
 
 // Verify implements [Verifier]. A kind that is none is an error.
-func (c *chain) Verify(ctx context.Context, presented Credential) (Identity, error) {
+func (c *chain) Verify(ctx context.Context, presented credential.Credential) (identity.Identity, error) {
 	if presented.Kind >= credential.Kinds {
-		return Identity{}, fmt.Errorf("a credential of the unknown kind %d", presented.Kind)
+		return identity.Identity{}, fmt.Errorf("a credential of the unknown kind %d", presented.Kind)
 	}
 	return c[presented.Kind].Verify(ctx, presented)
 }
+
+// MethodOf is how a credential of a kind proves an identity.
+var MethodOf = [credential.Kinds]identity.Method{credential.KindJWT: identity.MethodJWKS, credential.KindHS256: identity.MethodHS256, credential.KindSession: identity.MethodSession}

@@ -1,4 +1,4 @@
-package extauthz
+package issuer
 
 import (
 	"cmp"
@@ -16,9 +16,9 @@ import (
 )
 
 var stepsOf = [credential.Kinds][]string{
-	KindJWT:     {StepShape, StepKey, StepSignature, StepClaims, StepTimes, StepIssuer, StepAudience, StepSubject},
-	KindHS256:   {StepShape, StepKey, StepSignature, StepClaims, StepTimes, StepIssuer, StepAudience, StepSubject},
-	KindSession: {StepShape, StepKey, StepSignature, StepRow, StepTimes, StepSubject},
+	credential.KindJWT:     {reason.StepShape, reason.StepKey, reason.StepSignature, reason.StepClaims, reason.StepTimes, reason.StepIssuer, reason.StepAudience, reason.StepSubject},
+	credential.KindHS256:   {reason.StepShape, reason.StepKey, reason.StepSignature, reason.StepClaims, reason.StepTimes, reason.StepIssuer, reason.StepAudience, reason.StepSubject},
+	credential.KindSession: {reason.StepShape, reason.StepKey, reason.StepSignature, reason.StepRow, reason.StepTimes, reason.StepSubject},
 }
 
 // Step is one step of an [Explanation].
@@ -27,7 +27,7 @@ type Step struct {
 	// Found says in a few words what was found; empty when the step was not reached.
 	Found string
 	// Denial is what the step alone would answer; nil when it passed or was not reached.
-	Denial *Denial
+	Denial *reason.Denial
 	// Reached is false for a step behind one that must pass first.
 	Reached bool
 }
@@ -35,18 +35,18 @@ type Step struct {
 // Explanation is how one credential is judged, step by step.
 type Explanation struct {
 	Steps    []Step
-	Identity Identity // meaningful when Denial is nil
-	Denial   *Denial  // the answer; nil means allow. Where several steps fail, it is one of them.
+	Identity identity.Identity // meaningful when Denial is nil
+	Denial   *reason.Denial    // the answer; nil means allow. Where several steps fail, it is one of them.
 }
 
-// explain judges a credential step by step, and leaves no trace.
-func (i *issuer) explain(ctx context.Context, presented Credential) Explanation {
-	identity, err := i.verify(dryrun.With(ctx), presented)
+// Explain judges a credential step by step, and leaves no trace.
+func (i *Issuer) Explain(ctx context.Context, presented credential.Credential) Explanation {
+	identity, err := i.Verify(dryrun.With(ctx), presented)
 	e := Explanation{Identity: identity}
 	failed := ""
 	if err != nil {
 		e.Denial = reason.Of(err).Copied()
-		failed = cmp.Or(e.Denial.Step, StepCredential)
+		failed = cmp.Or(e.Denial.Step, reason.StepCredential)
 	}
 	var steps []string
 	if presented.Kind < credential.Kinds {
@@ -69,14 +69,14 @@ func (i *issuer) explain(ctx context.Context, presented Credential) Explanation 
 		}
 		e.Steps = append(e.Steps, step)
 	}
-	if claims := slices.Index(steps, StepClaims); claims >= 0 && slices.Index(steps, failed) >= claims {
+	if claims := slices.Index(steps, reason.StepClaims); claims >= 0 && slices.Index(steps, failed) >= claims {
 		i.explainClaims(&e, &presented)
 	}
 	return e
 }
 
 // explainClaims judges each claim on its own.
-func (i *issuer) explainClaims(e *Explanation, credential *Credential) {
+func (i *Issuer) explainClaims(e *Explanation, credential *credential.Credential) {
 	claims, err := jose.ParseClaims(credential.JWT.Payload)
 	if err != nil {
 		return
@@ -84,11 +84,11 @@ func (i *issuer) explainClaims(e *Explanation, credential *Credential) {
 	claims.IsAccessToken = credential.JWT.IsAccessToken
 	expected := &i.expected[credential.Kind]
 	verdicts := map[string]error{
-		StepClaims:   claims.Profile.Check(claims.Subject),
-		StepTimes:    expected.CheckTimes(&claims.Times, i.Now()),
-		StepIssuer:   expected.CheckIssuer(claims.Issuer, claims.HasIssuer),
-		StepAudience: expected.CheckAudience(claims.Audience),
-		StepSubject:  identity.CheckSubject(claims.Subject),
+		reason.StepClaims:   claims.Profile.Check(claims.Subject),
+		reason.StepTimes:    expected.CheckTimes(&claims.Times, i.Now()),
+		reason.StepIssuer:   expected.CheckIssuer(claims.Issuer, claims.HasIssuer),
+		reason.StepAudience: expected.CheckAudience(claims.Audience),
+		reason.StepSubject:  identity.CheckSubject(claims.Subject),
 	}
 	identity := claims.Identity(e.Identity.Method)
 	for at := range e.Steps {
@@ -105,39 +105,39 @@ func (i *issuer) explainClaims(e *Explanation, credential *Credential) {
 }
 
 // found says what a step that passed has found.
-func (i *issuer) found(step string, credential *Credential, identity *Identity) string {
+func (i *Issuer) found(step string, presented *credential.Credential, identity *identity.Identity) string {
 	switch step {
-	case StepShape:
-		return credential.Describe()
-	case StepKey:
+	case reason.StepShape:
+		return presented.Describe()
+	case reason.StepKey:
 		switch {
-		case credential.Kind == KindJWT:
-			return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(credential.JWT.KeyID),
-				credential.JWT.Algorithm, i.Keys.Fetcher.Shown)
-		case credential.Kind == KindSession && credential.Signature == "" && !i.RequireSignature:
+		case presented.Kind == credential.KindJWT:
+			return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(presented.JWT.KeyID),
+				presented.JWT.Algorithm, i.Keys.Fetcher.Shown)
+		case presented.Kind == credential.KindSession && presented.Signature == "" && !i.RequireSignature:
 			return "none needed for a raw token"
 		case !i.Secrets.IsConfigured():
 			return "no secret is configured, so the signature does not count"
 		}
 		return "the shared secret"
-	case StepSignature:
-		if credential.Kind == KindSession && credential.Signature == "" {
+	case reason.StepSignature:
+		if presented.Kind == credential.KindSession && presented.Signature == "" {
 			return "none, and none needed in a Bearer credential"
 		}
-		if credential.Kind == KindSession && !i.Secrets.IsConfigured() {
+		if presented.Kind == credential.KindSession && !i.Secrets.IsConfigured() {
 			return "not checked"
 		}
 		return "fits"
-	case StepClaims:
+	case reason.StepClaims:
 		return "each once, and of its type"
-	case StepTimes:
+	case reason.StepTimes:
 		return fmt.Sprintf("expires %s, in %s", show.Time(identity.ExpiresAt), identity.ExpiresAt.Sub(i.Now()).Round(time.Second))
-	case StepIssuer:
-		claims, err := jose.ParseClaims(credential.JWT.Payload)
+	case reason.StepIssuer:
+		claims, err := jose.ParseClaims(presented.JWT.Payload)
 		return show.Claim(claims.Issuer, err == nil)
-	case StepAudience:
-		return "one of " + show.List(i.expected[credential.Kind].Audiences)
-	case StepRow:
+	case reason.StepAudience:
+		return "one of " + show.List(i.expected[presented.Kind].Audiences)
+	case reason.StepRow:
 		return "there, with its user"
 	}
 	return show.Quoted(identity.Subject)

@@ -1,4 +1,7 @@
-package extauthz
+// Package decide comes to a decision on one request, top to bottom: what the route asks for, the credential, the issuer's
+// judgement, the site. It imports issuer, credential, route, site, decision, request, reason and guard. It does not know
+// gRPC, protobuf, headers of the answer, or who is told of the decision.
+package decide
 
 import (
 	"context"
@@ -8,6 +11,7 @@ import (
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/route"
@@ -15,16 +19,16 @@ import (
 )
 
 const (
-	// timeBudget is what one check may take. Envoy's filter is given 0.5 s, so that the answer,
+	// TimeBudget is what one check may take. Envoy's filter is given 0.5 s, so that the answer,
 	// a 503 with its reason, always comes before Envoy gives up.
-	timeBudget = 400 * time.Millisecond
+	TimeBudget = 400 * time.Millisecond
 	// maxDeadlineMargin bounds what is left of a caller's nearer deadline for the answer's own way back: a tenth
 	// of what remains.
 	maxDeadlineMargin = 50 * time.Millisecond
 )
 
-// withTimeBudget bounds ctx by the budget, or by the caller's gRPC deadline less a margin when that is nearer.
-func withTimeBudget(ctx context.Context, budget time.Duration) (context.Context, context.CancelFunc) {
+// WithTimeBudget bounds ctx by the budget, or by the caller's gRPC deadline less a margin when that is nearer.
+func WithTimeBudget(ctx context.Context, budget time.Duration) (context.Context, context.CancelFunc) {
 	if deadline, ok := ctx.Deadline(); ok {
 		remaining := time.Until(deadline)
 		budget = min(budget, remaining-min(remaining/10, maxDeadlineMargin))
@@ -32,27 +36,25 @@ func withTimeBudget(ctx context.Context, budget time.Duration) (context.Context,
 	return context.WithTimeout(ctx, budget)
 }
 
-var methodOf = [credential.Kinds]Method{KindJWT: MethodJWKS, KindHS256: MethodHS256, KindSession: MethodSession}
-
 // counter counts by one, and does not wait.
 type counter interface{ Inc() }
 
-// decider decides requests. Its methods are safe for concurrent use.
-type decider struct {
-	Issuer *issuer
+// Decider decides requests. Its methods are safe for concurrent use.
+type Decider struct {
+	Issuer *issuer.Issuer
 	Budget time.Duration // of one check
 	Panics *guard.Panics
 	// Hits and Misses count the looks for a remembered token.
 	Hits, Misses counter
 }
 
-// decide fills in what the request comes to. It finds the credential, has it judged, and last asks what the route wants of it. A panic anywhere on the way is a
+// Decide fills in what the request comes to. It finds the credential, has it judged, and last asks what the route wants of it. A panic anywhere on the way is a
 // denial.
-func (d *decider) decide(ctx context.Context, r *request.Request, came *decision.Decision) {
+func (d *Decider) Decide(ctx context.Context, r *request.Request, came *decision.Decision) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			d.Panics.Report(guard.InCheck, fault)
-			came.Denial = reason.Unavailable(ReasonInternalError, errors.New("panic"))
+			came.Denial = reason.Unavailable(reason.InternalError, errors.New("panic"))
 		}
 	}()
 	switch {
@@ -60,7 +62,7 @@ func (d *decider) decide(ctx context.Context, r *request.Request, came *decision
 		came.Denial = r.Unread
 		return
 	case r.TooMany:
-		came.Denial = reason.Deny(ReasonTooManyHeaders)
+		came.Denial = reason.Deny(reason.TooManyHeaders)
 		return
 	}
 	var wanted route.Rules
@@ -87,8 +89,8 @@ func (d *decider) decide(ctx context.Context, r *request.Request, came *decision
 }
 
 // judgeCredential has the credential judged, by what is remembered or anew.
-func (d *decider) judgeCredential(ctx context.Context, r *request.Request, found credential.Presented, came *decision.Decision) {
-	if d.Issuer.remembers() && found.IsMemorable() && d.recall(found.Text, came) {
+func (d *Decider) judgeCredential(ctx context.Context, r *request.Request, found credential.Presented, came *decision.Decision) {
+	if d.Issuer.Remembers() && found.IsMemorable() && d.recall(found.Text, came) {
 		return
 	}
 	presented, err := found.Read()
@@ -96,15 +98,15 @@ func (d *decider) judgeCredential(ctx context.Context, r *request.Request, found
 		came.Denial = reason.Of(err)
 		return
 	}
-	ctx, cancel := withTimeBudget(ctx, d.Budget)
+	ctx, cancel := WithTimeBudget(ctx, d.Budget)
 	defer cancel()
-	came.Method = methodOf[presented.Kind]
-	came.Identity, err = d.Issuer.verify(ctx, presented)
+	came.Method = issuer.MethodOf[presented.Kind]
+	came.Identity, err = d.Issuer.Verify(ctx, presented)
 	if presented.Cookie {
 		if err == nil {
 			err = site.Check(r, d.Issuer.Trusted)
 		} else if isSessionUnknown(err) && credential.HasEncryptedCache(r.Cookies) {
-			err = reason.Deny(ReasonStatelessSession)
+			err = reason.Deny(reason.StatelessSession)
 		}
 	}
 	if err != nil {
@@ -115,21 +117,21 @@ func (d *decider) judgeCredential(ctx context.Context, r *request.Request, found
 // isSessionUnknown tells that a session's row was not there, or is nowhere to be looked up.
 func isSessionUnknown(err error) bool {
 	switch reason.Of(err).Reason {
-	case ReasonUnknownSession, ReasonSessionsNotConfigured:
+	case reason.UnknownSession, reason.SessionsNotConfigured:
 		return true
 	}
 	return false
 }
 
 // recall judges a JWT whose signature was verified before. It returns false when there is no such proof that still counts.
-func (d *decider) recall(token string, came *decision.Decision) bool {
-	proof, err := d.Issuer.recall(token)
+func (d *Decider) recall(token string, came *decision.Decision) bool {
+	proof, err := d.Issuer.Recall(token)
 	if proof == nil {
 		d.Misses.Inc()
 		return false
 	}
 	d.Hits.Inc()
-	came.Remembered, came.Method = proof, methodOf[proof.kind]
+	came.Remembered, came.Method = proof, issuer.MethodOf[proof.Kind]
 	if err != nil {
 		came.Denial = reason.Of(err)
 	}
