@@ -336,7 +336,7 @@ func TestPanicsAreRefusals(t *testing.T) {
 		spoil   func(*Authorizer)
 		options []grpc.ServerOption
 	}{
-		"the log":   {spoil: func(a *Authorizer) { a.log = slog.New(panicking{slog.NewTextHandler(io.Discard, nil)}) }},
+		"the log":   {config: func(c *Config) { c.Logger = slog.New(panicking{slog.NewTextHandler(io.Discard, nil)}) }},
 		"the audit": {config: func(c *Config) { c.Audit = func(AuditRecord) { panic("the audit") } }},
 		"the clock": {spoil: func(a *Authorizer) {
 			a.issuer.Now = func() time.Time { panic("the clock") }

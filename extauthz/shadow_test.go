@@ -72,10 +72,10 @@ func TestShadowAllowsEverything(t *testing.T) {
 			t.Errorf("extauthz_shadow is %v", value)
 		}
 	}
-	var log bytes.Buffer
-	inForce.log = slog.New(slog.NewTextHandler(&log, nil))
-	inForce.shadow = ShadowReport
-	expectToken(t, inForce, "no.token", ReasonMalformedCredential)
+	log := new(lockedBuffer)
+	reporting := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Shadow: ShadowReport,
+		Logger: slog.New(slog.NewTextHandler(log, nil))})
+	expectToken(t, reporting, "no.token", ReasonMalformedCredential)
 	if !strings.Contains(log.String(), "would be denied, but shadow mode allows everything") {
 		t.Errorf("the log: %s", log.String())
 	}
