@@ -51,7 +51,7 @@ func startProcess(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Helper()
 	checks := "127.0.0.1:" + closedPort(t)
 	p := &process{Cmd: commandOf(t, "serve"), admin: "127.0.0.1:" + closedPort(t), ended: make(chan error, 1)}
-	p.Env = append([]string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + p.admin, "BETTER_AUTH_URL=" + issuer, "API_AUDIENCE=" + audience}, settings...)
+	p.Env = append([]string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + p.admin, "BETTER_AUTH_URL=" + issuer, "API_AUDIENCE=" + audience, endAtOnce}, settings...)
 	if p.Stdout == nil && stderr != nil {
 		p.Stdout, p.Stderr = stderr, stderr
 	}

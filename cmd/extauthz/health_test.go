@@ -28,7 +28,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%q %q: exit status %d (%v), %q; want %d, %q", environment, args, command.ProcessState.ExitCode(), err, out.String(), want, words)
 		}
 	}
-	byEnvironment := []string{"EXTAUTHZ_ADMIN_LISTEN=" + p.admin}
+	byEnvironment := []string{"EXTAUTHZ_ADMIN_LISTEN=" + p.admin, endAtOnce}
 	ask(exitDeny, "not ready: waiting for jwks", byEnvironment)
 
 	listener, err := net.Listen("tcp", "127.0.0.1:"+port)

@@ -32,8 +32,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("GORACE") == "" {
+		os.Setenv("GORACE", "atexit_sleep_ms=0") // for commands that are started with the test's environment
+	}
 	testscript.Main(m, map[string]func(){"extauthz": main})
 }
+
+// endAtOnce is the environment of commands that are started: the race detector would have each sleep for a second at
+// its end.
+const endAtOnce = "GORACE=atexit_sleep_ms=0"
 
 const (
 	issuer   = "http://app.example.com"
@@ -54,6 +61,7 @@ func TestScripts(t *testing.T) {
 				}
 				return issue(claims)
 			}
+			env.Vars = append(env.Vars, endAtOnce)
 			env.Setenv("BETTER_AUTH_URL", issuer)
 			env.Setenv("API_AUDIENCE", audience)
 			env.Setenv("JWKS_URL", jwks.URL)

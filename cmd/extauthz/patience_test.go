@@ -20,7 +20,7 @@ func TestHangupInTheFirstMoments(t *testing.T) {
 	jwks, _ := newIssuer(t)
 	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 3 * time.Millisecond {
 		command := commandOf(t, "serve")
-		command.Env = []string{"EXTAUTHZ_LISTEN=127.0.0.1:0", "EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:0", "BETTER_AUTH_URL=" + issuer, "JWKS_URL=" + jwks.URL, "GODEBUG=inittrace=1"}
+		command.Env = []string{"EXTAUTHZ_LISTEN=127.0.0.1:0", "EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:0", "BETTER_AUTH_URL=" + issuer, "JWKS_URL=" + jwks.URL, "GODEBUG=inittrace=1", endAtOnce}
 		stderr, err := command.StderrPipe()
 		if err != nil {
 			t.Fatal(err)

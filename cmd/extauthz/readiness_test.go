@@ -158,7 +158,7 @@ func TestReadyWithoutAPart(t *testing.T) {
 			}
 			var said bytes.Buffer
 			command := p.command(t, "health", "--timeout", "20s")
-			command.Env, command.Stdout, command.Stderr = []string{"EXTAUTHZ_ADMIN_LISTEN=" + p.admin}, &said, &said
+			command.Env, command.Stdout, command.Stderr = []string{"EXTAUTHZ_ADMIN_LISTEN=" + p.admin, endAtOnce}, &said, &said
 			command.Run()
 			want := map[bool]int{true: exitOK, false: exitDeny}[row.ready]
 			if command.ProcessState.ExitCode() != want || !strings.Contains(said.String(), row.says) {

@@ -51,7 +51,7 @@ func startUnready(t *testing.T, environment ...string) *program {
 	}
 	checks := "127.0.0.1:" + closedPort(t)
 	p := &program{Cmd: exec.Command(path, "serve"), path: path, log: &safeBuffer{}, target: checks, admin: "127.0.0.1:" + closedPort(t)}
-	p.Env = append([]string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + p.admin}, environment...)
+	p.Env = append([]string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + p.admin, endAtOnce}, environment...)
 	p.Stderr = p.log
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func TestSystemd(t *testing.T) {
 	start := func() *exec.Cmd {
 		command := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve`, program)
 		command.Env = []string{"NOTIFY_SOCKET=" + manager.LocalAddr().String(), "LISTEN_FDS=3", "LISTEN_FDNAMES=checks:checks:admin",
-			"EXTAUTHZ_LISTEN=systemd:checks", "EXTAUTHZ_ADMIN_LISTEN=systemd:admin", "BETTER_AUTH_URL=" + issuer, "JWKS_URL=" + jwks.URL, "BETTER_AUTH_SECRET_FILE=" + secret}
+			"EXTAUTHZ_LISTEN=systemd:checks", "EXTAUTHZ_ADMIN_LISTEN=systemd:admin", "BETTER_AUTH_URL=" + issuer, "JWKS_URL=" + jwks.URL, "BETTER_AUTH_SECRET_FILE=" + secret, endAtOnce}
 		command.ExtraFiles, command.Stderr = sockets, t.Output()
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
