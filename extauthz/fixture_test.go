@@ -335,11 +335,9 @@ var testServer struct {
 }
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	isGiven := false
-	flag.Visit(func(f *flag.Flag) { isGiven = isGiven || f.Name == "test.parallel" })
-	if !isGiven { // tests that run side by side wait for other programs or for a deadline, and compute little
-		flag.Set("test.parallel", "6")
+	// Tests that run side by side wait for other programs or for a deadline, and compute little. A flag goes before this.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	code := m.Run()
 	if testServer.server != nil {

@@ -140,6 +140,7 @@ func droppedOf(t *testing.T, registry *prometheus.Registry) int {
 
 // A full disk loses records, which is counted and told, and nothing else; a path that cannot be written stops the start.
 func TestAuditOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	var messages safeBuffer
 	registry := prometheus.NewRegistry()
 	a, err := newAuditLog("/dev/full", nil, slog.New(slog.NewTextHandler(&messages, nil)), registry)

@@ -137,6 +137,7 @@ func switchable(t *testing.T, from *httptest.Server) (server *httptest.Server, w
 
 // A log that nobody reads, and an audit log on the same pipe, hold up no check, no change of keys and no end.
 func TestLogThatNobodyReads(t *testing.T) {
+	t.Parallel()
 	good, _ := newIssuer(t)
 	for name, settings := range map[string][]string{
 		"log":           nil,
@@ -219,6 +220,7 @@ func TestFaultThatNobodyReads(t *testing.T) {
 
 // A reader that goes away does not take the process with it, and a new audit line is not its end either.
 func TestReaderThatGoesAway(t *testing.T) {
+	t.Parallel()
 	jwks, issue := newIssuer(t)
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -245,6 +247,7 @@ func TestReaderThatGoesAway(t *testing.T) {
 
 // Checks that are in flight and never end do not keep the process, where nobody reads its log and its audit log either.
 func TestEndWithChecksInFlight(t *testing.T) {
+	t.Parallel()
 	jwks, _ := newIssuer(t)
 	_, writer := unread(t)
 	p := startProcess(t, writer, "JWKS_URL="+jwks.URL, "EXTAUTHZ_AUDIT_LOG=stdout")

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,6 +33,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Tests that run side by side wait for other programs or for a deadline, and compute little. A flag goes before this.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	if os.Getenv("GORACE") == "" {
 		os.Setenv("GORACE", "atexit_sleep_ms=0") // for commands that are started with the test's environment
 	}
@@ -182,7 +187,7 @@ func startServe(t *testing.T, settings map[string]string) (checks *grpc.ClientCo
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

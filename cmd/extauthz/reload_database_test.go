@@ -10,6 +10,7 @@ import (
 // When the file of settings names another file of the database's, sessions are those of the other database from then
 // on, without a restart; so it is when what stands in the file changes.
 func TestReloadMovesTheDatabase(t *testing.T) {
+	t.Parallel()
 	server := newPostgres(t)
 	var urls []string
 	tokens := []string{"first-databases-token-of-32-chars", "second-databases-token-of-32-char", "third-databases-token-of-32-chars"}

@@ -130,6 +130,7 @@ func (f folder) write(name, content string) string {
 
 // A changed configuration takes effect whole or not at all, and what came of it is told once.
 func TestReloadIsWhole(t *testing.T) {
+	t.Parallel()
 	jwks, _ := newIssuer(t)
 	f := folder{t, t.TempDir()}
 	a, b := f.write("a", secretA), f.write("b", secretB)
@@ -204,6 +205,7 @@ func TestReloadIsWhole(t *testing.T) {
 
 // Secrets, what the former ones are good for, and the log level change together.
 func TestReloadSwapsSecretsAndTheirUses(t *testing.T) {
+	t.Parallel()
 	jwks, _ := newIssuer(t)
 	f := folder{t, t.TempDir()}
 	secrets := f.write("secrets", "2:"+secretB+",1:"+secretA)
