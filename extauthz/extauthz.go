@@ -135,7 +135,7 @@ type Config struct {
 	// copied, and each fetch has a connection of its own.
 	Client *http.Client
 
-	// budget is timeBudget, except in tests that a slow machine must not decide.
+	// budget is decide.TimeBudget, except in tests that a slow machine must not decide.
 	budget time.Duration
 	// refill is keyset.FetchRefill, except in tests that are not about the pace of fetches and would only wait for it.
 	refill time.Duration

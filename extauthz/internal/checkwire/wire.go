@@ -32,6 +32,7 @@ type Answer struct {
 	buffers [1]mem.Buffer // &encoded: what gRPC takes, without an allocation for each call
 }
 
+// Set makes it the answer that is encoded so. It is to be called once.
 func (a *Answer) Set(encoded []byte) { a.Encoded, a.buffers[0] = encoded, &a.Encoded }
 
 // NewAnswer is the answer that is encoded so.
@@ -56,7 +57,7 @@ func (a *Answer) decoded() *authv3.CheckResponse {
 	return response
 }
 
-// Identity reads back what encodeAllow was given.
+// Identity reads back what EncodeAllow was given.
 func (a *Answer) Identity() (who identity.Identity) {
 	response := a.decoded()
 	known := response.GetDynamicMetadata().GetFields()

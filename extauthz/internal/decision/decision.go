@@ -11,7 +11,7 @@ import (
 
 // Decision is what a check came to.
 type Decision struct {
-	Identity   identity.Identity // with a denial, no more than what was proven before it; see who
+	Identity   identity.Identity // with a denial, no more than what was proven before it; see Who
 	Denial     *reason.Denial    // nil means allow
 	Method     identity.Method   // how the credential was judged; empty when there was none to judge
 	Remembered Identifier        // of a remembered token; then identity is empty
@@ -35,6 +35,7 @@ const (
 	Unavailable = "unavailable" // 503
 )
 
+// Outcome is one of the three.
 func (d *Decision) Outcome() string {
 	switch {
 	case d.Denial == nil:

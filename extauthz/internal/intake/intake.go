@@ -58,6 +58,7 @@ type Intake struct {
 	held    atomic.Int64
 }
 
+// New reads messages of so many bytes each.
 func New(maxMessage int, panics *guard.Panics) *Intake {
 	return &Intake{panics: panics, max: maxMessage, Limit: max(leastHeld, 8*int64(maxMessage)), Timeout: receiveTimeout}
 }
@@ -104,6 +105,7 @@ func Hold(bytes []byte) Message {
 	return Message{Bytes: bytes, holding: holding{intake: new(Intake), limit: math.MaxInt64}}
 }
 
+// Release gives back what the message held.
 func (m *Message) Release() {
 	m.holding.release()
 	if cap(m.Bytes) > MaxKeptMessage {

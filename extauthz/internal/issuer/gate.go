@@ -24,6 +24,7 @@ type Gate struct {
 	Usual   atomic.Int64 // how long a verification takes, in nanoseconds, smoothed
 }
 
+// NewGate has room for one verification on each processor.
 func NewGate() *Gate { return &Gate{Turns: make(chan struct{}, runtime.GOMAXPROCS(0))} }
 
 // Pass runs verify when it is its turn. The error is a *Denial with status 503.

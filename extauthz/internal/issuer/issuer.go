@@ -54,6 +54,7 @@ type Answer interface {
 // Leeway is how far the issuer's clock and this one may differ.
 const Leeway = 60 * time.Second
 
+// New makes an issuer of its parts.
 func New(parts Parts) *Issuer {
 	i := &Issuer{Parts: parts}
 	i.expected[credential.KindJWT] = jose.Expectations{Issuers: parts.Accepted, Audiences: parts.Audiences, Leeway: Leeway}

@@ -43,6 +43,7 @@ const (
 	maxNumericDate = 253402300799
 )
 
+// Time is the whole second; the zero time when the claim is absent.
 func (d NumericDate) Time() time.Time {
 	if !d.isPresent() {
 		return time.Time{}
@@ -99,6 +100,7 @@ func ParseClaims(payload []byte) (Claims, error) {
 	return c, nil
 }
 
+// Identity is what verified claims say of the user.
 func (c *Claims) Identity(method identity.Method) identity.Identity {
 	return identity.Identity{
 		Subject: c.Subject, Email: c.email, Name: c.name, Method: method,

@@ -31,6 +31,7 @@ const (
 	maxRSABits = 8192
 )
 
+// AlgorithmHS256 is HMAC with SHA-256 (RFC 7518 §3.2).
 const AlgorithmHS256 = "HS256"
 
 // AsymmetricAlgorithms are those that Better Auth can issue.

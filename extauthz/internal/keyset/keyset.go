@@ -69,7 +69,7 @@ type Set struct {
 
 // fetch is one request to the issuer, shared by all who waited for it to begin.
 type fetch struct {
-	joined bool // somebody waits for it; guarded by remoteKeySet.mu
+	joined bool // somebody waits for it; guarded by Set.mu
 	isNew  bool // and somebody of these for a kid that no fetch has been in vain for; likewise
 	done   chan struct{}
 	err    error     // why it brought no key set; valid once done is closed
@@ -77,6 +77,7 @@ type fetch struct {
 	ended  time.Time
 }
 
+// New keeps the keys that the fetcher brings, by this clock.
 func New(fetcher *jwks.Fetcher, now func() time.Time, panics *guard.Panics,
 	observer Observer) *Set {
 	return &Set{Fetcher: fetcher, now: now, log: newKeyLog(fetcher.Shown, panics), panics: panics,

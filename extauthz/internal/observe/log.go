@@ -21,6 +21,7 @@ type Log struct {
 	shadowed bool // what is refused is allowed all the same
 }
 
+// NewLog logs decisions; shadowed tells that what is refused is allowed all the same.
 func NewLog(panics *guard.Panics, shadowed bool) *Log {
 	return &Log{log: panics.Logger(), panics: panics, sampling: newSampling(), shadowed: shadowed}
 }

@@ -52,6 +52,8 @@ func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}
 }
 
+// NewMetrics makes the metrics of a version and adds them to the registration. fetchResults are all results of a
+// fetch.
 func NewMetrics(registerer *Registration, version string, fetchResults []string) *Metrics {
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -138,6 +140,7 @@ func (m *Metrics) Count(d *decision.Decision, took time.Duration) {
 	m.Checks.WithLabelValues(d.Outcome(), method, string(d.Denial.Reason)).Inc()
 }
 
+// CountPanic counts a panic that was recovered.
 func (m *Metrics) CountPanic(where string) { m.Panics.WithLabelValues(where).Inc() }
 
 func (m *Metrics) countFetch(result string, took time.Duration) {
@@ -145,6 +148,7 @@ func (m *Metrics) countFetch(result string, took time.Duration) {
 	m.fetchDuration.Observe(took.Seconds())
 }
 
+// CountFormer counts a use of a former secret.
 func (m *Metrics) CountFormer(method identity.Method) { m.FormerSecrets[method].Inc() }
 
 // CountQuery counts a query for so many sessions.

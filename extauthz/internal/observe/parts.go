@@ -11,15 +11,15 @@ type KeySet struct {
 	Tracing *Tracing
 }
 
-// Fetched implements [keySetObserver].
+// Fetched implements [keyset.Observer].
 func (o KeySet) Fetched(result string, took time.Duration) {
 	o.Metrics.countFetch(result, took)
 }
 
-// Now implements [keySetObserver].
+// Now implements [keyset.Observer].
 func (o KeySet) Now() time.Time { return o.Tracing.Now() }
 
-// Waited implements [keySetObserver].
+// Waited implements [keyset.Observer].
 func (o KeySet) Waited(ctx context.Context, began, ended time.Time, url string, err error) {
 	o.Tracing.Fetched(ctx, began, ended, url, err)
 }
@@ -30,18 +30,18 @@ type Store struct {
 	Tracing *Tracing
 }
 
-// Asked implements [storeObserver].
+// Asked implements [postgres.Observer].
 func (o Store) Asked(batch int, took time.Duration, err error) {
 	o.Metrics.CountQuery(batch, took, err)
 }
 
-// Unconnected implements [storeObserver].
+// Unconnected implements [postgres.Observer].
 func (o Store) Unconnected() { o.Metrics.ConnectionFailures.Inc() }
 
-// Now implements [storeObserver].
+// Now implements [postgres.Observer].
 func (o Store) Now() time.Time { return o.Tracing.Now() }
 
-// Waited implements [storeObserver].
+// Waited implements [postgres.Observer].
 func (o Store) Waited(ctx context.Context, began, ended time.Time, batch int, err error) {
 	o.Tracing.Queried(ctx, began, ended, batch, err)
 }

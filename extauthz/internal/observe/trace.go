@@ -25,6 +25,8 @@ type Tracing struct {
 	panics *guard.Panics
 }
 
+// NewTracing makes spans by a provider; without one it returns nil. Its error completes the sentence "TracerProvider
+// …".
 func NewTracing(provider trace.TracerProvider, version string, panics *guard.Panics) (t *Tracing, err error) {
 	if provider == nil {
 		return nil, nil

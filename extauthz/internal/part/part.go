@@ -60,11 +60,13 @@ func (s *State) Note(err error) (changed bool) {
 	return changed
 }
 
+// IsOK tells whether the last answer was good.
 func (s *State) IsOK() bool { return s.good.Load() }
 
 // NewState is the state of a part that has not answered yet.
 func NewState() State { return State{Since: time.Now()} }
 
+// Part is the state by the name of its part.
 func (s *State) Part(name string) Part {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -26,6 +26,7 @@ func (Value) String() string { return "(hidden)" }
 // GoString implements [fmt.GoStringer], for the same reason.
 func (Value) GoString() string { return "(hidden)" }
 
+// Mac is HMAC-SHA256 of the message (RFC 2104).
 func (s Value) Mac(message []byte) []byte {
 	mac := hmac.New(sha256.New, s)
 	mac.Write(message)
@@ -112,6 +113,7 @@ func (s *Set) put(current []byte, former [][]byte, uses [credential.Kinds]bool) 
 	s.set.Store(fresh)
 }
 
+// IsConfigured tells whether there is a current secret.
 func (s *Set) IsConfigured() bool { return s.set.Load().current != nil }
 
 // IsInForce tells whether a token that this secret signed counts, and counts the use of a former one.

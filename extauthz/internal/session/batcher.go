@@ -81,11 +81,11 @@ func (l *lookup) finish(row *Row, err error, began time.Time, took time.Duration
 
 // Link is a connection that is up, as the batcher knows it.
 type Link interface {
-	// ask returns the rows of those of these tokens that have one. An error that is a *lostError says nothing about the
+	// Ask returns the rows of those of these tokens that have one. An error that is a *[LostError] says nothing about the
 	// tokens: they may be asked elsewhere, and this link is not asked again. Any other may be one token's fault; none is
 	// at fault where the same comes of no tokens at all.
 	Ask(tokens []string) (map[string]*Row, error)
-	// interrupt ends an ask that is under way soon, with a *lostError. It does not wait.
+	// Interrupt ends an Ask that is under way soon, with a *[LostError]. It does not wait.
 	Interrupt()
 }
 
@@ -140,6 +140,7 @@ type Batcher struct {
 // failure is why nothing can be asked.
 type failure struct{ err error }
 
+// NewBatcher answers questions within a budget each, over so many connections at most.
 func NewBatcher(budget time.Duration, most int64) *Batcher {
 	return &Batcher{
 		budget: budget, Most: most,

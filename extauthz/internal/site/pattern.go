@@ -14,7 +14,7 @@ import (
 
 // Trusted origins are patterns as Better Auth's trustedOrigins, so that one list serves both: an origin to the
 // letter, or one with wildcards ("*" any text, "?" one character), or a host with wildcards and no scheme. What
-// matches here matches there; the other way about, some do not: see newOriginPattern and parseOrigin.
+// matches here matches there; the other way about, some do not: see ReadPattern and ParseOrigin.
 
 // Pattern is one entry of the list.
 type Pattern struct {

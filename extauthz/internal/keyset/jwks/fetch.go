@@ -77,6 +77,7 @@ func NewClient(proxy *url.URL) *http.Client {
 	return &http.Client{Transport: transport, CheckRedirect: StayWithinOrigin}
 }
 
+// StayWithinOrigin refuses a redirect to another origin; it is for [http.Client.CheckRedirect].
 func StayWithinOrigin(request *http.Request, via []*http.Request) error {
 	from, err1 := site.Origin(via[0].URL)
 	to, err2 := site.Origin(request.URL)
@@ -135,6 +136,7 @@ func (e *Error) Error() string {
 	return e.Cause.Error() + "; " + e.Hint
 }
 
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
 // Get fetches the document once. It reads no more than maxDocument bytes.
@@ -197,7 +199,7 @@ func withForm(err error, header http.Header) error {
 }
 
 // RetryAfter is how long a failing issuer wants to be left alone: Retry-After (RFC 9110 §10.2.3), or
-// X-Retry-After, which is what Better Auth's own rate limit sends; the longer of both, up to maxRetryAfter.
+// X-Retry-After, which is what Better Auth's own rate limit sends; the longer of both, up to MaxRetryAfter.
 func RetryAfter(header http.Header) (longest time.Duration) {
 	for _, name := range []string{"Retry-After", "X-Retry-After"} {
 		value := strings.TrimSpace(header.Get(name))

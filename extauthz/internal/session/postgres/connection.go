@@ -235,7 +235,7 @@ func valueOf(text *string) string {
 	return *text
 }
 
-// judge tells by a *lostError that the connection, or the server behind it, is at fault and not the question.
+// judge tells by a *[session.LostError] that the connection, or the server behind it, is at fault and not the question.
 func (c *Connection) judge(err error) error {
 	pgErr, isServers := errors.AsType[*pgconn.PgError](err)
 	switch {

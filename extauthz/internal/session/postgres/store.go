@@ -133,7 +133,7 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 	return d, nil
 }
 
-// Session implements [sessionStore].
+// Session implements [session.Store].
 func (d *Store) Session(ctx context.Context, token string) (*session.Row, error) {
 	asked := d.observer.Now()
 	l, err := d.Batches.Ask(ctx, token)

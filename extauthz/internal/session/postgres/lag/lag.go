@@ -89,6 +89,7 @@ func (n *Judge) doubt(now time.Time) string {
 	return n.doubting
 }
 
+// Store records a lag, in seconds.
 func (n *Judge) Store(seconds float64) { n.last.Store(math.Float64bits(seconds)) }
 
 // Seconds is the last lag that was judged, 0 where it was negative or a primary's.

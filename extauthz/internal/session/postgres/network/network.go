@@ -42,6 +42,7 @@ type lookedUp struct {
 	err       error
 }
 
+// NewOrigins looks up by lookUp.
 func NewOrigins(lookUp pgconn.LookupFunc) *origins {
 	return &origins{lookUp: lookUp, found: make(map[string]lookedUp), Hosts: make(map[netip.Addr]string)}
 }
@@ -71,6 +72,7 @@ type Dials struct {
 	dialer net.Dialer
 }
 
+// NewDials has made no connection yet.
 func NewDials() *Dials {
 	// A peer that vanished without a word, as behind a firewall that forgot the connection, is noticed within a minute.
 	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3}

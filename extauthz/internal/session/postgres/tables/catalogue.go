@@ -17,6 +17,7 @@ type Table struct {
 	columns      []Column
 }
 
+// Column is one column of a table.
 type Column struct {
 	Name    string
 	Type    string // pg_type.typname; of a domain the type below it
@@ -26,6 +27,7 @@ type Column struct {
 	refSchema, refTable, refColumn string
 }
 
+// String is the quoted name, with its schema.
 func (t *Table) String() string { return QuoteName(t.Schema) + "." + QuoteName(t.Name) }
 
 func (t *Table) column(name string) *Column {

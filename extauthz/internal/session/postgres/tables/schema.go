@@ -217,6 +217,7 @@ func (s *Schema) MissingIndex() string {
 	return fmt.Sprintf("create unique index concurrently on %s (%s)", s.Session, QuoteName(s.Token.Name))
 }
 
+// QuoteName is a name as SQL has it.
 func QuoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 // ParseColumns reads `field=column,field=column`, as the configuration has it, for the fields given.

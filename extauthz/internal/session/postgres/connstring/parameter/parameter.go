@@ -118,6 +118,7 @@ const (
 	classNothing       // it changes nothing here
 )
 
+// ClassOf says what becomes of a parameter.
 func ClassOf(name string) class {
 	if other, has := OtherNames[name]; has {
 		name = other

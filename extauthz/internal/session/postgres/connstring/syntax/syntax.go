@@ -19,12 +19,15 @@ type Pair struct {
 	inQuery     bool // of a URL
 }
 
+// ErrAmbiguous is a string that can be read in more than one way.
 var ErrAmbiguous = errors.New("can be read in more than one way, as one is whose password holds @, /, ?, # or : as they are; " +
 	"percent-encode them: %40, %2F, %3F, %23, %3A")
 
+// ErrNotConnectionString is a text that is no connection string.
 var ErrNotConnectionString = errors.New("is not a PostgreSQL connection string; write " +
 	"postgresql://user:password@host:5432/database, with special characters of the password percent-encoded")
 
+// ErrQuery is a URL whose query part cannot be read.
 var ErrQuery = errors.New("has a query part that cannot be read; write it as ?name=value&name=value")
 
 // otherSchemes are those that may be named in a message. Any other text before :// may be a piece of a password.
@@ -82,6 +85,7 @@ func ReadURL(scheme, rest string) ([]Pair, error) {
 // endsInQuery finds what looks like the end of a password, host and path in a parameter's value.
 var endsInQuery = regexp.MustCompile(`@[^&]*/`)
 
+// IsTarget tells a parameter that says where to connect, or as whom.
 func IsTarget(name string) bool {
 	return slices.Contains([]string{"user", "password", "host", "port", "dbname"}, name)
 }
