@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,11 @@ func TestRoleWithOneConnection(t *testing.T) {
 			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: limited, DatabaseConnections: configured, Logger: slog.New(slog.NewTextHandler(log, nil))})
 			stop := load(t, a, 256)
 			time.Sleep(4 * time.Second)
+			if configured > 1 {
+				eventually(t, "another connection to be tried", func() bool {
+					return strings.Contains(log.String(), "no further connection to the database can be made")
+				})
+			}
 			expectOnlyAllows(t, stop())
 			if configured > 1 {
 				if told := strings.Count(log.String(), "no further connection to the database can be made"); told != 1 {
@@ -101,13 +107,14 @@ func TestRoleWithOneConnection(t *testing.T) {
 	}
 }
 
+// expectPart waits until the database's part says so: what a query came to is noted after its checks are answered.
 func expectPart(t *testing.T, a *Authorizer, want string) {
 	t.Helper()
-	for _, part := range a.Parts() {
-		if part.Name == "database" && !strings.Contains(part.String(), want) {
-			t.Errorf("%s, want %s", part, want)
-		}
-	}
+	eventually(t, want, func() bool {
+		return slices.ContainsFunc(a.Parts(), func(part Part) bool {
+			return part.Name == "database" && strings.Contains(part.String(), want)
+		})
+	})
 }
 
 // One connection that works is enough while every further one is accepted and gets no answer, or is refused.
@@ -239,9 +246,9 @@ func TestPanicInDatabase(t *testing.T) {
 		return dsn, nil
 	}})
 	eventually(t, "a session to be allowed", func() bool { return checkToken(t, a, liveToken) == "" })
-	if panics := testutil.ToFloat64(a.metrics.Panics.WithLabelValues(guard.InDatabase)); panics < 3 {
-		t.Errorf("%g panics counted", panics)
-	}
+	eventually(t, "the panics to be counted", func() bool {
+		return testutil.ToFloat64(a.metrics.Panics.WithLabelValues(guard.InDatabase)) >= 3
+	})
 }
 
 // The part's fault is the present one, not the first.

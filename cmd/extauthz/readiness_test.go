@@ -91,6 +91,7 @@ func readyzOf(t *testing.T, admin string) (status int, line string) {
 // With a part down the server is ready as EXTAUTHZ_READY says, on every channel alike, answers what it can, and answers
 // the rest with 503.
 func TestReadyWithoutAPart(t *testing.T) {
+	t.Parallel()
 	const (
 		withoutDatabase = "ready, without database: what needs it is answered with 503"
 		withoutJWKS     = "ready, without jwks: what needs it is answered with 503"
