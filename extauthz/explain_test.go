@@ -101,8 +101,10 @@ func parseSent(t *testing.T, text string, isCookie bool) Credential {
 func TestExplainLeavesNoTrace(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	// Of several connections a slow one's query is asked of another, too, and counted after its check was answered.
-	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), FormerSecrets: [][]byte{[]byte(formerSecret)},
-		FormerForHS256: true, FormerForSessions: true, DatabaseURL: sessionsDatabase(t), DatabaseConnections: 1, Metrics: registry})
+	served := &fakeIssuer{keys: testKeys()}
+	a := startAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: served},
+		Secret: []byte(testSecret), FormerSecrets: [][]byte{[]byte(formerSecret)}, FormerForHS256: true, FormerForSessions: true,
+		DatabaseURL: sessionsDatabase(t), DatabaseConnections: 1, Metrics: registry})
 	if d := judgeOne(t, a, liveToken, false); d.Denial != nil {
 		t.Fatal(d.Denial)
 	}
@@ -111,6 +113,15 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 			credential := parseSent(t, sent.text, sent.cookie)
 			average, stats := a.issuer.Verifiers[KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(), a.memory.Stats()
 			fetches := title != "a JWT with an unknown kid" // which causes one; the issuer has seen it, and so it counts
+			eventually(t, "the last fetch to be counted, which is done after its checks are answered", func() bool {
+				families := gather(t, registry)
+				total := 0.0
+				for _, metric := range families["extauthz_jwks_fetches_total"].GetMetric() {
+					total += metric.GetCounter().GetValue()
+				}
+				counted := sampleCount(families["extauthz_jwks_fetch_duration_seconds"])
+				return int(total) == served.count() && int(counted) == served.count()
+			})
 			before := gathered(t, registry, fetches)
 			var explanation Explanation
 			for range 3 {

@@ -239,7 +239,7 @@ func TestStandbyThatIsBehindGivesWay(t *testing.T) {
 		}
 		return is
 	})
-	before := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: both, DatabaseMaxLag: most})
+	before := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: both, DatabaseMaxLag: most, DatabaseConnections: 1})
 	expectToken(t, before, liveToken, "")
 	if onlyConnection(t, before).Conn.PgConn().ParameterStatus("in_hot_standby") != "on" {
 		t.Fatalf("the standby is not asked, which is %g s behind: the test shows nothing", before.database.LagSeconds())
