@@ -283,8 +283,8 @@ func (k *Keeper[T, C]) failed(err error, now time.Time) (tell func()) {
 	if k.IsFull(err) {
 		wait = fullGrace
 	}
-	// While an earlier connection is being closed its place may not be free yet.
-	if k.closing > 0 || !k.lostAt.IsZero() && now.Sub(k.lostAt) < wait {
+	// While an earlier connection answers its last batch, or is being closed, its place may not be free yet.
+	if len(k.held) > 0 || k.closing > 0 || !k.lostAt.IsZero() && now.Sub(k.lostAt) < wait {
 		return func() { k.Refused(err, 0) }
 	}
 	k.Fail(err)

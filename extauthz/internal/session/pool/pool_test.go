@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,13 +19,16 @@ type place struct{}
 
 func (p *place) IsSame(other *place) bool { return p == other }
 
-// fake is a connection that answers nothing; open is how many there are.
+// queryTime is what a fake connection takes for an answer.
+const queryTime = 50 * time.Millisecond
+
+// fake is a connection that knows no session; open is how many there are.
 type fake struct {
 	to   *place
 	open *atomic.Int64
 }
 
-func (f *fake) Ask([]string) (map[string]*session.Row, error) { return nil, nil }
+func (f *fake) Ask([]string) (map[string]*session.Row, error) { time.Sleep(queryTime); return nil, nil }
 func (f *fake) Interrupt()                                    {}
 func (f *fake) Close()                                        { f.open.Add(-1) }
 func (f *fake) Target() *place                                { return f.to }
@@ -77,6 +81,45 @@ func TestOldConnectionsAreReplaced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where the server has a place for one connection, a renewal fails no check, though the connection that gives way is
+// still busy with its last query when the first attempt to make another one is refused.
+func TestRenewalWithOnePlaceFailsNoCheck(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		k, open, made, _, stop := startKeeper(t, 2)
+		defer stop()
+		full := errors.New("too many connections")
+		k.IsFull = func(err error) bool { return err == full }
+		make := k.Open
+		k.Open = func(ctx context.Context, to *place) (*fake, error) {
+			if open.Load() > 0 {
+				return nil, full
+			}
+			return make(ctx, to)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var checks sync.WaitGroup
+		for range 8 {
+			checks.Go(func() {
+				for ctx.Err() == nil {
+					if l, err := k.Ask(ctx, "token"); err != nil || l != nil && l.Err != nil {
+						t.Errorf("a check fails: %v", err)
+						return
+					}
+				}
+			})
+		}
+		for range 5 {
+			time.Sleep(time.Second)
+			k.Renew()
+		}
+		checks.Wait()
+		if made.Load() < 4 || open.Load() != 1 {
+			t.Errorf("%d connections made, %d open, want five more or so, and one", made.Load(), open.Load())
+		}
+	})
 }
 
 // A connection to an address that its name no longer has is used for a while when no other can be made, and not longer;
