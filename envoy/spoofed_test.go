@@ -143,8 +143,13 @@ func startSample(t *testing.T, version, sample string, change func(string) strin
 	if err != nil {
 		t.Fatal(err)
 	}
+	stats, err := parts.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
 	// They are the samples below but for addresses of a cluster.
 	local := strings.NewReplacer("address: 0.0.0.0", "address: 127.0.0.1", "type: STRICT_DNS", "type: STATIC",
+		"port_value: 9902 ", "port_value: "+itoa(stats)+" ",
 		"extauthz-replicas.extauthz.svc.cluster.local", "127.0.0.1",
 		"{ socket_address: { address: shop.shop.svc.cluster.local, port_value: 8000 } }", parts.BackendPipe).Replace(string(content))
 	like := map[string]string{"../k8s/sidecar/envoy.yaml": "unix-socket.yaml", "../k8s/standalone/envoy.yaml": "http.yaml"}

@@ -142,6 +142,16 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 		"403 that quotes Envoy's RBAC":       {plain(says(403, "not RBAC: access denied")), all(extauthz.LevelWarning)},
 		"401 to all":                         {plain(answering(401, 401, 401)), all(extauthz.LevelWarning)},
 		"extauthz answers":                   {plain(http.HandlerFunc(byExtauthz)), all(extauthz.LevelWarning)},
+		"IPv6": {func(t *testing.T) string {
+			listener, err := net.Listen("tcp6", "[::1]:0")
+			if err != nil {
+				t.Skip("no IPv6 here: ", err)
+			}
+			server := &http.Server{Handler: answering(401, 200, 200)}
+			go server.Serve(listener)
+			t.Cleanup(func() { server.Close() })
+			return "http://" + listener.Addr().String()
+		}, believed},
 		"HTTP/2 alone":                       {onlyHTTP2, all(extauthz.LevelFailure)},
 		"TLS, given as http": {
 			encrypted(answering(200, 200, 200), tls.NoClientCert, "http"), all(extauthz.LevelFailure)},
