@@ -152,7 +152,7 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 			t.Cleanup(func() { server.Close() })
 			return "http://" + listener.Addr().String()
 		}, believed},
-		"HTTP/2 alone":                       {onlyHTTP2, all(extauthz.LevelFailure)},
+		"HTTP/2 alone": {onlyHTTP2, all(extauthz.LevelFailure)},
 		"TLS, given as http": {
 			encrypted(answering(200, 200, 200), tls.NoClientCert, "http"), all(extauthz.LevelFailure)},
 		"TLS that only asks for a certificate": {
