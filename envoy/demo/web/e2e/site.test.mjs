@@ -399,6 +399,28 @@ visit("a payment is posted once, and a foreign URL gets no token", async (v) => 
   assert.deepEqual(await pay({ count: 1 }), { code: "unavailable", isOutage: true });
   assert.equal((await pay({ count: 0 })).serial, serial + 2, "the lost one was done once");
   assert.equal(posted.length, 3);
+  // A token that the check refuses is renewed, and the payment made once; the check's word from a backend, which has made it, is not repeated.
+  const refusedOnce = await page.evaluate(async () => {
+    let tokens = 0;
+    const fetched = async (input, init) => {
+      const response = await fetch(input, init);
+      if (!String(input).includes("/token") || tokens++ > 0) return response;
+      const { token } = await response.json();
+      return Response.json({ token: `${token.slice(0, token.lastIndexOf("."))}.${"A".repeat(86)}` });
+    };
+    const { serial } = await globalThis.made.browserClient({ fetch: fetched }).post("/api/payments", {});
+    return { serial, tokens };
+  });
+  assert.deepEqual(refusedOnce, { serial: serial + 3, tokens: 2 });
+  const relayed = await page.evaluate(async () => {
+    const fetched = async (input, init) => {
+      const response = await fetch(input, init);
+      return String(input).includes("/payments") ? Response.json({ detail: "Token has expired" }, { status: 401, headers: response.headers }) : response;
+    };
+    return globalThis.made.browserClient({ fetch: fetched }).post("/api/payments", {}).catch((error) => error.status);
+  });
+  assert.equal(relayed, 401);
+  assert.equal((await pay({ count: 0 })).serial, serial + 5, "it was done once");
   await control("/extauthz/stop");
   try {
     const outcome = await page.evaluate(() => globalThis.made.browserClient({ sleep: async () => {} }).post("/api/payments", {}).catch((error) => error.isOutage));
@@ -406,7 +428,16 @@ visit("a payment is posted once, and a foreign URL gets no token", async (v) => 
   } finally {
     await control("/extauthz/start");
   }
-  assert.equal((await pay({ count: 0 })).serial, serial + 3, "no payment was made in the outage");
+  assert.equal((await pay({ count: 0 })).serial, serial + 6, "no payment was made in the outage");
+  const downloaded = await page.evaluate(async () => {
+    const api = globalThis.made.browserClient();
+    const file = await api.raw("/api/headers");
+    const whole = [file.url === new URL("/api/headers", location.href).href, (await file.clone().json()).length > 5, (await file.blob()).type];
+    const late = await api.raw("/api/headers");
+    api.forget();
+    return [...whole, await late.text().catch((error) => error.code)];
+  });
+  assert.deepEqual(downloaded, [true, true, "application/json", "session_changed"], "a download ends with its session");
   for (const foreign of ["//evil.example/x", "/\\evil.example/x", "https://evil.example/x"]) {
     assert.equal(await page.evaluate((url) => globalThis.made.browserClient().get(url).catch((error) => error.code), foreign), "foreign_url");
   }

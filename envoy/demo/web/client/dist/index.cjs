@@ -182,6 +182,7 @@ function sleep(milliseconds, signal) {
 var forgotten = typeof FinalizationRegistry === "undefined" ? void 0 : new FinalizationRegistry((deadline) => deadline.finish());
 function guarded({ response, check }, deadline) {
   if (response.body === null) return response;
+  const end = {};
   let reader;
   const bodyReader = () => reader ??= response.body.getReader();
   const body = new ReadableStream(
@@ -197,7 +198,7 @@ function guarded({ response, check }, deadline) {
           deadline.finish();
           bodyReader().cancel(error).catch(() => {
           });
-          controller.error(deadline.cutOff(error));
+          controller.error(end.failure = deadline.cutOff(error));
         }
       },
       cancel(reason) {
@@ -210,11 +211,17 @@ function guarded({ response, check }, deadline) {
   );
   forgotten?.register(body, deadline);
   const { status, statusText, headers } = response;
-  return likewise(new Response(body, { status, statusText, headers }), response);
+  return likewise(new Response(body, { status, statusText, headers }), response, end);
 }
-function likewise(answer, { url, redirected, type }) {
-  const clone = () => likewise(Response.prototype.clone.call(answer), answer);
-  return Object.defineProperties(answer, { url: { value: url }, redirected: { value: redirected }, type: { value: type }, clone: { value: clone } });
+var readers = ["arrayBuffer", "blob", "bytes", "formData", "json", "text"];
+function likewise(answer, { url, redirected, type }, end) {
+  const own = { url, redirected, type, clone: () => likewise(Response.prototype.clone.call(answer), answer, end) };
+  for (const name of readers) {
+    const read2 = answer[name];
+    if (read2 !== void 0) own[name] = () => read2.call(answer).catch((error) => Promise.reject(end.failure ?? error));
+  }
+  for (const [name, value] of Object.entries(own)) Object.defineProperty(answer, name, { value });
+  return answer;
 }
 
 // src/url.ts
@@ -322,6 +329,8 @@ var ofTheCheck = {
   503: ["Authentication service unavailable"]
 };
 function isOfTheCheck({ response, text }) {
+  const { headers } = response;
+  if (headers.has("x-envoy-upstream-service-time") || !headers.get("cache-control")?.includes("no-store")) return false;
   try {
     const { detail } = JSON.parse(text ?? "");
     return typeof detail === "string" && (ofTheCheck[response.status] ?? []).includes(detail);
@@ -439,7 +448,10 @@ var Tokens = class {
   }
   /** Tells whether a page of the session with this id, or of nobody's (null), is one of another session than this. */
   isOther(id) {
-    return this.page === void 0 || (this.page?.id ?? null) !== id;
+    if (this.page !== void 0) return (this.page?.id ?? null) !== id;
+    const before = this.heard;
+    this.heard = id;
+    return before !== id;
   }
   /** Throws where the session is not any more the one that it was in that generation. */
   check(generation) {

@@ -1,4 +1,5 @@
 import type { Deadline } from "./deadline";
+import type { ApiError } from "./errors";
 import type { Answer } from "./request";
 
 /** Ends the deadline of a body that nobody read and nobody holds any more. Some runtimes cannot tell, and keep it as long as the signal. */
@@ -10,6 +11,7 @@ const forgotten = typeof FinalizationRegistry === "undefined" ? undefined : new 
  */
 export function guarded({ response, check }: Answer, deadline: Deadline): Response {
   if (response.body === null) return response;
+  const end: { failure?: ApiError } = {};
   let reader: ReadableStreamDefaultReader<Uint8Array> | undefined; // taken when it is first read: fetch lets go of an answer that is never read
   const bodyReader = () => (reader ??= (response.body as ReadableStream<Uint8Array>).getReader());
   const body = new ReadableStream<Uint8Array>(
@@ -24,7 +26,7 @@ export function guarded({ response, check }: Answer, deadline: Deadline): Respon
         } catch (error) {
           deadline.finish();
           bodyReader().cancel(error).catch(() => {});
-          controller.error(deadline.cutOff(error));
+          controller.error((end.failure = deadline.cutOff(error)));
         }
       },
       cancel(reason) {
@@ -36,11 +38,18 @@ export function guarded({ response, check }: Answer, deadline: Deadline): Respon
   );
   forgotten?.register(body, deadline);
   const { status, statusText, headers } = response;
-  return likewise(new Response(body, { status, statusText, headers }), response);
+  return likewise(new Response(body, { status, statusText, headers }), response, end);
 }
 
-/** Gives an answer what a constructor does not, and its clones. */
-function likewise(answer: Response, { url, redirected, type }: Response): Response {
-  const clone = () => likewise(Response.prototype.clone.call(answer), answer);
-  return Object.defineProperties(answer, { url: { value: url }, redirected: { value: redirected }, type: { value: type }, clone: { value: clone } });
+const readers = ["arrayBuffer", "blob", "bytes", "formData", "json", "text"] as const;
+
+/** Gives an answer what a constructor does not, and its clones; and the error that ended its body, for which Chromium puts another. */
+function likewise(answer: Response, { url, redirected, type }: Response, end: { failure?: ApiError }): Response {
+  const own: Record<string, unknown> = { url, redirected, type, clone: () => likewise(Response.prototype.clone.call(answer), answer, end) };
+  for (const name of readers) {
+    const read = (answer as Partial<Response>)[name]; // bytes() is not everywhere
+    if (read !== undefined) own[name] = () => read.call(answer).catch((error: unknown) => Promise.reject(end.failure ?? error));
+  }
+  for (const [name, value] of Object.entries(own)) Object.defineProperty(answer, name, { value });
+  return answer;
 }

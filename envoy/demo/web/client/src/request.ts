@@ -164,7 +164,13 @@ const ofTheCheck: Record<number, string[]> = {
   503: ["Authentication service unavailable"],
 };
 
+/**
+ * A backend may pass on what the check said to a call of its own, after it has done something. Its answers have the time that Envoy waited for it, and the
+ * check's are never stored.
+ */
 function isOfTheCheck({ response, text }: Answer): boolean {
+  const { headers } = response;
+  if (headers.has("x-envoy-upstream-service-time") || !headers.get("cache-control")?.includes("no-store")) return false;
   try {
     const { detail } = JSON.parse(text ?? "") as { detail?: unknown };
     return typeof detail === "string" && (ofTheCheck[response.status] ?? []).includes(detail);

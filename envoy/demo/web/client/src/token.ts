@@ -23,6 +23,7 @@ const tokenTimeout = 10_000;
 export class Tokens {
   generation = 0;
   private page: PageSession | null | undefined; // undefined until the page says
+  private heard: string | null | undefined; // of other pages, where there is none of its own, as in a worker
   private held: { token: string; subject: unknown; until: number } | undefined;
   private fetching: Promise<string> | undefined;
 
@@ -51,7 +52,10 @@ export class Tokens {
 
   /** Tells whether a page of the session with this id, or of nobody's (null), is one of another session than this. */
   isOther(id: string | null): boolean {
-    return this.page === undefined || (this.page?.id ?? null) !== id;
+    if (this.page !== undefined) return (this.page?.id ?? null) !== id;
+    const before = this.heard;
+    this.heard = id;
+    return before !== id;
   }
 
   /** Throws where the session is not any more the one that it was in that generation. */

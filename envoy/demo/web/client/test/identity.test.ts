@@ -239,10 +239,18 @@ test("a worker, which has no page, hears from the pages that the session is anot
   try {
     const { state, options } = site();
     const api = browserClient(options);
+    const tokensAfter = async (data: unknown) => {
+      channels[0]?.onmessage?.({ data });
+      await api.token();
+      return state.tokens;
+    };
     await api.token();
-    channels[0]?.onmessage?.({ data: { session: "session-b" } });
-    await api.token();
-    assert.equal(state.tokens, 2);
+    assert.equal(await tokensAfter({ session: "session-b" }), 2);
+    assert.equal(await tokensAfter({ session: "session-b" }), 2, "another page of the same session ends nothing");
+    assert.equal(await tokensAfter(null), 3);
+    assert.equal(await tokensAfter({ session: "session-b" }), 3);
+    assert.equal(await tokensAfter({ session: null }), 4);
+    assert.equal(await tokensAfter({ session: "session-b" }), 5);
   } finally {
     for (const [name, value] of Object.entries(before)) {
       if (value === undefined) Reflect.deleteProperty(globalThis, name);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ApiError, browserClient, path, serverClient } from "extauthz-api-client";
-import { bearer, fails, jwt, me, minute, origin, outage, setUp } from "./setup.js";
+import { bearer, fails, jwt, me, minute, origin, outage, relayed, setUp } from "./setup.js";
 
 const clients = {
   browser: (options: ReturnType<typeof setUp>["options"], more: object = {}) => browserClient({ ...options, ...more }),
@@ -56,6 +56,8 @@ for (const [where, client] of Object.entries(clients)) {
   test(`${where}: what changes something is sent again only where the backend was not asked`, async () => {
     for (const [title, answer, expected] of [
       ["extauthz could not decide", outage, 3],
+      ["the check's word, as a backend passes it on that asked another", relayed(outage), 1],
+      ["the same of a backend that says no-store", relayed(outage, { "x-envoy-upstream-service-time": "7", "cache-control": "no-store" }), 1],
       ["the backend's own 503", () => Response.json({ detail: "The bank is closed" }, { status: 503, headers: { "retry-after": "1" } }), 1],
       ["a proxy's 503", () => new Response("upstream connect error", { status: 503 }), 1],
       ["a 504", () => new Response("", { status: 504 }), 1],

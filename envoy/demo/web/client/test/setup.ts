@@ -52,10 +52,16 @@ export const bearer = (request: Request | undefined) => request?.headers.get("au
 export const refused = () =>
   Response.json(
     { detail: "Token has expired" },
-    { status: 401, headers: { "www-authenticate": 'Bearer realm="api", error="invalid_token", error_description="Token has expired"' } },
+    { status: 401, headers: { "cache-control": "no-store", "www-authenticate": 'Bearer realm="api", error="invalid_token", error_description="Token has expired"' } },
   );
 /** As extauthz says that it could not decide. */
-export const outage = () => Response.json({ detail: "Authentication service unavailable" }, { status: 503, headers: { "retry-after": "1" } });
+export const outage = () => Response.json({ detail: "Authentication service unavailable" }, { status: 503, headers: { "cache-control": "no-store", "retry-after": "1" } });
+
+/** The same status and body from a backend: Envoy says how long that took. */
+export const relayed =
+  (answer: () => Response, headers: Record<string, string> = { "retry-after": "1" }): Handler =>
+  async () =>
+    new Response(await answer().text(), { status: answer().status, headers });
 
 /** Expects an ApiError of this code, and returns it. */
 export async function fails(promise: Promise<unknown>, code: string): Promise<ApiError> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ApiError, browserClient } from "extauthz-api-client";
-import { bearer, fails, jwt, me, minute, outage, refused, setUp } from "./setup.js";
+import { bearer, fails, jwt, me, minute, outage, refused, relayed, setUp } from "./setup.js";
 
 test("a token is fetched once for many calls, and kept until a minute before its end", async () => {
   const { state, options } = setUp(me);
@@ -59,7 +59,9 @@ test("what changes something is sent again with a fresh token only where the che
   const proxies = () => new Response("", { status: 401, headers: { "www-authenticate": "Bearer" } });
   for (const [answer, method, expected] of [
     [refused, "POST", 2],
-    [() => Response.json({ detail: "Invalid token" }, { status: 401 }), "PATCH", 2],
+    [() => Response.json({ detail: "Invalid token" }, { status: 401, headers: { "cache-control": "no-store" } }), "PATCH", 2],
+    [relayed(refused), "POST", 1], // by a backend that did its part, asked another, and says what that was told
+    [relayed(refused, { "x-envoy-upstream-service-time": "7", "cache-control": "no-store" }), "POST", 1],
     [own, "POST", 1], // the backend was asked, and may have done something
     [own, "PATCH", 1],
     [proxies, "POST", 1],
