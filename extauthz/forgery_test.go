@@ -150,8 +150,8 @@ func isOriginal(text string, cookie bool, all []original) bool {
 // A hundred thousand credentials of all kinds, each changed a little: none is allowed, none is an internal error, and none makes
 // the server fetch more often than it may.
 func TestMutatedCredentials(t *testing.T) {
-	const senders = 256
-	count := sized[int64](100_000, 20_000)
+	// Each verification takes long beside other work, and of many senders that are shed some are so again and again.
+	senders, count := sized(256, 32), sized[int64](100_000, 20_000)
 	issuer := &fakeIssuer{keys: testKeys()}
 	a := startAuthorizer(t, Config{JWKSURL: "https://issuer.test/jwks", Client: &http.Client{Transport: issuer}, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
 	all := originals()
