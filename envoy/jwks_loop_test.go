@@ -37,9 +37,9 @@ func TestJWKSThroughACheckedRoute(t *testing.T) {
 		return a.status == 503 && strings.Contains(a.body, want)
 	})
 	eventually(t, "the reason in the log", func() bool { return strings.Contains(m.extauthz.LogEnd(), want) })
-	const mend = "turn the check off for it there (Better Auth's /api/auth/ is open by itself), or set JWKS_URL"
+	const fix = "turn the check off for it there (Better Auth's /api/auth/ is open by itself), or set JWKS_URL"
 	output, status := m.doctor(t, nil)
-	if status != 2 || !strings.Contains(output, "status 401, by extauthz") || !strings.Contains(output, mend) {
+	if status != 2 || !strings.Contains(output, "status 401, by extauthz") || !strings.Contains(output, fix) {
 		t.Errorf("doctor: exit status %d\n%s", status, output)
 	}
 	process.Stop()

@@ -30,7 +30,7 @@ func TestDiagnoseTimeZone(t *testing.T) {
 			}
 			for _, f := range found {
 				if f.Tried == "time zone" {
-					_, statement, _ := strings.Cut(f.Mend, "wrote it: ")
+					_, statement, _ := strings.Cut(f.Fix, "wrote it: ")
 					execute(t, dsn, strings.Replace(statement, "'UTC'", "'"+row.zone+"'", 1))
 				}
 			}

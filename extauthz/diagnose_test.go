@@ -15,7 +15,7 @@ func findingsText(found []Finding, part string) string {
 	var lines []string
 	for _, f := range found {
 		if f.Part == part {
-			lines = append(lines, fmt.Sprintf("%s %s: %s | %s", f.Level, f.Tried, f.Found, f.Mend))
+			lines = append(lines, fmt.Sprintf("%s %s: %s | %s", f.Level, f.Tried, f.Found, f.Fix))
 		}
 	}
 	return strings.Join(lines, "\n")
@@ -41,13 +41,13 @@ func expectFindings(t *testing.T, found []Finding, part string, wants ...string)
 		}
 	}
 	for _, f := range found {
-		if f.Level != LevelOK && f.Mend == "" {
+		if f.Level != LevelOK && f.Fix == "" {
 			t.Errorf("%+v says not what to do", f)
 		}
 	}
 }
 
-// Each thing that can be wrong with the JWKS is found, and said with its mend.
+// Each thing that can be wrong with the JWKS is found, and said with its fix.
 func TestDiagnoseJWKS(t *testing.T) {
 	good := serveKeys(t, testKeys())
 	expectFindings(t, diagnoseTest(t, Config{JWKSURL: good.URL}), "jwks",
@@ -88,7 +88,7 @@ func TestDiagnoseJWKS(t *testing.T) {
 	}
 }
 
-// Each thing that can be wrong with the database is found, and said with its mend, and no password with it.
+// Each thing that can be wrong with the database is found, and said with its fix, and no password with it.
 func TestDiagnoseDatabase(t *testing.T) {
 	jwks := serveKeys(t, testKeys()).URL
 	dsn := sessionsDatabase(t)
@@ -111,7 +111,7 @@ func TestDiagnoseDatabase(t *testing.T) {
 	// What is said to do is what helps.
 	for _, f := range found {
 		if f.Tried == "query" {
-			execute(t, dsn, strings.Split(f.Mend, "; ")...)
+			execute(t, dsn, strings.Split(f.Fix, "; ")...)
 		}
 	}
 	found = diagnose(least.String(), SchemaNames{})

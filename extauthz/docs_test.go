@@ -18,11 +18,11 @@ Every check that does not allow has one reason code. It is the same in the log (
 
 This page is made from the table in ` + "`extauthz/internal/reason/table.go`" + ` by ` + "`UPDATE_DOCS=1 go test -run TestReasonsPage ./extauthz`" + `.
 
-| reason | status | detail | what was found | mend |
+| reason | status | detail | what was found | fix |
 |---|---|---|---|---|
 `)
 	for _, fact := range Facts() {
-		fmt.Fprintf(&page, "| `%s` | %d | %s | %s | %s |\n", fact.Reason, fact.Status, fact.Detail, fact.Meaning, fact.Mend)
+		fmt.Fprintf(&page, "| `%s` | %d | %s | %s | %s |\n", fact.Reason, fact.Status, fact.Detail, fact.Meaning, fact.Fix)
 	}
 	return page.String()
 }
@@ -55,14 +55,14 @@ func TestFactsAreWhole(t *testing.T) {
 		if fact.Step == "" && fact.Status != 503 {
 			t.Errorf("%s: no step", fact.Reason)
 		}
-		if seen[fact.Reason] || fact.Detail == "" || fact.Meaning == "" || fact.Mend == "" {
+		if seen[fact.Reason] || fact.Detail == "" || fact.Meaning == "" || fact.Fix == "" {
 			t.Errorf("%+v", fact)
 		}
 		seen[fact.Reason] = true
 		if fact.Status != 401 && fact.Status != 403 && fact.Status != 431 && fact.Status != 503 {
 			t.Errorf("%s: status %d", fact.Reason, fact.Status)
 		}
-		if strings.Contains(fact.Meaning+fact.Mend, "|") {
+		if strings.Contains(fact.Meaning+fact.Fix, "|") {
 			t.Errorf("%s: a | would break the table in the docs", fact.Reason)
 		}
 	}

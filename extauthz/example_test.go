@@ -26,7 +26,7 @@ func Example() {
 		Audiences: []string{"https://api.example.com"},
 	})
 	if err != nil {
-		log.Fatal(err) // a *extauthz.ConfigError names the field, the fault and the mend
+		log.Fatal(err) // a *extauthz.ConfigError names the field, the fault and the fix
 	}
 	defer authorizer.Close()
 

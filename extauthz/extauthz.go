@@ -154,7 +154,7 @@ const (
 	DefaultRememberedBytes  = 128 << 20
 )
 
-// A ConfigError tells which field of Config is at fault, in words that end with the mend.
+// A ConfigError tells which field of Config is at fault, in words that end with the fix.
 type ConfigError struct {
 	Field string
 	Fault string // never holds a secret

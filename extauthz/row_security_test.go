@@ -80,7 +80,7 @@ func TestRowLevelSecurity(t *testing.T) {
 			if strings.Contains(row.finding, "failure") && !strings.Contains(row.title, "restrictive") { // what is said to do is what helps
 				for _, f := range found {
 					if f.Tried == "row level security" && f.Level == LevelFailure {
-						execute(t, strings.Replace(reader, "//"+role+"@", "//postgres@", 1), f.Mend)
+						execute(t, strings.Replace(reader, "//"+role+"@", "//postgres@", 1), f.Fix)
 					}
 				}
 				eventually(t, "the live session", func() bool { return checkToken(t, a, liveToken) == "" })

@@ -115,7 +115,7 @@ func TestSchemaShapes(t *testing.T) {
 	}
 }
 
-// A schema that does not fit is one line that names table, column and mend.
+// A schema that does not fit is one line that names table, column and fix.
 func TestSchemaThatDoesNotFit(t *testing.T) {
 	for _, row := range []struct {
 		title      string

@@ -16,7 +16,7 @@ import (
 )
 
 const checkHelp = `extauthz check judges one credential with the settings that serve would use, and prints each step:
-what was found, and for a step that failed, both values where two differ, and the mend.
+what was found, and for a step that failed, both values where two differ, and the fix.
 
 usage: extauthz check [--cookie] [flags] TOKEN
 
@@ -116,7 +116,7 @@ func printStep(w io.Writer, step extauthz.Step) {
 	case step.Denial != nil:
 		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, step.Denial)
 		fmt.Fprintf(w, "%16s %s\n", "", step.Denial.Meaning)
-		fmt.Fprintf(w, "%16s mend: %s\n", "", step.Denial.Mend)
+		fmt.Fprintf(w, "%16s fix: %s\n", "", step.Denial.Fix)
 	case step.Reached:
 		fmt.Fprintf(w, "%-10s ok    %s\n", step.Name, step.Found)
 	default:

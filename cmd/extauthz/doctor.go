@@ -173,8 +173,8 @@ func printFindings(w io.Writer, found []extauthz.Finding) {
 	for _, f := range found {
 		counts[f.Level]++
 		fmt.Fprintf(w, "%-4s  %-10s  %s: %s\n", words[f.Level], f.Part, f.Tried, f.Found)
-		if f.Mend != "" {
-			fmt.Fprintf(w, "%18smend: %s\n", "", f.Mend)
+		if f.Fix != "" {
+			fmt.Fprintf(w, "%18sfix: %s\n", "", f.Fix)
 		}
 	}
 	fmt.Fprintf(w, "\n%d ok, %d to look at, %d failing\n", counts[extauthz.LevelOK], counts[extauthz.LevelWarning], counts[extauthz.LevelFailure])
@@ -182,8 +182,8 @@ func printFindings(w io.Writer, found []extauthz.Finding) {
 
 // diagnoseSettings says what settings that are valid leave to be desired.
 func diagnoseSettings(s *settings, environment []string) (found []extauthz.Finding) {
-	add := func(level extauthz.Level, tried, what, mend string) {
-		found = append(found, extauthz.Finding{Part: partSettings, Tried: tried, Level: level, Found: what, Mend: mend})
+	add := func(level extauthz.Level, tried, what, fix string) {
+		found = append(found, extauthz.Finding{Part: partSettings, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
 	if add(extauthz.LevelOK, "issuer", discreetURL(s.config.Issuer), ""); len(s.config.Issuers) > 0 {
 		add(extauthz.LevelOK, "issuers", discreet(fmt.Sprintf("%q", s.config.Issuers)), "")
@@ -226,12 +226,12 @@ func diagnoseSettings(s *settings, environment []string) (found []extauthz.Findi
 
 // diagnoseCredential judges a credential step by step.
 func diagnoseCredential(ctx context.Context, authorizer *extauthz.Authorizer, text string, parse func(string) (extauthz.Credential, error)) (found []extauthz.Finding) {
-	add := func(level extauthz.Level, tried, what, mend string) {
-		found = append(found, extauthz.Finding{Part: partCredential, Tried: tried, Level: level, Found: what, Mend: mend})
+	add := func(level extauthz.Level, tried, what, fix string) {
+		found = append(found, extauthz.Finding{Part: partCredential, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
 	credential, err := parse(text)
 	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
-		add(extauthz.LevelFailure, denial.Step, denial.Error(), denial.Mend)
+		add(extauthz.LevelFailure, denial.Step, denial.Error(), denial.Fix)
 		return found
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -240,7 +240,7 @@ func diagnoseCredential(ctx context.Context, authorizer *extauthz.Authorizer, te
 	for _, step := range authorizer.Explain(ctx, credential).Steps {
 		switch {
 		case step.Denial != nil:
-			add(extauthz.LevelFailure, step.Name, step.Denial.Error(), step.Denial.Mend)
+			add(extauthz.LevelFailure, step.Name, step.Denial.Error(), step.Denial.Fix)
 		case step.Reached:
 			add(extauthz.LevelOK, step.Name, step.Found, "")
 		}
@@ -250,8 +250,8 @@ func diagnoseCredential(ctx context.Context, authorizer *extauthz.Authorizer, te
 
 // diagnoseRequest asks a protected URL as clients do, through Envoy.
 func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extauthz.Finding) {
-	add := func(level extauthz.Level, tried, what, mend string) {
-		found = append(found, extauthz.Finding{Part: partRequest, Tried: tried, Level: level, Found: what, Mend: mend})
+	add := func(level extauthz.Level, tried, what, fix string) {
+		found = append(found, extauthz.Finding{Part: partRequest, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
 	client := &http.Client{Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	ask := func(method string, header map[string]string) (*http.Response, error) {

@@ -126,12 +126,12 @@ func diagnoseBackend(ctx context.Context, address backendAddress) (found []extau
 		for i := range found {
 			if f := &found[i]; f.Tried == tried { // of several attempts of a kind the worst is shown
 				if rank(level) > rank(f.Level) {
-					f.Level, f.Found, f.Mend = level, what, fix
+					f.Level, f.Found, f.Fix = level, what, fix
 				}
 				return
 			}
 		}
-		found = append(found, extauthz.Finding{Part: partBackend, Tried: tried, Level: level, Found: what, Mend: fix})
+		found = append(found, extauthz.Finding{Part: partBackend, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
 	var plain backendAnswer
 	for i, attempt := range attempts {

@@ -197,8 +197,8 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 				if !given {
 					want = extauthz.LevelOK
 				}
-				if f.Level != want || (f.Level != extauthz.LevelOK) != (f.Mend != "") {
-					t.Errorf("%s: %s %q, fix %q; want %s", f.Tried, f.Level, f.Found, f.Mend, want)
+				if f.Level != want || (f.Level != extauthz.LevelOK) != (f.Fix != "") {
+					t.Errorf("%s: %s %q, fix %q; want %s", f.Tried, f.Level, f.Found, f.Fix, want)
 				}
 			}
 			saysNothing := slices.Contains([]string{"connections are left waiting", "another protocol", "TLS for another name",

@@ -45,7 +45,7 @@ func (e *envoyConfig) fail(tried, found, fix string) { e.add(extauthz.LevelFailu
 
 // add appends a finding, once: several filters or routes may have the same.
 func (e *envoyConfig) add(level extauthz.Level, tried, found, fix string) {
-	f := extauthz.Finding{Part: partEnvoy, Tried: tried, Level: level, Found: found, Mend: fix}
+	f := extauthz.Finding{Part: partEnvoy, Tried: tried, Level: level, Found: found, Fix: fix}
 	if !slices.Contains(e.found, f) {
 		e.found = append(e.found, f)
 	}

@@ -90,7 +90,7 @@ func TestDoctorListsWhatStandsAside(t *testing.T) {
 		var got []string
 		for _, f := range diagnoseEnvoy(t.Context(), path) {
 			got = append(got, string(f.Level)+" "+f.Found)
-			if f.Level != extauthz.LevelOK && f.Mend == "" {
+			if f.Level != extauthz.LevelOK && f.Fix == "" {
 				t.Errorf("%+v says not what to do", f)
 			}
 		}

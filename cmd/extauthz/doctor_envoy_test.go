@@ -120,7 +120,7 @@ func TestDoctorReadsDumps(t *testing.T) {
 					if f.Level != extauthz.LevelOK {
 						got = append(got, string(f.Level)+" "+f.Tried)
 					}
-					if strings.Contains(f.Found+f.Mend+f.Tried, "secret-of-the-key") {
+					if strings.Contains(f.Found+f.Fix+f.Tried, "secret-of-the-key") {
 						t.Errorf("a secret is printed: %+v", f)
 					}
 				}

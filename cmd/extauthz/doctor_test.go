@@ -67,7 +67,7 @@ func TestDoctorReadsEnvoyConfig(t *testing.T) {
 		for _, f := range diagnoseEnvoy(t.Context(), path) {
 			if f.Level != extauthz.LevelOK {
 				worse = append(worse, string(f.Level)+" "+f.Tried)
-				if f.Mend == "" {
+				if f.Fix == "" {
 					t.Errorf("%+v says not what to do", f)
 				}
 			}

@@ -298,7 +298,7 @@ type explained struct {
 	Steps          []stepRow
 }
 
-type stepRow struct{ Name, Class, Outcome, Found, Meaning, Mend string }
+type stepRow struct{ Name, Class, Outcome, Found, Meaning, Fix string }
 
 // explain judges what the form sent. It says nothing to any log, and shows nothing of the credential that is secret.
 func (p *page) explain(w http.ResponseWriter, r *http.Request) {
@@ -338,7 +338,7 @@ func (p *page) explain(w http.ResponseWriter, r *http.Request) {
 func (e *explained) add(step extauthz.Step) {
 	switch {
 	case step.Denial != nil:
-		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", step.Denial.Error(), step.Denial.Meaning, step.Denial.Mend})
+		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", step.Denial.Error(), step.Denial.Meaning, step.Denial.Fix})
 	case step.Reached:
 		e.Steps = append(e.Steps, stepRow{step.Name, "allow", "ok", step.Found, "", ""})
 	default:

@@ -27,7 +27,7 @@ import (
 const traceEnd = 2 * time.Second
 
 // newTraces makes the sender of spans that OpenTelemetry's own variables describe, or returns nil where these
-// name nobody to send to. Its error is one line that names the variable and the mend.
+// name nobody to send to. Its error is one line that names the variable and the fix.
 func newTraces(ctx context.Context, log *slog.Logger) (*trace.TracerProvider, error) {
 	protocol, err := traceProtocol(os.Getenv)
 	if err != nil || protocol == "" {

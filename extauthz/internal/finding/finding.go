@@ -22,8 +22,8 @@ type Finding struct {
 	Part  string `json:"part"`  // what it belongs to: jwks, database
 	Tried string `json:"tried"` // in a few words
 	Level Level  `json:"level"`
-	Found string `json:"found"`          // what came; holds no secret
-	Mend  string `json:"mend,omitempty"` // what to do, unless all is well
+	Found string `json:"found"`         // what came; holds no secret
+	Fix   string `json:"fix,omitempty"` // what to do, unless all is well
 }
 
 // List collects what one part's diagnosis found.
@@ -38,13 +38,13 @@ func (l *List) OK(tried, found string) {
 }
 
 // Warn adds what works and could be better, and how.
-func (l *List) Warn(tried, found, mend string) {
-	l.Found = append(l.Found, Finding{l.Part, tried, LevelWarning, found, mend})
+func (l *List) Warn(tried, found, fix string) {
+	l.Found = append(l.Found, Finding{l.Part, tried, LevelWarning, found, fix})
 }
 
 // Fail adds what checks fail by, and what to do.
-func (l *List) Fail(tried, found, mend string) {
-	l.Found = append(l.Found, Finding{l.Part, tried, LevelFailure, found, mend})
+func (l *List) Fail(tried, found, fix string) {
+	l.Found = append(l.Found, Finding{l.Part, tried, LevelFailure, found, fix})
 }
 
 const (
@@ -71,12 +71,12 @@ func (l *List) Skew(tried, whose string, ahead time.Duration) {
 	if ahead < 0 {
 		found = fmt.Sprintf("this machine's is %s behind %s", -ahead, whose)
 	}
-	const mend = "Set both machines' clocks by NTP; JWTs are judged with a leeway of 60 s, sessions with none."
+	const fix = "Set both machines' clocks by NTP; JWTs are judged with a leeway of 60 s, sessions with none."
 	switch {
 	case ahead.Abs() > MaxSkew:
-		l.Fail(tried, found, mend)
+		l.Fail(tried, found, fix)
 	case ahead.Abs() > WarnSkew:
-		l.Warn(tried, found, mend)
+		l.Warn(tried, found, fix)
 	default:
 		l.OK(tried, found)
 	}

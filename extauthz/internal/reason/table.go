@@ -14,14 +14,14 @@ const (
 	DetailUnavailable = "Authentication service unavailable"
 )
 
-// Fact is what a reason stands for: the answer that it gives, and how to find and mend its cause.
+// Fact is what a reason stands for: the answer that it gives, and how to find and fix its cause.
 type Fact struct {
 	Reason  Reason
 	Status  int    // HTTP status of the answer
 	Detail  string // the answer's body is {"detail": Detail}
 	Step    string // of the check that failed, one of the Step names; empty for what may arise at several
 	Meaning string // what was found
-	Mend    string // what to do about it
+	Fix     string // what to do about it
 }
 
 // facts is the reason table, in the order of the steps.

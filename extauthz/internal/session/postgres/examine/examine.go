@@ -92,9 +92,9 @@ func (f *findings) roundTrip(ctx context.Context, db Connection, query tables.Qu
 // rights tells whether the role may do more than it needs: whoever breaks into this server has its rights.
 func (f *findings) rights(ctx context.Context, db Connection, found *tables.Schema, user string, super bool) {
 	const tried = "rights"
-	mend := "Give this server a role of its own: create role extauthz login password '…'; " + found.Grants("extauthz")
+	fix := "Give this server a role of its own: create role extauthz login password '…'; " + found.Grants("extauthz")
 	if super {
-		f.Warn(tried, user+" is a superuser", mend)
+		f.Warn(tried, user+" is a superuser", fix)
 		return
 	}
 	var writable, readable []string
@@ -106,11 +106,11 @@ func (f *findings) rights(ctx context.Context, db Connection, found *tables.Sche
 		[]string{found.Session.Name, found.User.Name}).Scan(&writable, &readable)
 	switch {
 	case err != nil:
-		f.Warn(tried, "not known: "+err.Error(), mend)
+		f.Warn(tried, "not known: "+err.Error(), fix)
 	case len(writable) > 0:
-		f.Warn(tried, user+" may change "+shortened(writable), mend)
+		f.Warn(tried, user+" may change "+shortened(writable), fix)
 	case len(readable) > 0:
-		f.Warn(tried, user+" may also read "+shortened(readable), mend)
+		f.Warn(tried, user+" may also read "+shortened(readable), fix)
 	default:
 		f.OK(tried, user+" may read sessions and users, and change nothing")
 	}
