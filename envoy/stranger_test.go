@@ -99,7 +99,7 @@ func TestStranger(t *testing.T) {
 	}
 
 	// README, 1 and 2: build it, start it, check a token of one's own.
-	start := fencedBlock(t, "README.md", "make build")
+	start := fencedBlock(t, "README.md", "bin/extauthz serve\n")
 	const serve = "bin/extauthz serve"
 	if strings.Count(start, serve) != 1 {
 		t.Fatalf("README starts it in another way:\n%s", start)
