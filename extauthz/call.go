@@ -162,7 +162,7 @@ func newAnswer(response *authv3.CheckResponse) (*checkwire.Answer, error) {
 // answerTo is the answer to send, made as seldom as can be.
 func answerTo(r *request.Request, d *decision.Decision) *checkwire.Answer {
 	if d.Denial != nil {
-		return checkwire.DenialAnswer(d.Denial.Reason)
+		return checkwire.DenialAnswer(d.Denial.Reason())
 	}
 	if remembered, is := d.Remembered.(*issuer.Proof); is && len(r.IdentityNames) == 0 {
 		return remembered.Answer.(*checkwire.Answer)

@@ -41,7 +41,7 @@ func FuzzFindCredential(f *testing.F) {
 		}
 		found, err := credential.Find(&r, DefaultSessionCookie)
 		if err != nil {
-			if reason.Of(err).Status != http.StatusUnauthorized {
+			if reason.Of(err).Status() != http.StatusUnauthorized {
 				t.Fatalf("%v", err)
 			}
 			return
@@ -84,7 +84,7 @@ func FuzzParseBearer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		credential, err := ParseBearer(text)
 		if err != nil {
-			if denial := reason.Of(err); denial.Status != http.StatusUnauthorized {
+			if denial := reason.Of(err); denial.Status() != http.StatusUnauthorized {
 				t.Fatalf("%q: %v", text, err)
 			}
 			return

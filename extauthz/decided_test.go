@@ -74,12 +74,12 @@ func judgeUntilDecided(t *testing.T, a *Authorizer, text string, cookie bool) de
 		pause = min(2*pause, 100*time.Millisecond)
 		d := judgeOne(t, a, text, cookie)
 		switch {
-		case d.Denial == nil || !isOutage(d.Denial.Reason):
+		case d.Denial == nil || !isOutage(d.Denial.Reason()):
 			return d
 		case time.Now().After(deadline):
 			t.Errorf("no verdict within %s: %v", outageBound, d.Denial)
 			return d
-		case d.Denial.Reason != ReasonOverloaded: // which a flood brings about on purpose
+		case d.Denial.Reason() != ReasonOverloaded: // which a flood brings about on purpose
 			t.Logf("503, asked again: %v", d.Denial)
 		}
 	}

@@ -236,7 +236,7 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 						t.Errorf("a token by %s is allowed, which was withdrawn long ago", fake.keys[h.key].id)
 					case outcome == decision.Deny && ended.Before(end) && covers(listed, began, ended):
 						t.Errorf("a valid token by %s is refused: %v", fake.keys[h.key].id, d.Denial)
-					case outcome == decision.Unavailable && !overlaps(down, began.Add(-jwks.Timeout), ended) && d.Denial.Reason != ReasonTimeBudgetSpent:
+					case outcome == decision.Unavailable && !overlaps(down, began.Add(-jwks.Timeout), ended) && d.Denial.Reason() != ReasonTimeBudgetSpent:
 						t.Errorf("503 %v while the issuer answers", d.Denial)
 					}
 				}
@@ -310,7 +310,7 @@ func TestNoInterleavingAllowsADeletedSession(t *testing.T) {
 						}
 					case decision.Deny:
 						refused.Add(1)
-						if !deleting.Load() && d.Denial.Reason == ReasonUnknownSession {
+						if !deleting.Load() && d.Denial.Reason() == ReasonUnknownSession {
 							t.Errorf("%s is called unknown while it lives", token)
 						}
 					default:

@@ -203,7 +203,7 @@ func TestExplainOddCredentials(t *testing.T) {
 	} {
 		t.Run(row.title, func(t *testing.T) {
 			e := a.Explain(t.Context(), row.credential)
-			if e.Denial == nil || e.Denial.Status != row.status {
+			if e.Denial == nil || e.Denial.Status() != row.status {
 				t.Fatalf("%v, want status %d", e.Denial, row.status)
 			}
 			told := 0
@@ -236,7 +236,7 @@ func TestWaitsSayWhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		denial := a.Explain(ended, credential).Denial
-		if denial == nil || denial.Reason != ReasonCancelled || denial.Step != row.step {
+		if denial == nil || denial.Reason() != ReasonCancelled || denial.Step() != row.step {
 			t.Errorf("%+v, expected %s at %s", denial, ReasonCancelled, row.step)
 		}
 	}

@@ -279,7 +279,7 @@ func TestExplain(t *testing.T) {
 				if e.Denial != nil || e.Identity.Subject != row.want.Subject {
 					t.Errorf("denial %v, identity %+v", e.Denial, e.Identity)
 				}
-			} else if e.Denial == nil || e.Denial.Reason != row.reason {
+			} else if e.Denial == nil || e.Denial.Reason() != row.reason {
 				t.Fatalf("denial %v, want %s", e.Denial, row.reason)
 			}
 			failing := slices.IndexFunc(e.Steps, func(s Step) bool { return s.Denial != nil })

@@ -155,7 +155,7 @@ func TestMovedIssuerIsFound(t *testing.T) {
 					token := signer{"EdDSA", "moved", signers()["ed"].private}.issue(goodClaims(nil))
 					if d := judgeOne(t, a, token, false); d.Denial == nil {
 						break
-					} else if d.Denial.Reason == ReasonUnknownKey {
+					} else if d.Denial.Reason() == ReasonUnknownKey {
 						t.Fatal("the old host was asked")
 					}
 				}

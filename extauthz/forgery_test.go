@@ -183,10 +183,10 @@ func TestMutatedCredentials(t *testing.T) {
 				switch {
 				case d.Denial == nil:
 					t.Errorf("seed %d: allowed: %q, cookie %t", seed, text, cookie)
-				case d.Denial.Reason == ReasonInternalError:
+				case d.Denial.Reason() == ReasonInternalError:
 					t.Errorf("seed %d: %v: %q", seed, d.Denial, text)
 				default:
-					mine[d.Denial.Reason]++
+					mine[d.Denial.Reason()]++
 				}
 			}
 			mu.Lock()

@@ -40,7 +40,7 @@ func TestGate(t *testing.T) {
 // reasonOf is the reason of a denial, empty for none.
 func reasonOf(err error) Reason {
 	if denial, ok := errors.AsType[*Denial](err); ok {
-		return denial.Reason
+		return denial.Reason()
 	}
 	return ""
 }

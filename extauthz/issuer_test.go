@@ -178,7 +178,7 @@ func TestIssuers(t *testing.T) {
 							t.Errorf("%.80q: %.300v", iss, d.Denial)
 						case !isAllowed && d.Denial == nil:
 							t.Errorf("%.80q is allowed", iss)
-						case !isAllowed && d.Denial.Reason != ReasonWrongIssuer:
+						case !isAllowed && d.Denial.Reason() != ReasonWrongIssuer:
 							t.Errorf("%.80q: %v", iss, d.Denial)
 						case !isAllowed && len(d.Denial.Error()) > 3500:
 							t.Errorf("%.80q: the refusal has %d bytes", iss, len(d.Denial.Error()))

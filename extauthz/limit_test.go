@@ -141,7 +141,7 @@ func flood(t *testing.T, replicas, rotations int, isFixed bool) (row limitRow) {
 						mu.Lock()
 						if d.Denial == nil {
 							row.known = append(row.known, time.Since(rotated))
-						} else if d.Denial.Status != http.StatusServiceUnavailable {
+						} else if d.Denial.Status() != http.StatusServiceUnavailable {
 							row.wrong++
 						}
 						mu.Unlock()

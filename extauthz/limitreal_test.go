@@ -119,7 +119,7 @@ func TestFloodAgainstBetterAuth(t *testing.T) {
 		began := time.Now()
 		for _, a := range authorizers {
 			for d := judgeOne(t, a, text, false); d.Denial != nil; d = judgeOne(t, a, text, false) {
-				if d.Denial.Status != http.StatusServiceUnavailable || time.Since(began) > time.Minute {
+				if d.Denial.Status() != http.StatusServiceUnavailable || time.Since(began) > time.Minute {
 					t.Fatalf("a valid token after %s: %v", time.Since(began), d.Denial)
 				}
 				time.Sleep(50 * time.Millisecond)

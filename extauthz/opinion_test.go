@@ -173,8 +173,8 @@ func TestSecondOpinion(t *testing.T) {
 				case d.Denial == nil:
 					t.Errorf("seed %d: only this server allows %s: %v", seed, token, second)
 				default:
-					stricter[d.Denial.Reason]++
-					if stricterThanTheSecond[d.Denial.Reason] == "" {
+					stricter[d.Denial.Reason()]++
+					if stricterThanTheSecond[d.Denial.Reason()] == "" {
 						t.Errorf("seed %d: only this server refuses %s: %v", seed, token, d.Denial)
 					}
 				}

@@ -116,7 +116,7 @@ func TestTokenProfiles(t *testing.T) {
 						t.Errorf("refused: %v", d.Denial)
 					case row.reason != "" && d.Denial == nil:
 						t.Errorf("allowed as %s, want %s", d.Who().Subject, row.reason)
-					case row.reason != "" && d.Denial.Reason != row.reason:
+					case row.reason != "" && d.Denial.Reason() != row.reason:
 						t.Errorf("%v, want %s", d.Denial, row.reason)
 					}
 				}
@@ -126,7 +126,7 @@ func TestTokenProfiles(t *testing.T) {
 
 	// A bad signature goes first: what the claims say then is nobody's word.
 	forged := jwtOf(object(member("alg", "EdDSA"), member("kid", "ed"), member("typ", "at+jwt")), goodClaims(map[string]any{"cnf": thumbprint}), s["stranger"].sign)
-	if d := judgeOne(t, a, forged, false); d.Denial == nil || d.Denial.Reason != ReasonBadSignature {
+	if d := judgeOne(t, a, forged, false); d.Denial == nil || d.Denial.Reason() != ReasonBadSignature {
 		t.Errorf("forged: %v, want %s", d.Denial, ReasonBadSignature)
 	}
 }
@@ -187,7 +187,7 @@ func TestBetterAuthsOwnTokens(t *testing.T) {
 				switch {
 				case row.reason == "" && d.Denial != nil:
 					t.Errorf("refused: %v", d.Denial)
-				case row.reason != "" && (d.Denial == nil || d.Denial.Reason != row.reason):
+				case row.reason != "" && (d.Denial == nil || d.Denial.Reason() != row.reason):
 					t.Errorf("%v, want %s", d.Denial, row.reason)
 				}
 			})

@@ -9,8 +9,10 @@ type Reason = reason.Reason
 // Fact is what a reason stands for: the answer that it gives, and how to find and fix its cause.
 type Fact = reason.Fact
 
-// Denial is the answer to a request that is not allowed: a refusal (401, 403, 431) or an outage (503).
-// It is an error. A Denial is its holder's own: changing it changes no answer.
+// Denial is the answer to a request that is not allowed: a refusal (401, 403, 431) or an outage (503). It is an error, and
+// a *Denial is what to look for with [errors.As]. Its methods say why (Reason), what the client gets (Status, Detail), at
+// which step it arose (Step), which two values differed (Got, Want), and for an operator what was found and what to do
+// (Meaning, Fix). Nothing of it can be changed.
 type Denial = reason.Denial
 
 // Facts returns the reason table, one row a reason, in the order of the check's steps. The slice is the caller's.

@@ -57,7 +57,7 @@ func TestRFCExamples(t *testing.T) {
 	for _, example := range rfcExamples {
 		t.Run(example.where, func(t *testing.T) {
 			d := judgeUntilDecided(t, a, example.token, false)
-			if d.Denial == nil || d.Denial.Reason != example.reason {
+			if d.Denial == nil || d.Denial.Reason() != example.reason {
 				t.Errorf("%v, want %s", d.Denial, example.reason)
 			}
 			token, err := jose.Parse(example.token)

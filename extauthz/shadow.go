@@ -50,7 +50,7 @@ func (a *Authorizer) shadowResponse(r *request.Request, d *decision.Decision) *a
 	}
 	setsHeaders := false
 	if d.Denial != nil {
-		response.DynamicMetadata.Fields[checkwire.MetadataReason] = structpb.NewStringValue(string(d.Denial.Reason))
+		response.DynamicMetadata.Fields[checkwire.MetadataReason] = structpb.NewStringValue(string(d.Denial.Reason()))
 	} else {
 		allowed := checkwire.AllowResponse(r, d.Who())
 		response.DynamicMetadata = allowed.DynamicMetadata

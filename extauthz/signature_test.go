@@ -38,7 +38,7 @@ func TestRequireSignatureAsBetterAuth(t *testing.T) {
 		if answer.Allowed {
 			passed++
 		}
-		if answer.RequireSignature && answer.Title == "raw" && (d.Denial == nil || d.Denial.Reason != ReasonUnsignedToken) {
+		if answer.RequireSignature && answer.Title == "raw" && (d.Denial == nil || d.Denial.Reason() != ReasonUnsignedToken) {
 			t.Errorf("raw: %v, want %s", d.Denial, ReasonUnsignedToken)
 		}
 	}
@@ -54,7 +54,7 @@ func TestRequireSignatureAsksNobody(t *testing.T) {
 	a := runAuthorizer(t, config)
 	want := func(token string, isCookie bool, reason Reason) {
 		t.Helper()
-		if d := judgeOne(t, a, token, isCookie); d.Denial == nil || d.Denial.Reason != reason {
+		if d := judgeOne(t, a, token, isCookie); d.Denial == nil || d.Denial.Reason() != reason {
 			t.Errorf("%v, want %s", d.Denial, reason)
 		}
 	}
@@ -67,7 +67,7 @@ func TestRequireSignatureAsksNobody(t *testing.T) {
 		t.Errorf("a JWT: %v", d.Denial)
 	}
 	explanation := a.Explain(t.Context(), Credential{Kind: KindSession, Token: liveToken})
-	if explanation.Denial == nil || explanation.Denial.Reason != ReasonUnsignedToken {
+	if explanation.Denial == nil || explanation.Denial.Reason() != ReasonUnsignedToken {
 		t.Errorf("explained as %v", explanation.Denial)
 	}
 	a.SetSecrets(nil, nil)

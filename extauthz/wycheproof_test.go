@@ -205,7 +205,7 @@ func TestWycheproofTokens(t *testing.T) {
 						}
 					default:
 						refused++
-						if reason.Of(err).Status != http.StatusUnauthorized {
+						if reason.Of(err).Status() != http.StatusUnauthorized {
 							t.Errorf("%d, %s, %s: %v, want a 401", vector.TcID, group.Comment, vector.Comment, err)
 						}
 					}

@@ -54,7 +54,7 @@ func rotate(t *testing.T, replicas, limit int) (row zoneRow) {
 					d := judgeOne(t, a, token, false)
 					mu.Lock()
 					row.checked++
-					if d.Denial != nil && d.Denial.Status == http.StatusServiceUnavailable {
+					if d.Denial != nil && d.Denial.Status() == http.StatusServiceUnavailable {
 						row.unavailable++
 					} else if d.Denial != nil {
 						t.Errorf("a good token is refused: %v", d.Denial)

@@ -68,7 +68,7 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 	}
 	credential, err := parse(text)
 	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
-		printStep(stdout, extauthz.Step{Name: denial.Step, Denial: denial, Reached: true})
+		printStep(stdout, extauthz.Step{Name: denial.Step(), Denial: denial, Reached: true})
 		return printVerdict(stdout, extauthz.Explanation{Denial: denial})
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -115,8 +115,8 @@ func printStep(w io.Writer, step extauthz.Step) {
 	switch {
 	case step.Denial != nil:
 		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, step.Denial)
-		fmt.Fprintf(w, "%16s %s\n", "", step.Denial.Meaning)
-		fmt.Fprintf(w, "%16s fix: %s\n", "", step.Denial.Fix)
+		fmt.Fprintf(w, "%16s %s\n", "", step.Denial.Meaning())
+		fmt.Fprintf(w, "%16s fix: %s\n", "", step.Denial.Fix())
 	case step.Reached:
 		fmt.Fprintf(w, "%-10s ok    %s\n", step.Name, step.Found)
 	default:
@@ -130,10 +130,10 @@ func printVerdict(w io.Writer, explanation extauthz.Explanation) int {
 	case denial == nil:
 		fmt.Fprintf(w, "\nallow: %s by %s\n", extauthz.EncodeHeader(identity.Subject), identity.Method)
 		return exitOK
-	case denial.Status == 503:
-		fmt.Fprintf(w, "\nnot checked: %d %s (%s)\n", denial.Status, denial.Detail, denial.Reason)
+	case denial.Status() == 503:
+		fmt.Fprintf(w, "\nnot checked: %d %s (%s)\n", denial.Status(), denial.Detail(), denial.Reason())
 		return exitFault
 	}
-	fmt.Fprintf(w, "\ndeny: %d %s (%s)\n", denial.Status, denial.Detail, denial.Reason)
+	fmt.Fprintf(w, "\ndeny: %d %s (%s)\n", denial.Status(), denial.Detail(), denial.Reason())
 	return exitDeny
 }

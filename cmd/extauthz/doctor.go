@@ -231,7 +231,7 @@ func diagnoseCredential(ctx context.Context, authorizer *extauthz.Authorizer, te
 	}
 	credential, err := parse(text)
 	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
-		add(extauthz.LevelFailure, denial.Step, denial.Error(), denial.Fix)
+		add(extauthz.LevelFailure, denial.Step(), denial.Error(), denial.Fix())
 		return found
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -240,7 +240,7 @@ func diagnoseCredential(ctx context.Context, authorizer *extauthz.Authorizer, te
 	for _, step := range authorizer.Explain(ctx, credential).Steps {
 		switch {
 		case step.Denial != nil:
-			add(extauthz.LevelFailure, step.Name, step.Denial.Error(), step.Denial.Fix)
+			add(extauthz.LevelFailure, step.Name, step.Denial.Error(), step.Denial.Fix())
 		case step.Reached:
 			add(extauthz.LevelOK, step.Name, step.Found, "")
 		}

@@ -320,7 +320,7 @@ func (p *page) explain(w http.ResponseWriter, r *http.Request) {
 	}
 	credential, err := parse(text)
 	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
-		e.add(extauthz.Step{Name: denial.Step, Denial: denial, Reached: true})
+		e.add(extauthz.Step{Name: denial.Step(), Denial: denial, Reached: true})
 		e.judge(extauthz.Explanation{Denial: denial})
 		p.render(w, "explain", e)
 		return
@@ -338,7 +338,7 @@ func (p *page) explain(w http.ResponseWriter, r *http.Request) {
 func (e *explained) add(step extauthz.Step) {
 	switch {
 	case step.Denial != nil:
-		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", step.Denial.Error(), step.Denial.Meaning, step.Denial.Fix})
+		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", step.Denial.Error(), step.Denial.Meaning(), step.Denial.Fix()})
 	case step.Reached:
 		e.Steps = append(e.Steps, stepRow{step.Name, "allow", "ok", step.Found, "", ""})
 	default:
@@ -350,9 +350,9 @@ func (e *explained) judge(explanation extauthz.Explanation) {
 	switch denial := explanation.Denial; {
 	case denial == nil:
 		e.Verdict, e.Class = "allow, as "+explanation.Identity.Subject+" by "+string(explanation.Identity.Method), "allow"
-	case denial.Status == http.StatusServiceUnavailable:
-		e.Verdict, e.Class = fmt.Sprintf("not checked: %d %s (%s)", denial.Status, denial.Detail, denial.Reason), "down"
+	case denial.Status() == http.StatusServiceUnavailable:
+		e.Verdict, e.Class = fmt.Sprintf("not checked: %d %s (%s)", denial.Status(), denial.Detail(), denial.Reason()), "down"
 	default:
-		e.Verdict, e.Class = fmt.Sprintf("deny: %d %s (%s)", denial.Status, denial.Detail, denial.Reason), "deny"
+		e.Verdict, e.Class = fmt.Sprintf("deny: %d %s (%s)", denial.Status(), denial.Detail(), denial.Reason()), "deny"
 	}
 }

@@ -125,12 +125,12 @@ const (
 
 // DenyResponse answers as FastAPI does, so that clients need not be changed.
 func DenyResponse(denial *reason.Denial) *authv3.CheckResponse {
-	body, err := json.Marshal(map[string]string{"detail": denial.Detail})
+	body, err := json.Marshal(map[string]string{"detail": denial.Detail()})
 	if err != nil {
 		body = []byte(`{}`) // cannot be: the details are constants
 	}
 	denied := &authv3.DeniedHttpResponse{
-		Status: &typev3.HttpStatus{Code: typev3.StatusCode(denial.Status)},
+		Status: &typev3.HttpStatus{Code: typev3.StatusCode(denial.Status())},
 		Headers: []*corev3.HeaderValueOption{
 			overwrite("content-type", "application/json"),
 			overwrite("cache-control", "no-store"),
@@ -138,7 +138,7 @@ func DenyResponse(denial *reason.Denial) *authv3.CheckResponse {
 		Body: string(body),
 	}
 	code := codes.PermissionDenied
-	switch denial.Status {
+	switch denial.Status() {
 	case http.StatusUnauthorized:
 		code = codes.Unauthenticated
 		denied.Headers = append(denied.Headers, overwrite("www-authenticate", challenge(denial)))
@@ -147,10 +147,10 @@ func DenyResponse(denial *reason.Denial) *authv3.CheckResponse {
 		denied.Headers = append(denied.Headers, overwrite("retry-after", "1"))
 	}
 	return &authv3.CheckResponse{
-		Status:       &statuspb.Status{Code: int32(code), Message: denial.Detail},
+		Status:       &statuspb.Status{Code: int32(code), Message: denial.Detail()},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
 		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-			MetadataReason: structpb.NewStringValue(string(denial.Reason)),
+			MetadataReason: structpb.NewStringValue(string(denial.Reason())),
 		}},
 	}
 }
@@ -161,7 +161,7 @@ func challenge(denial *reason.Denial) string {
 	if denial.IsMissing() {
 		return realm
 	}
-	return realm + `, error="invalid_token", error_description="` + denial.Detail + `"`
+	return realm + `, error="invalid_token", error_description="` + denial.Detail() + `"`
 }
 
 // overwrite says the action explicitly: its zero value means append, and Envoy's releases and paths

@@ -79,7 +79,7 @@ var denialAnswers = func() map[reason.Reason]*Answer {
 	facts := reason.Facts()
 	answers := make(map[reason.Reason]*Answer, len(facts))
 	for i := range facts {
-		encoded, err := proto.Marshal(DenyResponse(&reason.Denial{Fact: facts[i]}))
+		encoded, err := proto.Marshal(DenyResponse(reason.Deny(facts[i].Reason)))
 		if err != nil {
 			panic(err) // at the start, and a fault of the table
 		}

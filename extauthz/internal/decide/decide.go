@@ -116,7 +116,7 @@ func (d *Decider) judgeCredential(ctx context.Context, r *request.Request, found
 
 // isSessionUnknown tells that a session's row was not there, or is nowhere to be looked up.
 func isSessionUnknown(err error) bool {
-	switch reason.Of(err).Reason {
+	switch reason.Of(err).Reason() {
 	case reason.UnknownSession, reason.SessionsNotConfigured:
 		return true
 	}

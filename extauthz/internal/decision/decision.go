@@ -40,7 +40,7 @@ func (d *Decision) Outcome() string {
 	switch {
 	case d.Denial == nil:
 		return Allow
-	case d.Denial.Status == http.StatusServiceUnavailable:
+	case d.Denial.Status() == http.StatusServiceUnavailable:
 		return Unavailable
 	}
 	return Deny

@@ -46,7 +46,7 @@ func (i *Issuer) Explain(ctx context.Context, presented credential.Credential) E
 	failed := ""
 	if err != nil {
 		e.Denial = reason.Of(err).Copied()
-		failed = cmp.Or(e.Denial.Step, reason.StepCredential)
+		failed = cmp.Or(e.Denial.Step(), reason.StepCredential)
 	}
 	var steps []string
 	if presented.Kind < credential.Kinds {

@@ -67,7 +67,7 @@ func (a *Audit) Write(r *request.Request, d *decision.Decision, took time.Durati
 		}
 		record.Rate = a.AllowRate
 	} else {
-		record.Status, record.Reason = d.Denial.Status, d.Denial.Reason
+		record.Status, record.Reason = d.Denial.Status(), d.Denial.Reason()
 	}
 	record.Time, record.Outcome, record.AuthBy = time.Now().UTC(), d.Outcome(), d.Method
 	record.Shadow = a.Shadowed && d.Denial != nil

@@ -45,7 +45,7 @@ func (l *Log) Tell(ctx context.Context, r *request.Request, d *decision.Decision
 	}
 	message := "allowed"
 	if d.Denial != nil {
-		message = messageOf(&d.Denial.Fact)
+		message = messageOf(reason.FactOf(d.Denial.Reason()))
 	}
 	if l.shadowed && d.Denial != nil {
 		message = "would be " + message + ", but shadow mode allows everything"
@@ -58,8 +58,8 @@ func (l *Log) Tell(ctx context.Context, r *request.Request, d *decision.Decision
 		}
 	}
 	if d.Denial != nil {
-		add("reason", string(d.Denial.Reason))
-		attributes = append(attributes, slog.Int("status", d.Denial.Status))
+		add("reason", string(d.Denial.Reason()))
+		attributes = append(attributes, slog.Int("status", d.Denial.Status()))
 	}
 	add("auth_method", string(d.Method))
 	add("subject", d.Who().Subject)
@@ -69,8 +69,8 @@ func (l *Log) Tell(ctx context.Context, r *request.Request, d *decision.Decision
 	add("request_id", r.RequestID)
 	add("client", r.Client)
 	if d.Denial != nil {
-		add("got", d.Denial.Got)
-		add("want", d.Denial.Want)
+		add("got", d.Denial.Got())
+		add("want", d.Denial.Want())
 		if cause := d.Denial.Unwrap(); cause != nil {
 			add("error", cause.Error())
 		}
@@ -85,7 +85,7 @@ func levelOfDecision(d *decision.Decision) slog.Level {
 	if d.Denial == nil {
 		return slog.LevelDebug
 	}
-	return levelOf(&d.Denial.Fact)
+	return levelOf(reason.FactOf(d.Denial.Reason()))
 }
 
 // levelOf is the level of a denial.

@@ -115,7 +115,7 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string)
 // that the first denial of its reason would raise no alert.
 func (m *Metrics) bearDenials() {
 	for _, fact := range reason.Facts() {
-		outcome := (&decision.Decision{Denial: &reason.Denial{Fact: fact}}).Outcome()
+		outcome := (&decision.Decision{Denial: reason.Deny(fact.Reason)}).Outcome()
 		m.Checks.WithLabelValues(outcome, methodNone, string(fact.Reason))
 		if fact.Step == reason.StepCredential && fact.Reason != reason.InternalError && fact.Reason != reason.Closed {
 			continue // no credential was judged by any method
@@ -137,7 +137,7 @@ func (m *Metrics) Count(d *decision.Decision, took time.Duration) {
 	if method == "" {
 		method = methodNone
 	}
-	m.Checks.WithLabelValues(d.Outcome(), method, string(d.Denial.Reason)).Inc()
+	m.Checks.WithLabelValues(d.Outcome(), method, string(d.Denial.Reason())).Inc()
 }
 
 // CountPanic counts a panic that was recovered.

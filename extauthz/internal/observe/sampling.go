@@ -40,7 +40,7 @@ func (s *sampling) of(d *decision.Decision) *sampler.Sampler {
 	if d.Denial == nil {
 		return s.allowed
 	}
-	return s.denied[d.Denial.Reason]
+	return s.denied[d.Denial.Reason()]
 }
 
 // TellLeftOut logs what was left out of the log at the end of a flood, until ctx ends.

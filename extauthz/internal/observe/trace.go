@@ -83,10 +83,10 @@ func (t *Tracing) End(span trace.Span, d *decision.Decision) {
 	span.SetAttributes(attribute.String("extauthz.outcome", d.Outcome()), attribute.String("extauthz.method", method),
 		attribute.Bool("extauthz.remembered", d.Remembered != nil))
 	if d.Denial != nil {
-		status = d.Denial.Status
-		span.SetAttributes(attribute.String("extauthz.reason", string(d.Denial.Reason)))
+		status = d.Denial.Status()
+		span.SetAttributes(attribute.String("extauthz.reason", string(d.Denial.Reason())))
 		if status == http.StatusServiceUnavailable { // a refusal is a check that went well
-			span.SetStatus(codes.Error, string(d.Denial.Reason))
+			span.SetStatus(codes.Error, string(d.Denial.Reason()))
 		}
 	}
 	span.SetAttributes(attribute.Int("http.response.status_code", status))
