@@ -123,7 +123,7 @@ func (r *rotatingIssuer) serviceTokenBy(t *testing.T, key string) string {
 	return signed + "." + encode(mac.Sum(nil))
 }
 
-// The steps of docs/operations.md, "Rotate", in their order, and who is signed out by each: real Better Auth, and the binary.
+// The steps of docs/operations.md, "Rotation", in their order, and who is signed out by each: real Better Auth, and the binary.
 func TestRotationStepsOfTheDocs(t *testing.T) {
 	r := newRotatingIssuer(t)
 	r.start(t, "BETTER_AUTH_SECRET="+oldSecret)
