@@ -49,7 +49,7 @@ func TestDiagnoseKindsOfTables(t *testing.T) {
 	jwks := serveKeys(t, testKeys()).URL
 	dsn := newDatabaseURL(t, append(liveSession(), `create view "live" as select * from "session"`)...)
 	expectFindings(t, diagnoseTest(t, Config{JWKSURL: jwks, DatabaseURL: dsn, Schema: SchemaNames{SessionTable: "live"}}), "database",
-		`warning view: "public"."live" is a view: its definition decides which rows count`, "EXTAUTHZ_SESSION_TABLE")
+		`warning view: "public"."live" is a view: its definition decides which rows count`, "Config.Schema.SessionTable")
 	parted := newDatabaseURL(t, `create table "user" ("id" text primary key, "name" text, "email" text)`, `insert into "user" values ('user-2', 'Ana', 'ana@example.com')`,
 		`create table "session" ("id" text, "expiresAt" timestamptz, "token" text, "userId" text, "ipAddress" text, "userAgent" text, unique ("token")) partition by hash ("token")`,
 		`create table session_0 partition of "session" for values with (modulus 2, remainder 0)`, `create table session_1 partition of "session" for values with (modulus 2, remainder 1)`,

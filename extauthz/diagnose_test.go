@@ -73,7 +73,7 @@ func TestDiagnoseJWKS(t *testing.T) {
 	for _, row := range []struct{ url, want string }{
 		{"http://localhost:1/jwks", "connection refused | See that this machine resolves"},
 		{"http://no-such-host.invalid/jwks", "failure GET http://no-such-host.invalid/jwks: dial tcp: lookup no-such-host.invalid"},
-		{answers(404, "not found"), "status 404 | See that BETTER_AUTH_URL is Better Auth's base URL"},
+		{answers(404, "not found"), "status 404 | See that Config.Issuer is Better Auth's base URL"},
 		{answers(200, "<html>"), "not a JWKS"},
 		{answers(200, `{"keys":[]}`), "warning usable keys: the key set is empty"},
 		{answers(200, `{"keys":[{"kty":"oct","kid":"k","k":"AAAA"}]}`), "failure usable keys: none"},
@@ -125,7 +125,7 @@ func TestDiagnoseDatabase(t *testing.T) {
 	expectFindings(t, diagnose(dsn, SchemaNames{}), "database", "ok sessions: about 503 rows")
 	execute(t, dsn, `alter table "session" drop constraint "session_token_key"`)
 	expectFindings(t, diagnose(dsn, SchemaNames{}), "database", `failure index: none on the session's token: each check reads the whole table | create unique index concurrently on "public"."session" ("token")`)
-	expectFindings(t, diagnose(dsn, SchemaNames{SessionTable: "missing"}), "database", `failure tables: there is no table "missing", which EXTAUTHZ_SESSION_TABLE names`)
+	expectFindings(t, diagnose(dsn, SchemaNames{SessionTable: "missing"}), "database", `failure tables: there is no table "missing", which Config.Schema.SessionTable names`)
 
 	least.Host = "127.0.0.1:1"
 	found = diagnose(least.String(), SchemaNames{})

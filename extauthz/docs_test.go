@@ -1,35 +1,10 @@
 package extauthz
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
 )
-
-// reasonsPage is docs/reasons.md as the reason table has it.
-func reasonsPage() string {
-	var page strings.Builder
-	page.WriteString(`# Reason codes
-
-Every check that does not allow has one reason code. It is the same in the log (` + "`reason`" + `), in the metric
-` + "`extauthz_checks_total{reason=…}`" + `, in Envoy's access log (dynamic metadata
-` + "`envoy.filters.http.ext_authz:reason`" + `) and in what ` + "`extauthz check`" + ` prints. Clients see the status and the detail only.
-
-This page is made from the table in ` + "`extauthz/internal/reason/table.go`" + ` by ` + "`UPDATE_DOCS=1 go test -run TestReasonsPage ./extauthz`" + `.
-
-| reason | status | detail | what was found | fix |
-|---|---|---|---|---|
-`)
-	for _, fact := range Facts() {
-		fmt.Fprintf(&page, "| `%s` | %d | %s | %s | %s |\n", fact.Reason, fact.Status, fact.Detail, fact.Meaning, fact.Fix)
-	}
-	return page.String()
-}
-
-func TestReasonsPage(t *testing.T) {
-	checkPage(t, "../docs/reasons.md", "TestReasonsPage", reasonsPage())
-}
 
 // checkPage holds a page of the docs against what the code makes of it, and writes it where UPDATE_DOCS is set.
 func checkPage(t *testing.T, path, test, want string) {

@@ -207,8 +207,8 @@ func TestUnknownParametersAreTold(t *testing.T) {
 func TestRefusedParametersAreTold(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	for query, want := range map[string]string{
-		"options=-c%20no_such_parameter%3D1": "correct it in DATABASE_URL: options=-c%20name%3Dvalue",
-		"options=no-dash":                    "correct it in DATABASE_URL: options=-c%20name%3Dvalue",
+		"options=-c%20no_such_parameter%3D1": "correct it in Config.DatabaseURL: options=-c%20name%3Dvalue",
+		"options=no-dash":                    "correct it in Config.DatabaseURL: options=-c%20name%3Dvalue",
 	} {
 		expectFindings(t, diagnoseTest(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn + "&" + query}), "database", "failure connect: ", want)
 	}

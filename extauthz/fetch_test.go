@@ -419,7 +419,7 @@ func TestJWKSProxy(t *testing.T) {
 		if strings.Contains(text, "rd@") || strings.Contains(text, "w/rd") || strings.Contains(text, "wr%2F") || strings.Contains(text, "wr/") || strings.Contains(text, "ada") {
 			t.Errorf("a password in\n%s", text)
 		}
-		if !strings.Contains(text, "through the proxy of JWKS_PROXY") {
+		if !strings.Contains(text, "through the proxy of Config.JWKSProxy") {
 			t.Errorf("no word of the proxy in\n%s", text)
 		}
 	}

@@ -340,7 +340,7 @@ func TestMessagesThatAreNoGoodAreAnswered(t *testing.T) {
 			t.Errorf("%s: not logged: %s", reason, log.String())
 		}
 	}
-	if !strings.Contains(log.String(), "raise EXTAUTHZ_MAX_MESSAGE_MIB") {
+	if !strings.Contains(log.String(), "raise Config.MaxMessageBytes") {
 		t.Error("the log does not say what to do")
 	}
 }

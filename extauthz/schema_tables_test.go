@@ -54,14 +54,14 @@ func TestSeveralSessionTables(t *testing.T) {
 		wants      []string
 	}{
 		{"a leftover of the same shape", []string{betterAuthTables, fmt.Sprintf(likeBetterAuths, "Session")}, "",
-			[]string{`both "public"."Session" and "public"."session" look like Better Auth's "session"; name one in EXTAUTHZ_SESSION_TABLE`}},
+			[]string{`both "public"."Session" and "public"."session" look like Better Auth's "session"; name one in Config.Schema.SessionTable`}},
 		{"three", []string{betterAuthTables, fmt.Sprintf(likeBetterAuths, "Session"), fmt.Sprintf(likeBetterAuths, "old_sessions")}, "",
 			[]string{`"public"."Session", "public"."old_sessions" and "public"."session" look like`}},
 		{"two that only may be", []string{fmt.Sprintf(plain, "sessions"), fmt.Sprintf(plain, "app_session")}, "",
 			[]string{`both "public"."app_session" and "public"."sessions" look like`}},
 		{"Neon's schema", []string{inSchema("neon_auth")}, "",
 			[]string{`no table looks like Better Auth's "session"`, `outside the search_path there is "neon_auth"."session"`,
-				"EXTAUTHZ_SESSION_TABLE=neon_auth.session", "options=-c%20search_path%3Dneon_auth"}},
+				"Config.Schema.SessionTable=neon_auth.session", "options=-c%20search_path%3Dneon_auth"}},
 		{"Neon's schema, and another library's table here", []string{inSchema("neon_auth"), fmt.Sprintf(foreignTables["connect-pg-simple"], "session")}, "",
 			[]string{`table "public"."session" has no column for Better Auth's "token"`, `outside the search_path there is "neon_auth"."session"`}},
 		{"one that may be here, and a surer one elsewhere", []string{inSchema("auth"), fmt.Sprintf(plain, "sessions")}, "",
@@ -76,7 +76,7 @@ func TestSeveralSessionTables(t *testing.T) {
 			`alter table kept drop column "userAgent"`}, "",
 			[]string{`"public"."session" is a materialized view, which shows a sign-out only once it is refreshed`}},
 		{"two user tables", []string{fmt.Sprintf(likeBetterAuths, "session"), `create table "user" (id text, email text, name text)`, `create table users (id text, email text, name text)`}, "",
-			[]string{`both "public"."user" and "public"."users" look like Better Auth's "user"`, "EXTAUTHZ_USER_TABLE"}},
+			[]string{`both "public"."user" and "public"."users" look like Better Auth's "user"`, "Config.Schema.UserTable"}},
 	} {
 		t.Run(row.title, func(t *testing.T) {
 			log := &lockedBuffer{}

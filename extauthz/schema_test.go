@@ -124,23 +124,23 @@ func TestSchemaThatDoesNotFit(t *testing.T) {
 		want       string
 	}{
 		{"an empty database", nil, SchemaNames{},
-			`no table looks like Better Auth's "session" (token, expiresAt, userId); run Better Auth's migrations, or name the table in EXTAUTHZ_SESSION_TABLE`},
+			`no table looks like Better Auth's "session" (token, expiresAt, userId); run Better Auth's migrations, or name the table in Config.Schema.SessionTable`},
 		{"no token column", []string{`create table "session" ("sid" integer, "expiresAt" timestamptz, "userId" text)`}, SchemaNames{},
-			`table "public"."session" has no column for Better Auth's "token"; name it in EXTAUTHZ_SESSION_COLUMNS as token=column`},
+			`table "public"."session" has no column for Better Auth's "token"; name it in Config.Schema.SessionColumns as token=column`},
 		{"an expiry that is no time", []string{`create table "session" ("token" text, "expiresAt" bigint, "userId" text)`}, SchemaNames{},
-			`column "public"."session"."expiresAt" has type int8 where Better Auth's "expiresAt" is a timestamp; name another in EXTAUTHZ_SESSION_COLUMNS as expiresAt=column`},
+			`column "public"."session"."expiresAt" has type int8 where Better Auth's "expiresAt" is a timestamp; name another in Config.Schema.SessionColumns as expiresAt=column`},
 		{"two that could be it", []string{`create table "sessions" ("token" text, "expiresAt" timestamptz, "userId" text)`, `create table "Session" ("token" text, "expiresAt" timestamptz, "userId" text)`}, SchemaNames{},
-			`both "public"."Session" and "public"."sessions" look like Better Auth's "session"; name one in EXTAUTHZ_SESSION_TABLE`},
+			`both "public"."Session" and "public"."sessions" look like Better Auth's "session"; name one in Config.Schema.SessionTable`},
 		{"only a table of reset tokens", []string{`create table "password_reset" ("token" text unique, "expires_at" timestamptz, "user_id" text)`}, SchemaNames{},
 			`no table looks like Better Auth's "session"`},
 		{"no user table", []string{`create table "session" ("token" text, "expiresAt" timestamptz, "userId" text)`}, SchemaNames{},
-			`no table looks like Better Auth's "user", and "public"."session"."userId" references none; name it in EXTAUTHZ_USER_TABLE`},
+			`no table looks like Better Auth's "user", and "public"."session"."userId" references none; name it in Config.Schema.UserTable`},
 		{"no e-mail column", []string{`create table "session" ("token" text, "expiresAt" timestamptz, "userId" text)`, `create table "user" ("id" text, "name" text)`}, SchemaNames{},
-			`table "public"."user" has no column for Better Auth's "email"; name it in EXTAUTHZ_USER_COLUMNS as email=column`},
+			`table "public"."user" has no column for Better Auth's "email"; name it in Config.Schema.UserColumns as email=column`},
 		{"a configured table that is not there", []string{betterAuthTables}, SchemaNames{SessionTable: "auth.session"},
-			`there is no table "auth.session", which EXTAUTHZ_SESSION_TABLE names`},
+			`there is no table "auth.session", which Config.Schema.SessionTable names`},
 		{"a configured column that is not there", []string{betterAuthTables}, SchemaNames{SessionColumns: map[string]string{"token": "tok"}},
-			`table "public"."session" has no column for Better Auth's "token"; name it in EXTAUTHZ_SESSION_COLUMNS as token=column`},
+			`table "public"."session" has no column for Better Auth's "token"; name it in Config.Schema.SessionColumns as token=column`},
 	} {
 		t.Run(row.title, func(t *testing.T) {
 			log := &lockedBuffer{}

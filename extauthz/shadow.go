@@ -72,9 +72,9 @@ func (a *Authorizer) shadowResponse(r *request.Request, d *decision.Decision) *a
 
 // remindOfShadow keeps shadow mode from being left on unseen.
 func (a *Authorizer) remindOfShadow(ctx context.Context) {
-	message := "shadow mode: every request is allowed, whatever is decided; unset EXTAUTHZ_SHADOW to refuse again"
+	message := "shadow mode: every request is allowed, whatever is decided; unset Config.Shadow to refuse again"
 	if a.shadow == ShadowReportAndTrustClientHeaders {
-		message += "; a client's own x-user-id reaches the backend, which EXTAUTHZ_SHADOW=report removes"
+		message += "; a client's own x-user-id reaches the backend; the shadow mode report removes it"
 	}
 	for {
 		a.log.Warn(message)

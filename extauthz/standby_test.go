@@ -91,7 +91,7 @@ func TestStandbyIsNotAsked(t *testing.T) {
 		}
 	}
 
-	expectFindings(t, diagnoseTest(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app")}), "database", "failure connect: a standby answers | Point DATABASE_URL at the primary")
+	expectFindings(t, diagnoseTest(t, Config{JWKSURL: keys, DatabaseURL: r.standby.URL("app")}), "database", "failure connect: a standby answers | Point Config.DatabaseURL at the primary")
 
 	both := fmt.Sprintf("postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/app?sslmode=disable", r.standby.Port, r.primary.Port)
 	first := startAuthorizer(t, Config{JWKSURL: keys, DatabaseURL: both})

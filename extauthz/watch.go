@@ -4,7 +4,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/extauthz/internal/observe"
-	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
 // watch registers what is read from the parts when somebody asks.
@@ -34,7 +33,7 @@ func (a *Authorizer) watch(registerer *observe.Registration) {
 		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.",
 			func() float64 { return float64(a.database.Waiting()) })
 		if a.database.JudgesLag() {
-			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where "+lag.Variable+" lets a standby answer; 0 for a primary.",
+			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where a standby may answer; 0 for a primary.",
 				a.database.LagSeconds)
 		}
 	}

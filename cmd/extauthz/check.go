@@ -114,9 +114,9 @@ func await(ctx context.Context, authorizer *extauthz.Authorizer, kind extauthz.K
 func printStep(w io.Writer, step extauthz.Step) {
 	switch {
 	case step.Denial != nil:
-		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, step.Denial)
-		fmt.Fprintf(w, "%16s %s\n", "", step.Denial.Meaning())
-		fmt.Fprintf(w, "%16s fix: %s\n", "", step.Denial.Fix())
+		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, named(step.Denial.Error()))
+		fmt.Fprintf(w, "%16s %s\n", "", named(step.Denial.Meaning()))
+		fmt.Fprintf(w, "%16s fix: %s\n", "", named(step.Denial.Fix()))
 	case step.Reached:
 		fmt.Fprintf(w, "%-10s ok    %s\n", step.Name, step.Found)
 	default:

@@ -140,6 +140,10 @@ func (a *doctorArguments) onlyBackend() bool {
 
 // report prints what was found, and returns the exit status.
 func report(stdout, stderr io.Writer, asJSON bool, found []extauthz.Finding) int {
+	for i := range found {
+		f := &found[i]
+		f.Tried, f.Found, f.Fix = named(f.Tried), named(f.Found), named(f.Fix)
+	}
 	if asJSON {
 		encoder := json.NewEncoder(stdout)
 		encoder.SetEscapeHTML(false)

@@ -154,5 +154,5 @@ func (s *settings) configFault(err error) error {
 	if name == "" {
 		return err
 	}
-	return fmt.Errorf("%s %s", name, fault.Fault)
+	return fmt.Errorf("%s %s", name, named(fault.Fault))
 }

@@ -155,7 +155,7 @@ func (p *page) overview(w http.ResponseWriter, _ *http.Request) {
 	for _, dependency := range p.authorizer.Parts() {
 		row := part{Name: dependency.Name, Class: "allow", State: "ok", Since: dependency.Since.UTC().Format(timeForm), Figures: figuresOf(dependency.Name, hour.to.gauges)}
 		if !dependency.OK {
-			row.Class, row.State = "down", "failing: "+dependency.Fault
+			row.Class, row.State = "down", "failing: "+named(dependency.Fault)
 			if dependency.Fault == "" {
 				row.State = "no answer yet"
 			}
@@ -245,6 +245,7 @@ func (o *overview) count(hour *window) {
 	}
 	for _, fact := range extauthz.Facts() {
 		if count := reasons[string(fact.Reason)]; count > 0 {
+			fact.Meaning, fact.Fix = named(fact.Meaning), named(fact.Fix)
 			o.Reasons = append(o.Reasons, reasoned{fact, fmt.Sprintf("%.0f", count)})
 		}
 	}
@@ -338,7 +339,8 @@ func (p *page) explain(w http.ResponseWriter, r *http.Request) {
 func (e *explained) add(step extauthz.Step) {
 	switch {
 	case step.Denial != nil:
-		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", step.Denial.Error(), step.Denial.Meaning(), step.Denial.Fix()})
+		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", named(step.Denial.Error()),
+			named(step.Denial.Meaning()), named(step.Denial.Fix())})
 	case step.Reached:
 		e.Steps = append(e.Steps, stepRow{step.Name, "allow", "ok", step.Found, "", ""})
 	default:

@@ -77,7 +77,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	var (
 		level = new(slog.LevelVar)
-		log   = newLogger(s, stderr, level)
+		log   = slog.New(namingLog{newLogger(s, stderr, level).Handler()})
 		read  = func() (*settings, error) {
 			s, _, err := loadSettings("serve", args, os.Getenv, more)
 			return s, err
@@ -312,7 +312,7 @@ func (s *servers) adminHandler(ctx context.Context, ready *readiness) http.Handl
 		}
 		if r.URL.Query().Has("verbose") {
 			for _, part := range s.authorizer.Parts() {
-				fmt.Fprintln(w, part)
+				fmt.Fprintln(w, named(part.String()))
 			}
 		}
 	})

@@ -44,7 +44,7 @@ type setting struct {
 	variable string
 	flag     string // empty for a secret: every user of a machine can read a command line
 	fallback string
-	field    string // the extauthz.Config field that it fills, to name the variable in its faults
+	field    string // the field of extauthz.Config that it fills, as the library names it in its texts
 	shape    shape  // of its value in a file
 	help     string
 	// read takes the value in; its error completes the sentence "VARIABLE …" and holds no secret.
@@ -89,7 +89,7 @@ var settingTable = []setting{
 	{"BETTER_AUTH_SECRETS_FILE", "better-auth-secrets-file", "", "Secret", text,
 		"file that holds them, in place of BETTER_AUTH_SECRETS",
 		func(s *settings, v string) error { return s.readSecretFile(v, (*settings).setSecrets) }},
-	{"EXTAUTHZ_FORMER_SECRETS", "former-secrets", "none", "", listOf("none", "hs256", "sessions"),
+	{"EXTAUTHZ_FORMER_SECRETS", "former-secrets", "none", "FormerSecrets", listOf("none", "hs256", "sessions"),
 		"what a former secret may still verify during a rotation: none, hs256 (tokens of services that have not moved yet), sessions, or hs256,sessions",
 		readFormerSecrets},
 	{"DATABASE_URL", "", "", "DatabaseURL", text,
@@ -99,24 +99,24 @@ var settingTable = []setting{
 		"file that holds it, in place of DATABASE_URL; read every two seconds: " +
 			"another password is used by new connections, another server or user at once",
 		readDatabaseURLFile},
-	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(extauthz.DefaultDatabaseConnections), "", between(1, 100),
+	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(extauthz.DefaultDatabaseConnections), "DatabaseConnections", between(1, 100),
 		"most connections to PostgreSQL, 1 to 100; checks that wait share queries, so few are enough",
 		readConnections},
 	{"EXTAUTHZ_DATABASE_MAX_LAG", "database-max-lag", "0s", "DatabaseMaxLag", duration,
 		"how far a standby may be behind its primary and still be asked for sessions, as in 2s: a sign-out is seen so much later; 0 asks a primary only",
 		func(s *settings, v string) error { return readDuration(&s.config.DatabaseMaxLag, v) }},
-	{"EXTAUTHZ_REMEMBERED_TOKENS", "remembered-tokens", strconv.Itoa(extauthz.DefaultRememberedTokens), "", between(0, maxBound),
+	{"EXTAUTHZ_REMEMBERED_TOKENS", "remembered-tokens", strconv.Itoa(extauthz.DefaultRememberedTokens), "RememberedTokens", between(0, maxBound),
 		"most verified JWTs whose signature is not verified anew each time, about 0.7 KiB each; 0 verifies every time",
 		func(s *settings, v string) error { return readBound(&s.config.RememberedTokens, v, 1) }},
-	{"EXTAUTHZ_REMEMBERED_MIB", "remembered-mib", strconv.Itoa(extauthz.DefaultRememberedBytes >> 20), "", between(0, maxBound>>20),
+	{"EXTAUTHZ_REMEMBERED_MIB", "remembered-mib", strconv.Itoa(extauthz.DefaultRememberedBytes >> 20), "RememberedBytes", between(0, maxBound>>20),
 		"most memory for them, in MiB; 0 verifies every time",
 		func(s *settings, v string) error { return readBound(&s.config.RememberedBytes, v, 1<<20) }},
-	{"EXTAUTHZ_SHADOW", "shadow", "off", "", oneOf("off", "report", "headers", shadowTrusting),
+	{"EXTAUTHZ_SHADOW", "shadow", "off", "Shadow", oneOf("off", "report", "headers", shadowTrusting),
 		"for a roll-out: report decides, logs and counts, allows everything, " +
 			"and removes the client's own identity headers; headers also sets those of what would be allowed; " +
 			shadowTrusting + " changes no header, so that a backend that reads them believes whatever a client writes",
 		readShadow},
-	{"EXTAUTHZ_SESSION_COOKIE", "session-cookie", extauthz.DefaultSessionCookie, "", text,
+	{"EXTAUTHZ_SESSION_COOKIE", "session-cookie", extauthz.DefaultSessionCookie, "SessionCookie", text,
 		"the session cookie's name (Better Auth's cookiePrefix + .session_token), without __Secure-",
 		readCookieName},
 	{"EXTAUTHZ_TRUSTED_ORIGINS", "trusted-origins", "", "TrustedOrigins", listOfTexts,
@@ -133,19 +133,19 @@ var settingTable = []setting{
 			"gRPC-Web's x-user-agent needs no listing. " +
 			"Envoy may remove them before: the overlays for Istio and Envoy Gateway do",
 		readKeepHeaders},
-	{"EXTAUTHZ_SESSION_TABLE", "session-table", "", "", text,
+	{"EXTAUTHZ_SESSION_TABLE", "session-table", "", "Schema.SessionTable", text,
 		"the session table, table or schema.table; by default found by looking",
 		func(s *settings, v string) error { s.config.Schema.SessionTable = v; return nil }},
-	{"EXTAUTHZ_SESSION_COLUMNS", "session-columns", "", "", text,
+	{"EXTAUTHZ_SESSION_COLUMNS", "session-columns", "", "Schema.SessionColumns", text,
 		"its renamed columns, as token=…,expiresAt=…,userId=…",
 		func(s *settings, v string) (err error) {
 			s.config.Schema.SessionColumns, err = extauthz.ParseColumns(v, "token", "expiresAt", "userId")
 			return err
 		}},
-	{"EXTAUTHZ_USER_TABLE", "user-table", "", "", text,
+	{"EXTAUTHZ_USER_TABLE", "user-table", "", "Schema.UserTable", text,
 		"the user table, table or schema.table; by default found by looking",
 		func(s *settings, v string) error { s.config.Schema.UserTable = v; return nil }},
-	{"EXTAUTHZ_USER_COLUMNS", "user-columns", "", "", text,
+	{"EXTAUTHZ_USER_COLUMNS", "user-columns", "", "Schema.UserColumns", text,
 		"its renamed columns, as id=…,email=…,name=…; `email=` or `name=` where there is none",
 		func(s *settings, v string) (err error) {
 			s.config.Schema.UserColumns, err = extauthz.ParseColumns(v, "id", "email", "name")
@@ -203,7 +203,7 @@ var settingTable = []setting{
 	{"EXTAUTHZ_AUDIT_LOG", "audit-log", "", "", text,
 		"a JSON line a decision, to stdout or to a file of this path, which SIGHUP opens anew; by default none",
 		func(s *settings, v string) error { s.auditLog = v; return nil }},
-	{"EXTAUTHZ_AUDIT_ALLOW_RATE", "audit-allow-rate", "1", "", fraction,
+	{"EXTAUTHZ_AUDIT_ALLOW_RATE", "audit-allow-rate", "1", "AuditAllowRate", fraction,
 		"the share of allowed requests in the audit log, from 0 to 1; refused ones are all there",
 		readAuditRate},
 	{"EXTAUTHZ_LOG_FORMAT", "log-format", "json", "", oneOf("json", "text"),

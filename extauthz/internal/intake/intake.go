@@ -311,8 +311,8 @@ var errBadWire = errors.New("its bytes are no protobuf message")
 
 func (i *Intake) oversized(length int64) *reason.Denial {
 	return reason.Unavailable(reason.OversizedMessage,
-		fmt.Errorf("a message of %d bytes or more, where %d are allowed: raise EXTAUTHZ_MAX_MESSAGE_MIB "+
-			"(MaxMessageBytes), or lower max_request_bytes of with_request_body", length, i.max))
+		fmt.Errorf("a message of %d bytes or more, where %d are allowed: raise Config.MaxMessageBytes, "+
+			"or lower max_request_bytes of with_request_body", length, i.max))
 }
 
 func undecodable(cause error) *reason.Denial {

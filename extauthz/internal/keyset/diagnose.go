@@ -116,10 +116,10 @@ func (s *Set) diagnoseSteps(ctx context.Context, f *diagnosis, get string) {
 func (f *diagnosis) unfetched(get string, got *jwks.Fetched) {
 	fix := map[string]string{
 		jwks.ResultUnreachable: "See that this machine resolves and reaches the host, and trusts its certificate; " +
-			"or set JWKS_URL to an address that it can reach.",
-		jwks.ResultStatus: "See that BETTER_AUTH_URL is Better Auth's base URL and its jwt plugin is on; " +
-			"where the path is another (basePath, jwksPath), set JWKS_URL.",
-		jwks.ResultInvalid: "What answers there is not Better Auth's JWKS; correct BETTER_AUTH_URL, or set JWKS_URL.",
+			"or set Config.JWKSURL to an address that it can reach.",
+		jwks.ResultStatus: "See that Config.Issuer is Better Auth's base URL and its jwt plugin is on; " +
+			"where the path is another (basePath, jwksPath), set Config.JWKSURL.",
+		jwks.ResultInvalid: "What answers there is not Better Auth's JWKS; correct Config.Issuer, or set Config.JWKSURL.",
 	}[got.Result]
 	if got.RetryAfter > 0 {
 		fix = "The issuer limits requests: in Better Auth, set rateLimit.customRules for \"/jwks\", " +

@@ -30,7 +30,7 @@ var facts = []Fact{
 		"The request has more than 1,000 header fields.",
 		"Send fewer; Envoy's own bound is `max_headers_count`, 100 by default."},
 	{OversizedMessage, http.StatusServiceUnavailable, DetailUnavailable, StepCredential,
-		"Envoy's message for the check, the request's body with it, is larger than `EXTAUTHZ_MAX_MESSAGE_MIB`, " +
+		"Envoy's message for the check, the request's body with it, is larger than `Config.MaxMessageBytes`, " +
 			"8 MiB by default.",
 		"Leave `with_request_body` out of the filter: no body is looked at. " +
 			"Or lower its `max_request_bytes`, or raise the bound."},
@@ -51,7 +51,7 @@ var facts = []Fact{
 		"Better Auth's cookie cache (`session_data`) without the session cookie (`session_token`). " +
 			"The cache is no credential: it outlives a sign-out.",
 		"Send the session cookie too; browsers send both. " +
-			"With `cookiePrefix` its name is another: set `EXTAUTHZ_SESSION_COOKIE`. " +
+			"With `cookiePrefix` its name is another: set `Config.SessionCookie`. " +
 			"A Better Auth without a database is not supported by its cookies: send its JWTs."},
 	{UnsupportedScheme, http.StatusUnauthorized, DetailMissing, StepCredential,
 		"An Authorization header with another scheme than Bearer, such as Basic or DPoP, " +
@@ -89,7 +89,7 @@ var facts = []Fact{
 		"Issue the token with the `kid` of its key; Better Auth does."},
 	{UnknownKey, http.StatusUnauthorized, detailInvalid, StepKey,
 		"No key of the JWKS has this `kid`, after a fetch that began when the check had arrived.",
-		"Check that `BETTER_AUTH_URL` (or `JWKS_URL`) is the issuer of this token, " +
+		"Check that `Config.Issuer` (or `Config.JWKSURL`) is the issuer of this token, " +
 			"and that its key was not withdrawn."},
 	{UnusableKey, http.StatusUnauthorized, detailInvalid, StepKey,
 		"The JWKS lists the key, but it may not verify tokens: RSA under 2048 bits, symmetric, private, " +
@@ -99,10 +99,10 @@ var facts = []Fact{
 		"The header's `alg` is not the key's own.",
 		"Sign with the algorithm that the JWKS gives for this `kid`."},
 	{SecretNotConfigured, http.StatusUnauthorized, detailInvalid, StepKey,
-		"An HS256 token or a session cookie, and no `BETTER_AUTH_SECRET` to check its signature with.",
-		"Set `BETTER_AUTH_SECRET` or `BETTER_AUTH_SECRET_FILE` to Better Auth's secret."},
+		"An HS256 token or a session cookie, and no `Config.Secret` to check its signature with.",
+		"Set `Config.Secret` to Better Auth's secret."},
 	{UnsignedToken, http.StatusUnauthorized, detailInvalid, StepSignature,
-		"A raw session token, and `EXTAUTHZ_REQUIRE_SIGNATURE` wants one with its signature.",
+		"A raw session token, and `Config.RequireSignature` wants one with its signature.",
 		"Send the token as Better Auth's `set-auth-token` header gives it (`value.signature`), or the session cookie."},
 	{BadSignature, http.StatusUnauthorized, detailInvalid, StepSignature,
 		"The signature does not fit the credential and its key.",
@@ -132,34 +132,34 @@ var facts = []Fact{
 		"Send a token of Better Auth's jwt plugin (`/api/auth/token`) or a session token. " +
 			"A project's own claim must not be named `azp`."},
 	{WrongIssuer, http.StatusUnauthorized, detailInvalid, StepIssuer,
-		"The token's `iss` is none of the accepted issuers: those of `EXTAUTHZ_ISSUERS`, " +
-			"or else the origin of `BETTER_AUTH_URL`.",
-		"If the token is Better Auth's: put its `iss` into `EXTAUTHZ_ISSUERS`, to the letter. It need not be a URL. " +
+		"The token's `iss` is none of the accepted issuers: those of `Config.Issuers`, " +
+			"or else the origin of `Config.Issuer`.",
+		"If the token is Better Auth's: put its `iss` into `Config.Issuers`, to the letter. It need not be a URL. " +
 			"Or set `jwt.issuer` in Better Auth to an accepted one."},
 	{WrongAudience, http.StatusUnauthorized, detailInvalid, StepAudience,
-		"The token's `aud` holds none of `API_AUDIENCE`.",
-		"Set `API_AUDIENCE` to the token's `aud`, or `jwt.audience` in Better Auth to `API_AUDIENCE`."},
+		"The token's `aud` holds none of `Config.Audiences`.",
+		"Set `Config.Audiences` to the token's `aud`, or `jwt.audience` in Better Auth to `Config.Audiences`."},
 	{SessionsNotConfigured, http.StatusUnauthorized, detailInvalid, StepRow,
-		"A session token, and no `DATABASE_URL` to look it up in.",
-		"Set `DATABASE_URL` to Better Auth's database. " +
+		"A session token, and no `Config.DatabaseURL` to look it up in.",
+		"Set `Config.DatabaseURL` to Better Auth's database. " +
 			"A Better Auth without one (stateless, or `secondaryStorage` alone) has no session that can be looked " +
 			"up: send its JWTs."},
 	{UnknownSession, http.StatusUnauthorized, detailInvalid, StepRow,
 		"No row of the session table has this token, or its user has no row.",
-		"Sign in again. If the session should exist, check that `DATABASE_URL` is Better Auth's database. " +
+		"Sign in again. If the session should exist, check that `Config.DatabaseURL` is Better Auth's database. " +
 			"Opaque OAuth tokens and API keys look like session tokens, and are not supported; " +
 			"a Better Auth without a database has no sessions that could be looked up."},
 	{StatelessSession, http.StatusUnauthorized, detailInvalid, StepRow,
 		"No session row is known for the cookie, and an encrypted cookie cache came with it: the session was ended, " +
 			"or Better Auth runs without a database and keeps it in that cache alone, which is not supported.",
-		"If Better Auth has a database: set `DATABASE_URL` to it, and sign in again. " +
+		"If Better Auth has a database: set `Config.DatabaseURL` to it, and sign in again. " +
 			"If it has none (stateless): give it one, or send its JWTs as `Authorization: Bearer …`."},
 	{MissingSubject, http.StatusUnauthorized, detailNoSubject, StepSubject,
 		"A valid token whose `sub` is missing, empty, not a string, or holds control characters.",
 		"Issue tokens with the user's id as `sub`."},
 	{CrossSite, http.StatusForbidden, detailCrossSite, StepSite,
 		"An unsafe method, or a WebSocket, authenticated by the cookie and sent from another site.",
-		"Call from the same site, list the page's origin in `EXTAUTHZ_TRUSTED_ORIGINS`, " +
+		"Call from the same site, list the page's origin in `Config.TrustedOrigins`, " +
 			"or send the token as `Authorization: Bearer …`."},
 	{MethodRefused, http.StatusForbidden, detailForbidden, StepRoute,
 		"The route's `methods` (context_extensions) do not list how this user was authenticated.",
@@ -174,11 +174,11 @@ var facts = []Fact{
 			"and only narrow the server's settings."},
 	{JWKSUnavailable, http.StatusServiceUnavailable, DetailUnavailable, StepKey,
 		"The JWKS was never fetched, is older than a day, or lacks this `kid` and cannot be fetched now.",
-		"See that this server reaches the JWKS (`<BETTER_AUTH_URL>/api/auth/jwks`, or `<BETTER_AUTH_URL>/jwks` where " +
-			"that has a path), or set `JWKS_URL`; the error says how the fetch failed."},
+		"See that this server reaches the JWKS (`<Config.Issuer>/api/auth/jwks`, or `<Config.Issuer>/jwks` where " +
+			"that has a path), or set `Config.JWKSURL`; the error says how the fetch failed."},
 	{DatabaseUnavailable, http.StatusServiceUnavailable, DetailUnavailable, StepRow,
 		"PostgreSQL could not be asked, or its tables do not fit.",
-		"See that this server reaches `DATABASE_URL`; the error says what failed."},
+		"See that this server reaches `Config.DatabaseURL`; the error says what failed."},
 	{TimeBudgetSpent, http.StatusServiceUnavailable, DetailUnavailable, "",
 		"The check's time budget (400 ms, or less when the caller's deadline is nearer) ran out before there was an " +
 			"answer.",

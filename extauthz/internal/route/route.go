@@ -53,7 +53,7 @@ func Read(settings []request.Setting, ours []string) (wanted Rules, err error) {
 			wanted.claims = append(wanted.claims, request.Setting{Name: claim, Value: s.Value})
 		default:
 			return Rules{}, reason.Differing(reason.BadRouteSettings, "context_extensions "+show.Quoted(s.Name)+": "+show.Quoted(s.Value),
-				"audience (of API_AUDIENCE), methods (of jwks, hs256, session), optional (true or false) or claim.NAME")
+				"audience (of Config.Audiences), methods (of jwks, hs256, session), optional (true or false) or claim.NAME")
 		}
 	}
 	return wanted, nil

@@ -218,7 +218,7 @@ func RetryAfter(header http.Header) (longest time.Duration) {
 	return longest
 }
 
-// ParseProxy reads the URL of a proxy. Its error completes the sentence "JWKS_PROXY …" and shows nothing of the value,
+// ParseProxy reads the URL of a proxy. Its error completes the sentence "Config.JWKSProxy …" and shows nothing of the value,
 // which may hold a password.
 func ParseProxy(value string) (*url.URL, error) {
 	const example = "write one like http://proxy.example.com:3128 or socks5://proxy.example.com:1080"

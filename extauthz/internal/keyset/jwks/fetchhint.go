@@ -39,11 +39,11 @@ func (f *Fetcher) hint(got *Fetched) string {
 	isRefused := strings.HasSuffix(got.Err.Error(), fmt.Sprint(http.StatusProxyAuthRequired))
 	switch {
 	case f.Proxy && (got.Result == ResultUnreachable || isRefused):
-		hints = append(hints, "it goes through the proxy of JWKS_PROXY: see that it runs, accepts its user name "+
+		hints = append(hints, "it goes through the proxy of Config.JWKSProxy: see that it runs, accepts its user name "+
 			"and password, and reaches the issuer")
 	case !f.Proxy && set != "" && got.RetryAfter == 0:
 		hints = append(hints, set+" set and not used for the JWKS: if the issuer can only be reached through a proxy, "+
-			"name that in JWKS_PROXY")
+			"name that in Config.JWKSProxy")
 	}
 	return strings.Join(hints, "; ")
 }

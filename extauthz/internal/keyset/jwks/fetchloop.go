@@ -14,9 +14,9 @@ import (
 // wants a credential, and the keys that would verify it are those that are fetched. The answers tell it.
 const (
 	LoopHint = "the JWKS is fetched through an Envoy that has extauthz check this very route: turn the check off for it " +
-		"there (Better Auth's /api/auth/ is open by itself), or set JWKS_URL to the issuer's own address, behind Envoy"
+		"there (Better Auth's /api/auth/ is open by itself), or set Config.JWKSURL to the issuer's own address, behind Envoy"
 	mayLoopHint = "this is Envoy's own answer: if that Envoy has extauthz check the JWKS's route, turn the check off " +
-		"for it there, or set JWKS_URL to the issuer's own address, behind Envoy"
+		"for it there, or set Config.JWKSURL to the issuer's own address, behind Envoy"
 )
 
 // maxDenial bounds what is read of an answer that may be a denial of extauthz.

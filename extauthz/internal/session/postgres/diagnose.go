@@ -20,7 +20,7 @@ func (d *Store) Diagnose(ctx context.Context) []finding.Finding {
 	f := &findings{finding.List{Part: "database"}}
 	if len(d.leftOut) > 0 {
 		f.Warn("parameters", strings.Join(d.leftOut, ", ")+": unknown, and left out",
-			"Correct their spelling in DATABASE_URL, or remove them; run-time parameters go as options=-c%20name%3Dvalue.")
+			"Correct their spelling in Config.DatabaseURL, or remove them; run-time parameters go as options=-c%20name%3Dvalue.")
 	}
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
@@ -28,14 +28,14 @@ func (d *Store) Diagnose(ctx context.Context) []finding.Finding {
 	own, err := d.connect(ctx)
 	switch {
 	case errors.Is(err, errStandby):
-		f.Fail("connect", "a standby answers", "Point DATABASE_URL at the primary; or say by "+lag.Variable+" how far behind a standby may be: a sign-out is seen there so much later.")
+		f.Fail("connect", "a standby answers", "Point Config.DatabaseURL at the primary; or say by "+lag.Setting+" how far behind a standby may be: a sign-out is seen there so much later.")
 		return f.Found
 	case lag.TooFar(err) != nil:
 		f.lag(lag.TooFar(err), 0)
 		return f.Found
 	case err != nil:
 		f.Fail("connect", err.Error(),
-			"See that this machine reaches the host, and that user, password, database and sslmode of DATABASE_URL are right.")
+			"See that this machine reaches the host, and that user, password, database and sslmode of Config.DatabaseURL are right.")
 		return f.Found
 	}
 	defer own.Close()
@@ -47,12 +47,12 @@ func (d *Store) Diagnose(ctx context.Context) []finding.Finding {
 		coalesce(inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() = '::1', true), (select rolsuper from pg_roles where rolname = current_user), clock_timestamp()`).
 		Scan(&version, &user, &encrypted, &local, &super, &now)
 	if err != nil {
-		f.Fail("connect", err.Error(), "See what answers at DATABASE_URL; it must be PostgreSQL.")
+		f.Fail("connect", err.Error(), "See what answers at Config.DatabaseURL; it must be PostgreSQL.")
 		return f.Found
 	}
 	f.OK("connect", fmt.Sprintf("PostgreSQL %s in %s, as %s", version, time.Since(started).Round(time.Millisecond), user))
 	if !encrypted && !local {
-		f.Warn("encryption", "none", "Add sslmode=verify-full to DATABASE_URL: session tokens travel in these queries.")
+		f.Warn("encryption", "none", "Add sslmode=verify-full to Config.DatabaseURL: session tokens travel in these queries.")
 	}
 	f.Skew("clock", "the database's", time.Since(now).Truncate(time.Second))
 	if d.maxLag > 0 {

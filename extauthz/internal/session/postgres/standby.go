@@ -16,7 +16,7 @@ import (
 // A standby answers by the past: what the primary committed and the standby has not replayed yet, a sign-out for one, is
 // not seen there. So sessions are asked of a primary only, unless the configuration says how far behind is near enough.
 
-var errStandby = errors.New("it is a standby, which does not see yet who has just signed out; connect to the primary, or say by " + lag.Variable +
+var errStandby = errors.New("it is a standby, which does not see yet who has just signed out; connect to the primary, or say by " + lag.Setting +
 	" how far behind a standby may be")
 
 // onlyPrimary refuses connections to a standby, and lets next judge the others. Of several hosts in a connection string

@@ -248,10 +248,10 @@ func WithAdvice(text string) string {
 	case strings.Contains(text, "unsupported startup parameter"): // PgBouncer
 		return text + "; set it on the role (alter role … set …), " +
 			"or name it in the pooler's ignore_startup_parameters, " +
-			"and take it out of DATABASE_URL"
+			"and take it out of Config.DatabaseURL"
 	case strings.Contains(text, "unrecognized configuration parameter"),
 		strings.Contains(text, "invalid command-line argument for server process"):
-		return text + "; correct it in DATABASE_URL: options=-c%20name%3Dvalue"
+		return text + "; correct it in Config.DatabaseURL: options=-c%20name%3Dvalue"
 	}
 	return text
 }

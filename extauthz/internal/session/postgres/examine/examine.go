@@ -37,7 +37,7 @@ func Tables(
 	}
 	found, err := tables.Find(listed, names, preferred)
 	if err != nil {
-		f.Fail("tables", err.Error(), "Correct what is said, or point DATABASE_URL at Better Auth's database.")
+		f.Fail("tables", err.Error(), "Correct what is said, or point Config.DatabaseURL at Better Auth's database.")
 		return f.Found
 	}
 	f.OK("tables", fmt.Sprintf("sessions in %s, users in %s", found.Session, found.User))

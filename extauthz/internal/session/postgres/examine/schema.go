@@ -26,7 +26,7 @@ func (f *findings) sessionTable(found *tables.Schema) {
 				"Name the table itself in "+found.VariableOf(t)+".")
 		case "f":
 			f.Warn("foreign table", t.String()+" is kept by another server, which may be a standby or be down",
-				"Point DATABASE_URL at the server that Better Auth writes to.")
+				"Point Config.DatabaseURL at the server that Better Auth writes to.")
 		}
 	}
 }

@@ -42,7 +42,7 @@ func New(most time.Duration, now func() time.Time) *Judge {
 type clockError struct{ how string }
 
 func (e *clockError) Error() string {
-	return "the standby's lag cannot be known, since " + e.how + "; set the clocks by NTP (" + Variable + ")"
+	return "the standby's lag cannot be known, since " + e.how + "; set the clocks by NTP (" + Setting + ")"
 }
 
 // tolerance is by how much clocks may differ.
@@ -101,14 +101,14 @@ func inSeconds(seconds float64) time.Duration {
 	return time.Duration(seconds * float64(time.Second)).Round(10 * time.Millisecond)
 }
 
-// Variable is the setting that lets a standby answer, for messages.
-const Variable = "EXTAUTHZ_DATABASE_MAX_LAG"
+// Setting is the field of the public Config that lets a standby answer, for messages.
+const Setting = "Config.DatabaseMaxLag"
 
 // Error says that a standby is further behind than it may be.
 type Error struct{ most time.Duration }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("the standby is more than %s behind its primary, or the primary commits less often than that (%s)", e.most, Variable)
+	return fmt.Sprintf("the standby is more than %s behind its primary, or the primary commits less often than that (%s)", e.most, Setting)
 }
 
 // TooFar is what of an error says that a standby is too far behind, or that its lag is not known; nil when nothing does.

@@ -34,7 +34,7 @@ func like(t *Table, renamed map[string]string) likeness {
 
 func findSessionTable(tables []*Table, names Names, preferred string) (*Table, error) {
 	if names.SessionTable != "" {
-		t, err := namedTable(tables, names.SessionTable, preferred, VariableSessionTable)
+		t, err := namedTable(tables, names.SessionTable, preferred, SettingSessionTable)
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +68,7 @@ func findSessionTable(tables []*Table, names Names, preferred string) (*Table, e
 		return candidates[0], candidates[0].checkIsCurrent()
 	}
 	return nil, fmt.Errorf("%s look like Better Auth's \"session\"; name one in %s",
-		listed(candidates), VariableSessionTable)
+		listed(candidates), SettingSessionTable)
 }
 
 // InUse is the session table that checks are answered from.
@@ -98,7 +98,7 @@ func FindAgain(before *InUse, tables []*Table, names Names, preferred string) (*
 	if err == nil && like(found.Session, names.SessionColumns) < before.like {
 		return nil, fmt.Errorf("%s, from which sessions were read, is gone, and %s may be another library's; "+
 			"if it is Better Auth's, name it in %s",
-			before.session, found.Session, VariableSessionTable)
+			before.session, found.Session, SettingSessionTable)
 	}
 	return found, err
 }
@@ -125,7 +125,7 @@ func noSessionTable(others, elsewhere []*Table, names Names) error {
 	if err == nil {
 		err = errors.New("no table looks like Better Auth's \"session\" (token, expiresAt, userId)")
 		if len(elsewhere) == 0 {
-			return fmt.Errorf("%w; run Better Auth's migrations, or name the table in %s", err, VariableSessionTable)
+			return fmt.Errorf("%w; run Better Auth's migrations, or name the table in %s", err, SettingSessionTable)
 		}
 	}
 	if len(elsewhere) == 0 {
@@ -134,7 +134,7 @@ func noSessionTable(others, elsewhere []*Table, names Names) error {
 	first := elsewhere[0]
 	return fmt.Errorf("%w; outside the search_path there is %s: "+
 		"set %s=%s.%s, or add options=-c%%20search_path%%3D%s to the connection string",
-		err, listed(elsewhere), VariableSessionTable, first.Schema, first.Name, first.Schema)
+		err, listed(elsewhere), SettingSessionTable, first.Schema, first.Name, first.Schema)
 }
 
 // checkIsCurrent refuses a copy that is brought up to date now and then: who signed out would pass meanwhile.
@@ -143,7 +143,7 @@ func (t *Table) checkIsCurrent() error {
 		return nil
 	}
 	return fmt.Errorf("%s is a materialized view, which shows a sign-out only once it is refreshed; "+
-		"name the table itself in %s", t, VariableSessionTable)
+		"name the table itself in %s", t, SettingSessionTable)
 }
 
 // listed names tables in a sentence.
@@ -164,7 +164,7 @@ func listed(tables []*Table) string {
 
 func (s *Schema) findUserTable(tables []*Table, names Names, preferred string) (*Table, error) {
 	if names.UserTable != "" {
-		return namedTable(tables, names.UserTable, preferred, VariableUserTable)
+		return namedTable(tables, names.UserTable, preferred, SettingUserTable)
 	}
 	for _, t := range tables {
 		if s.UserID.refTable != "" && t.Schema == s.UserID.refSchema && t.Name == s.UserID.refTable {
@@ -192,9 +192,9 @@ func (s *Schema) findUserTable(tables []*Table, names Names, preferred string) (
 			return candidates[0], nil
 		default:
 			return nil, fmt.Errorf("%s look like Better Auth's \"user\", and %s.%s references none; name one in %s",
-				listed(candidates), s.Session, QuoteName(s.UserID.Name), VariableUserTable)
+				listed(candidates), s.Session, QuoteName(s.UserID.Name), SettingUserTable)
 		}
 	}
 	return nil, fmt.Errorf("no table looks like Better Auth's \"user\", and %s.%s references none; name it in %s",
-		s.Session, QuoteName(s.UserID.Name), VariableUserTable)
+		s.Session, QuoteName(s.UserID.Name), SettingUserTable)
 }

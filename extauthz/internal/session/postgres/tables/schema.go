@@ -25,12 +25,12 @@ type Names struct {
 	UserColumns map[string]string
 }
 
-// The variables that override what is found, for messages.
+// The fields of the public Config that override what is found, for messages.
 const (
-	VariableSessionTable   = "EXTAUTHZ_SESSION_TABLE"
-	variableSessionColumns = "EXTAUTHZ_SESSION_COLUMNS"
-	VariableUserTable      = "EXTAUTHZ_USER_TABLE"
-	variableUserColumns    = "EXTAUTHZ_USER_COLUMNS"
+	SettingSessionTable   = "Config.Schema.SessionTable"
+	settingSessionColumns = "Config.Schema.SessionColumns"
+	SettingUserTable      = "Config.Schema.UserTable"
+	settingUserColumns    = "Config.Schema.UserColumns"
 )
 
 // Schema is what the session query needs to know of the database.
@@ -97,7 +97,7 @@ func (s *Schema) findSessionColumns(renamed map[string]string) (err error) {
 		if name, isRenamed := renamed[field]; isRenamed {
 			found = t.column(name)
 		}
-		err = checkColumn(t, field, found, fits, wanted, variableSessionColumns)
+		err = checkColumn(t, field, found, fits, wanted, settingSessionColumns)
 		return found
 	}
 	token := t.Named("token")
@@ -132,7 +132,7 @@ func (s *Schema) findUserColumns(renamed map[string]string) (err error) {
 			}
 			found = t.column(name)
 		}
-		err = checkColumn(t, field, found, nil, "", variableUserColumns)
+		err = checkColumn(t, field, found, nil, "", settingUserColumns)
 		return found
 	}
 	id := t.Named("id")
@@ -204,9 +204,9 @@ func (s *Schema) Grants(role string) string {
 // VariableOf is the setting that names the table.
 func (s *Schema) VariableOf(t *Table) string {
 	if t == s.Session {
-		return VariableSessionTable
+		return SettingSessionTable
 	}
-	return VariableUserTable
+	return SettingUserTable
 }
 
 // MissingIndex says what to create when a look-up by token would read the whole table; empty when all is well.
