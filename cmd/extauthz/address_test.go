@@ -14,84 +14,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"extauthz/cmd/extauthz/internal/commandtest"
+	"extauthz/cmd/extauthz/internal/listen"
+	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/envoy/parts"
 )
-
-// An address means what it says, or is a fault that says what to write; none makes a file that nobody asked for.
-func TestParseAddress(t *testing.T) {
-	long := strings.Repeat("n", maxSocketName)
-	for _, row := range []struct {
-		value string
-		want  address
-		fault string
-	}{
-		{":9191", address{network: "tcp", name: ":9191"}, ""},
-		{"[::1]:9191", address{network: "tcp", name: "[::1]:9191"}, ""},
-		{"systemd:checks", address{network: "systemd", name: "checks"}, ""},
-		{"unix:///run/extauthz.sock", address{network: "unix", name: "/run/extauthz.sock"}, ""},
-		{"unix:///run/a b@c.sock", address{network: "unix", name: "/run/a b@c.sock"}, ""},
-		{"unix:///run/@name", address{network: "unix", name: "/run/@name"}, ""},
-		{"unix:///run/x?mode=0660&user=1&group=daemon", address{network: "unix", name: "/run/x", mode: 0o660, owner: "1", group: "daemon"}, ""},
-		{"unix:///" + long[1:], address{network: "unix", name: "/" + long[1:]}, ""},
-		{"unix://@name", address{network: "unix", name: "@name"}, ""},
-		{"unix:@name", address{network: "unix", name: "@name"}, ""},
-		{"unix://@a/b c", address{network: "unix", name: "@a/b c"}, ""},
-		{"unix://@" + long[1:], address{network: "unix", name: "@" + long[1:]}, ""},
-
-		{"unix:///@name", address{}, "write unix://@name for an abstract socket"},
-		{"unix:///@name?mode=0660", address{}, "write unix://@name for an abstract socket"},
-		{"unix:/@name", address{}, "write unix://@name for an abstract socket"},
-		{"unix:name", address{}, "write an absolute path"},
-		{"unix:/run/x.sock", address{}, "write an absolute path"},
-		{"unix://run/x.sock", address{}, "write an absolute path"},
-		{"unix:////@name", address{}, ""}, // see below
-		{"unix:", address{}, "write an absolute path"},
-		{"unix://", address{}, "write an absolute path"},
-		{"unix://?mode=0660", address{}, "write an absolute path"},
-		{"unix:// @name", address{}, "write an absolute path"},
-		{"unix:// /run/x.sock", address{}, "write an absolute path"},
-		{"unix:///", address{}, "names no socket"},
-		{"unix:///run/", address{}, "names no socket"},
-		{"unix://@", address{}, "names no socket"},
-		{"unix:@", address{}, "names no socket"},
-		{"unix:///run/my%20sock", address{}, "nothing is decoded"},
-		{"unix:///%40name", address{}, "nothing is decoded"},
-		{"unix://%40name", address{}, "write an absolute path"},
-		{"unix://@na%6de", address{}, "nothing is decoded"},
-		{"unix://@na\x00me", address{}, "control character"},
-		{"unix:///run/x\n", address{}, "control character"},
-		{"unix:///" + long, address{}, "names a Unix socket by 108 bytes, and 107 are allowed"},
-		{"unix://@" + long, address{}, "names a Unix socket by 108 bytes, and 107 are allowed"},
-		{"unix://@name?mode=0660", address{}, "mode, user and group cannot be set"},
-		{"unix:@name?user=envoy", address{}, "mode, user and group cannot be set"},
-		{"unix://@name?", address{}, "mode, user and group cannot be set"},
-		{"unix:///run/x?mode=0660&mode=0777", address{}, "has the option mode more than once"},
-		{"unix:///run/x?user=", address{}, "has an empty option user"},
-		{"unix:///run/x?mode=", address{}, "has the mode"},
-		{"unix:///run/x?mode=0", address{}, "has the mode"},
-		{"unix:///run/x?mode=1777", address{}, "has the mode"},
-		{"unix:///run/x?mode", address{}, "has the mode"},
-		{"unix:///run/x?owner=me", address{}, `has an option "owner"`},
-		{"unix:///run/x?mode=%zz", address{}, "write its options as"},
-		{"UNIX:///run/x", address{}, "write host:port"},
-		{"unix-abstract:name", address{}, "write host:port"},
-		{"@name", address{}, "write host:port"},
-		{"systemd:", address{}, "FileDescriptorName"},
-		{"9191", address{}, "write host:port"},
-		{"", address{}, "write host:port"},
-	} {
-		if row.value == "unix:////@name" { // an absolute path like any other, of the root's folder
-			row.fault, row.want = "", address{network: "unix", name: "//@name"}
-		}
-		got, err := parseAddress(row.value)
-		switch {
-		case row.fault == "" && (err != nil || got != row.want):
-			t.Errorf("%q: %+v, %v; want %+v", row.value, got, err, row.want)
-		case row.fault != "" && (err == nil || !strings.Contains(err.Error(), row.fault)):
-			t.Errorf("%q: %+v, %v; want a fault with %q", row.value, got, err, row.fault)
-		}
-	}
-}
 
 // abstractName is free in this network namespace.
 func abstractName(t *testing.T, length int) string {
@@ -109,10 +36,10 @@ func TestServeOnAbstractSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 600})
-	for title, name := range map[string]string{"short": abstractName(t, 0), "longest": abstractName(t, maxSocketName)} {
+	for title, name := range map[string]string{"short": abstractName(t, 0), "longest": abstractName(t, listen.MaxSocketName)} {
 		t.Run(title, func(t *testing.T) {
 			_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL, "EXTAUTHZ_LISTEN": "unix://" + name})
-			eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+			commandtest.Eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 			for _, file := range []string{name, "/" + name} {
 				if _, err := os.Lstat(file); err == nil {
 					t.Errorf("it made the file %s", file)
@@ -123,12 +50,12 @@ func TestServeOnAbstractSocket(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			eventually(t, "health", func() bool { return healthOf(t, client, "") == healthpb.HealthCheckResponse_SERVING })
-			if _, err := (address{network: "unix", name: name}).listen(); err == nil || !strings.Contains(err.Error(), "choose a name that no process") {
+			commandtest.Eventually(t, "health", func() bool { return healthOf(t, client, "") == healthpb.HealthCheckResponse_SERVING })
+			if _, err := (listen.Address{Network: "unix", Name: name}).Listen(); err == nil || !strings.Contains(err.Error(), "choose a name that no process") {
 				t.Errorf("a second listener: %v", err)
 			}
 
-			listener := "127.0.0.1:" + closedPort(t)
+			listener := "127.0.0.1:" + commandtest.ClosedPort(t)
 			_, port, err := net.SplitHostPort(listener)
 			if err != nil {
 				t.Fatal(err)
@@ -150,7 +77,7 @@ func TestServeOnAbstractSocket(t *testing.T) {
 				}
 				request.Header.Set("Authorization", "Bearer "+token)
 				status := 0
-				eventually(t, "an answer", func() bool {
+				commandtest.Eventually(t, "an answer", func() bool {
 					response, err := http.DefaultClient.Do(request)
 					if err != nil {
 						return false
@@ -195,7 +122,7 @@ func TestAbstractSocketWantsTLS(t *testing.T) {
 	writeServerFiles(t, folder, "1", newAuthority(t))
 	name := abstractName(t, 0)
 	_, admin, _ := startServe(t, tlsSettings(folder, jwks.URL, "unix://"+name))
-	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 	client, err := grpc.NewClient("unix-abstract:"+name[1:], grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -210,14 +137,14 @@ func TestAbstractSocketWantsTLS(t *testing.T) {
 // whoever reaches them can try tokens.
 func TestDefaultListenersAreLoopback(t *testing.T) {
 	found := 0
-	for _, setting := range settingTable {
-		if !strings.HasSuffix(setting.variable, "LISTEN") {
+	for _, setting := range settings.Table {
+		if !strings.HasSuffix(setting.Variable, "LISTEN") {
 			continue
 		}
 		found++
-		host, _, err := net.SplitHostPort(setting.fallback)
+		host, _, err := net.SplitHostPort(setting.Fallback)
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
-			t.Errorf("%s is %q by default, which other machines reach", setting.variable, setting.fallback)
+			t.Errorf("%s is %q by default, which other machines reach", setting.Variable, setting.Fallback)
 		}
 	}
 	if found != 2 {

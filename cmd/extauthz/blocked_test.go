@@ -20,6 +20,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"extauthz/cmd/extauthz/internal/commandtest"
 )
 
 // process is the command as a process of its own.
@@ -49,8 +51,8 @@ func commandOf(t *testing.T, args ...string) *exec.Cmd {
 // startProcess starts serve with these settings and this standard error, and waits until it answers.
 func startProcess(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Helper()
-	checks := "127.0.0.1:" + closedPort(t)
-	p := &process{Cmd: commandOf(t, "serve"), admin: "127.0.0.1:" + closedPort(t), ended: make(chan error, 1)}
+	checks := "127.0.0.1:" + commandtest.ClosedPort(t)
+	p := &process{Cmd: commandOf(t, "serve"), admin: "127.0.0.1:" + commandtest.ClosedPort(t), ended: make(chan error, 1)}
 	p.Env = append([]string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + p.admin, "BETTER_AUTH_URL=" + issuer, "API_AUDIENCE=" + audience, endAtOnce}, settings...)
 	if p.Stdout == nil && stderr != nil {
 		p.Stdout, p.Stderr = stderr, stderr
@@ -67,7 +69,7 @@ func startProcess(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Cleanup(func() { connection.Close() })
 	p.connection = connection
 	p.checks = authv3.NewAuthorizationClient(connection)
-	eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
 	return p
 }
 
@@ -184,7 +186,7 @@ func TestLogThatNobodyReads(t *testing.T) {
 			}
 			withdraw()
 			p.Process.Signal(syscall.SIGHUP)
-			eventually(t, "the withdrawn key's token to be refused", func() bool {
+			commandtest.Eventually(t, "the withdrawn key's token to be refused", func() bool {
 				status, _ := p.status(t, token)
 				return status == 401
 			})

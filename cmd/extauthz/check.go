@@ -12,6 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
 )
 
@@ -33,32 +36,32 @@ const patience = 5 * time.Second
 
 func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var isCookie bool
-	s, rest, err := loadSettings("check", args, os.Getenv, func(flags *flag.FlagSet) {
+	s, rest, err := sources.Load("check", args, os.Getenv, func(flags *flag.FlagSet) {
 		flags.BoolVar(&isCookie, "cookie", false, "the credential is the session cookie's value")
 	})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, checkHelp)
-		printSettings(stdout)
+		settings.Print(stdout)
 		return exitOK
 	case err == nil && len(rest) != 1:
 		err = errors.New("check takes one TOKEN, or - to read it from standard input")
 	case err == nil:
-		err = unknownVariables(os.Environ())
+		err = sources.UnknownVariables(os.Environ())
 	}
 	if err != nil {
-		complain(stderr, err)
+		discreet.Complain(stderr, err)
 		return exitFault
 	}
 	text, err := credentialText(rest[0], stdin)
 	if err != nil {
-		complain(stderr, err)
+		discreet.Complain(stderr, err)
 		return exitFault
 	}
-	s.config.Logger = slog.New(slog.DiscardHandler) // the steps tell it all
-	authorizer, err := extauthz.New(s.config)
+	s.Config.Logger = slog.New(slog.DiscardHandler) // the steps tell it all
+	authorizer, err := extauthz.New(s.Config)
 	if err != nil {
-		complain(stderr, s.configFault(err))
+		discreet.Complain(stderr, s.ConfigFault(err))
 		return exitFault
 	}
 
@@ -114,9 +117,9 @@ func await(ctx context.Context, authorizer *extauthz.Authorizer, kind extauthz.K
 func printStep(w io.Writer, step extauthz.Step) {
 	switch {
 	case step.Denial != nil:
-		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, named(step.Denial.Error()))
-		fmt.Fprintf(w, "%16s %s\n", "", named(step.Denial.Meaning()))
-		fmt.Fprintf(w, "%16s fix: %s\n", "", named(step.Denial.Fix()))
+		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, settings.Named(step.Denial.Error()))
+		fmt.Fprintf(w, "%16s %s\n", "", settings.Named(step.Denial.Meaning()))
+		fmt.Fprintf(w, "%16s fix: %s\n", "", settings.Named(step.Denial.Fix()))
 	case step.Reached:
 		fmt.Fprintf(w, "%-10s ok    %s\n", step.Name, step.Found)
 	default:

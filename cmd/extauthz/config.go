@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/sources"
 )
 
 // configCommand prints what is in force and where it came from; no secret. What serve would not start with is told as serve
 // does.
 func configCommand(args []string, stdout, stderr io.Writer) int {
 	schema := false
-	s, rest, err := loadSettings("config", args, os.Getenv, func(flags *flag.FlagSet) { flags.BoolVar(&schema, "schema", false, "") })
+	s, rest, err := sources.Load("config", args, os.Getenv, func(flags *flag.FlagSet) { flags.BoolVar(&schema, "schema", false, "") })
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, configHelp)
@@ -20,21 +24,21 @@ func configCommand(args []string, stdout, stderr io.Writer) int {
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("config takes flags only, not %q", rest[0])
 	case err == nil && schema:
-		if err = writeSchema(stdout); err == nil {
+		if err = settings.WriteSchema(stdout); err == nil {
 			return exitOK
 		}
 	case err == nil:
-		err = unknownVariables(os.Environ())
+		err = sources.UnknownVariables(os.Environ())
 	}
 	if err != nil {
-		complain(stderr, err)
+		discreet.Complain(stderr, err)
 		return exitFault
 	}
-	for _, line := range misspelt(os.Environ()) {
-		complain(stderr, line)
+	for _, line := range sources.Misspelt(os.Environ()) {
+		discreet.Complain(stderr, line)
 	}
-	for _, o := range s.origins {
-		fmt.Fprintf(stdout, "%-31s %-40s %s\n", o.variable, o.shownValue(), o.from)
+	for _, o := range s.Origins {
+		fmt.Fprintf(stdout, "%-31s %-40s %s\n", o.Variable, o.ShownValue(), o.From)
 	}
 	return exitOK
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"extauthz/cmd/extauthz/internal/commandtest"
 	"extauthz/envoy/parts"
 )
 
@@ -47,7 +48,7 @@ func TestServesConfined(t *testing.T) {
 	}
 
 	jwks, issue := newIssuer(t)
-	checks, admin := "127.0.0.1:"+closedPort(t), "127.0.0.1:"+closedPort(t)
+	checks, admin := "127.0.0.1:"+commandtest.ClosedPort(t), "127.0.0.1:"+commandtest.ClosedPort(t)
 	confine := fmt.Sprintf("mount --make-rprivate / && mount --bind %[1]s %[1]s && mount -o remount,bind,ro %[1]s && exec chroot --userspec=65532:65532 %[1]s /extauthz serve", root)
 	process, err := parts.Start("extauthz", t.TempDir(), []string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + admin, "BETTER_AUTH_URL=" + issuer, "API_AUDIENCE=" + audience, "JWKS_URL=" + jwks.URL},
 		exec.Command("setpriv", "--no-new-privs", "unshare", "--mount", "sh", "-c", confine))

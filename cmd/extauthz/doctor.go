@@ -13,6 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"extauthz/cmd/extauthz/internal/certificates"
+	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
 )
 
@@ -56,7 +60,7 @@ type doctorArguments struct {
 
 func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var given doctorArguments
-	s, rest, err := loadSettings("doctor", args, os.Getenv, func(flags *flag.FlagSet) {
+	s, rest, err := sources.Load("doctor", args, os.Getenv, func(flags *flag.FlagSet) {
 		flags.StringVar(&given.token, "token", "", "")
 		flags.StringVar(&given.cookie, "cookie", "", "")
 		flags.StringVar(&given.envoy, "envoy", "", "")
@@ -68,7 +72,7 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, doctorHelp)
-		printSettings(stdout)
+		settings.Print(stdout)
 		return exitOK
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("doctor takes flags only, not %q", rest[0])
@@ -87,16 +91,16 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 	}
 	var authorizer *extauthz.Authorizer
 	if err == nil {
-		s.config.Logger = slog.New(slog.DiscardHandler) // the findings tell it all
-		if authorizer, err = extauthz.New(s.config); err != nil {
-			err = s.configFault(err)
+		s.Config.Logger = slog.New(slog.DiscardHandler) // the findings tell it all
+		if authorizer, err = extauthz.New(s.Config); err != nil {
+			err = s.ConfigFault(err)
 		}
 	}
-	if err == nil && s.tls.certificate != "" {
-		_, err = newCertificates(s.tls, s.config.Logger)
+	if err == nil && s.TLS.Certificate != "" {
+		_, err = certificates.New(s.TLS, s.Config.Logger)
 	}
 	if err != nil {
-		complain(stderr, err)
+		discreet.Complain(stderr, err)
 		return exitFault
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
@@ -113,7 +117,7 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 		}
 		text, err := credentialText(credential.text, stdin)
 		if err != nil {
-			complain(stderr, credential.name, err)
+			discreet.Complain(stderr, credential.name, err)
 			return exitFault
 		}
 		found = append(found, diagnoseCredential(ctx, authorizer, text, credential.parse)...)
@@ -142,14 +146,14 @@ func (a *doctorArguments) onlyBackend() bool {
 func report(stdout, stderr io.Writer, asJSON bool, found []extauthz.Finding) int {
 	for i := range found {
 		f := &found[i]
-		f.Tried, f.Found, f.Fix = named(f.Tried), named(f.Found), named(f.Fix)
+		f.Tried, f.Found, f.Fix = settings.Named(f.Tried), settings.Named(f.Found), settings.Named(f.Fix)
 	}
 	if asJSON {
 		encoder := json.NewEncoder(stdout)
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", "  ")
 		if err := encoder.Encode(found); err != nil {
-			complain(stderr, err)
+			discreet.Complain(stderr, err)
 			return exitFault
 		}
 	} else {
@@ -185,15 +189,15 @@ func printFindings(w io.Writer, found []extauthz.Finding) {
 }
 
 // diagnoseSettings says what settings that are valid leave to be desired.
-func diagnoseSettings(s *settings, environment []string) (found []extauthz.Finding) {
+func diagnoseSettings(s *settings.Settings, environment []string) (found []extauthz.Finding) {
 	add := func(level extauthz.Level, tried, what, fix string) {
 		found = append(found, extauthz.Finding{Part: partSettings, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
-	if add(extauthz.LevelOK, "issuer", discreetURL(s.config.Issuer), ""); len(s.config.Issuers) > 0 {
-		add(extauthz.LevelOK, "issuers", discreet(fmt.Sprintf("%q", s.config.Issuers)), "")
+	if add(extauthz.LevelOK, "issuer", discreet.URL(s.Config.Issuer), ""); len(s.Config.Issuers) > 0 {
+		add(extauthz.LevelOK, "issuers", discreet.Message(fmt.Sprintf("%q", s.Config.Issuers)), "")
 	}
-	add(extauthz.LevelOK, "audience", discreetValue(strings.Join(s.config.Audiences, ", ")), "")
-	switch length := len(s.config.Secret); {
+	add(extauthz.LevelOK, "audience", discreet.Value(strings.Join(s.Config.Audiences, ", ")), "")
+	switch length := len(s.Config.Secret); {
 	case length == 0:
 		add(extauthz.LevelWarning, "secret", "none: HS256 tokens and session cookies are refused", "Set BETTER_AUTH_SECRET_FILE, unless only JWTs by the JWKS and Bearer session tokens are to pass.")
 	case length < 32:
@@ -201,11 +205,11 @@ func diagnoseSettings(s *settings, environment []string) (found []extauthz.Findi
 	default:
 		add(extauthz.LevelOK, "secret", fmt.Sprintf("%d bytes; --cookie tells whether it is Better Auth's", length), "")
 	}
-	if s.config.DatabaseURL == "" {
+	if s.Config.DatabaseURL == "" {
 		add(extauthz.LevelWarning, "sessions", "off: session tokens and cookies are refused", "Set DATABASE_URL, unless only JWTs are to pass.")
 	}
 	const shadowFix = "Unset EXTAUTHZ_SHADOW at the end of the roll-out."
-	switch s.config.Shadow {
+	switch s.Config.Shadow {
 	case extauthz.ShadowOff:
 	case extauthz.ShadowReportAndTrustClientHeaders:
 		add(extauthz.LevelFailure, "shadow", "on: every request is allowed, and a client's own x-user-id reaches the backend",
@@ -213,16 +217,16 @@ func diagnoseSettings(s *settings, environment []string) (found []extauthz.Findi
 	default:
 		add(extauthz.LevelWarning, "shadow", "on: every request is allowed", shadowFix)
 	}
-	if s.config.FormerForHS256 || s.config.FormerForSessions {
+	if s.Config.FormerForHS256 || s.Config.FormerForSessions {
 		add(extauthz.LevelWarning, "former secrets", "still verify", "Unset EXTAUTHZ_FORMER_SECRETS once extauthz_former_secret_uses_total stands still.")
 	}
-	if len(s.config.KeepHeaders) > 0 {
-		add(extauthz.LevelOK, "kept headers", strings.Join(s.config.KeepHeaders, ", ")+": pass as the client wrote them, and prove nothing", "")
+	if len(s.Config.KeepHeaders) > 0 {
+		add(extauthz.LevelOK, "kept headers", strings.Join(s.Config.KeepHeaders, ", ")+": pass as the client wrote them, and prove nothing", "")
 	}
-	if err := unknownVariables(environment); err != nil {
+	if err := sources.UnknownVariables(environment); err != nil {
 		add(extauthz.LevelFailure, "environment", err.Error(), "Correct the name, or remove it: serve does not start with it.")
 	}
-	for _, line := range misspelt(environment) {
+	for _, line := range sources.Misspelt(environment) {
 		add(extauthz.LevelWarning, "environment", line, "Correct its name; it counts for nothing.")
 	}
 	return found
@@ -276,7 +280,7 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extau
 	response, err := ask(http.MethodGet, nil)
 	switch {
 	case err != nil:
-		add(extauthz.LevelFailure, noCredential, withoutURL(err).Error(), "See that --url is Envoy's address and reachable from here.")
+		add(extauthz.LevelFailure, noCredential, discreet.WithoutURL(err).Error(), "See that --url is Envoy's address and reachable from here.")
 		return found
 	case authorOf(response, false, "") == byExtauthz:
 		add(extauthz.LevelOK, noCredential, "401, by extauthz", "")
@@ -290,7 +294,7 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extau
 		response, err := ask(http.MethodGet, map[string]string{"Authorization": "Bearer " + given.token})
 		switch {
 		case err != nil:
-			add(extauthz.LevelFailure, withToken, withoutURL(err).Error(), "See that --url is reachable from here.")
+			add(extauthz.LevelFailure, withToken, discreet.WithoutURL(err).Error(), "See that --url is reachable from here.")
 		case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusServiceUnavailable:
 			add(extauthz.LevelFailure, withToken, response.Status, "If the credential is good above, the running server has other settings than these: compare 'extauthz config' there.")
 		default:
@@ -302,7 +306,7 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extau
 		response, err := ask(http.MethodOptions, map[string]string{"Origin": given.origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"})
 		switch {
 		case err != nil:
-			add(extauthz.LevelFailure, preflight, withoutURL(err).Error(), "See that --url is reachable from here.")
+			add(extauthz.LevelFailure, preflight, discreet.WithoutURL(err).Error(), "See that --url is reachable from here.")
 		case response.StatusCode == http.StatusUnauthorized:
 			add(extauthz.LevelFailure, preflight, "401", "Preflights carry no credential: put Envoy's CORS filter before ext_authz (envoy/public-routes.yaml).")
 		case response.Header.Get("Access-Control-Allow-Origin") == "":

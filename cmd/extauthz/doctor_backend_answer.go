@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/extauthz"
 )
 
@@ -117,7 +118,7 @@ func (a backendAnswer) judge(plain backendAnswer) (level extauthz.Level, what, f
 	}
 	switch {
 	case a.wantsCertificate():
-		return extauthz.LevelOK, "refused: it wants a client certificate: " + withoutURL(a.err).Error(), ""
+		return extauthz.LevelOK, "refused: it wants a client certificate: " + discreet.WithoutURL(a.err).Error(), ""
 	case a.status == 0 && a.isRefused():
 		return extauthz.LevelOK, closed + reasonOf(a.err), ""
 	case a.timedOut():
@@ -126,9 +127,9 @@ func (a backendAnswer) judge(plain backendAnswer) (level extauthz.Level, what, f
 		return extauthz.LevelWarning, fmt.Sprintf("took the connection, and gave no answer within %v", backendPatience),
 			"Ask again, and give a path that the backend answers at once."
 	case a.status == 0 && a.connected:
-		return extauthz.LevelWarning, "took the connection, and then: " + withoutURL(a.err).Error(), seeAddress
+		return extauthz.LevelWarning, "took the connection, and then: " + discreet.WithoutURL(a.err).Error(), seeAddress
 	case a.status == 0:
-		return extauthz.LevelFailure, withoutURL(a.err).Error() + ": nothing was asked", seeAddress
+		return extauthz.LevelFailure, discreet.WithoutURL(a.err).Error() + ": nothing was asked", seeAddress
 	case a.by == byRBAC || a.by == byTLSProxy:
 		return extauthz.LevelOK, fmt.Sprintf("refused: %d by %s", a.status, a.by), ""
 	case a.by == byExtauthz:
@@ -162,5 +163,5 @@ func reasonOf(err error) string {
 	if number, ok := errors.AsType[syscall.Errno](err); ok {
 		return number.Error()
 	}
-	return withoutURL(err).Error()
+	return discreet.WithoutURL(err).Error()
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/extauthz"
 )
 
@@ -16,7 +17,7 @@ func diagnoseEnvoy(ctx context.Context, where string, authPaths ...string) []ext
 	e := &envoyConfig{authPaths: authPaths}
 	documents, err := readEnvoyConfig(ctx, where)
 	if err != nil {
-		e.fail("read "+discreetURL(where), err.Error(),
+		e.fail("read "+discreet.URL(where), err.Error(),
 			"Give a file of Envoy's configuration, or its admin address as http://127.0.0.1:9901.")
 		return e.found
 	}

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"extauthz/cmd/extauthz/internal/settings"
 )
 
 // defaultAuthPath is where Better Auth answers, unless its base URL has another path.
@@ -12,7 +14,7 @@ const defaultAuthPath = "/api/auth/"
 
 // authPaths are the prefixes that are Better Auth's own by the settings: it judges itself what comes there, and to sign
 // up or in nobody has a token yet. They end in a slash.
-func authPaths(s *settings) []string {
+func authPaths(s *settings.Settings) []string {
 	paths := []string{defaultAuthPath}
 	add := func(text string, isJWKS bool) {
 		parsed, err := url.Parse(text)
@@ -27,8 +29,8 @@ func authPaths(s *settings) []string {
 			paths = append(paths, "/"+folder+"/")
 		}
 	}
-	add(s.config.Issuer, false)
-	add(s.config.JWKSURL, true)
+	add(s.Config.Issuer, false)
+	add(s.Config.JWKSURL, true)
 	slices.Sort(paths)
 	return slices.Compact(paths)
 }

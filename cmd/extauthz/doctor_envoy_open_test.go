@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
 )
 
@@ -111,8 +112,8 @@ func TestAuthPaths(t *testing.T) {
 		{"https://app.example.com", "http://auth.internal:3000/jwks", "/api/auth/"},
 		{"my-app", "https://app.example.com/api/auth/jwks", "/api/auth/"},
 	} {
-		s := &settings{}
-		s.config.Issuer, s.config.JWKSURL = row.issuer, row.jwks
+		s := &settings.Settings{}
+		s.Config.Issuer, s.Config.JWKSURL = row.issuer, row.jwks
 		if got := strings.Join(authPaths(s), " "); got != row.want {
 			t.Errorf("%q %q: %s, want %s", row.issuer, row.jwks, got, row.want)
 		}

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"extauthz/cmd/extauthz/internal/discreet"
 )
 
 // maxEnvoyConfig bounds what is read of Envoy's configuration; a mesh's whole dump has a few MiB.
@@ -59,7 +61,7 @@ func readBounded(ctx context.Context, where string) ([]byte, error) {
 		}
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
-			return nil, withoutURL(err)
+			return nil, discreet.WithoutURL(err)
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusOK {
@@ -69,7 +71,7 @@ func readBounded(ctx context.Context, where string) ([]byte, error) {
 	} else {
 		file, err := os.Open(where)
 		if err != nil {
-			return nil, pathFault(where, err)
+			return nil, discreet.PathFault(where, err)
 		}
 		defer file.Close()
 		from = file

@@ -11,6 +11,10 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/sources"
 )
 
 const healthHelp = `extauthz health asks a running extauthz whether it is ready, by its admin listener: for containers, which have no
@@ -30,13 +34,12 @@ const (
 	healthTimeout    = 2 * time.Second
 	maxHealthTimeout = time.Minute
 	maxHealthAnswer  = 4 << 10 // bytes of the answer that are read
-	adminSetting     = "EXTAUTHZ_ADMIN_LISTEN"
 )
 
 // healthCommand asks /readyz.
 func healthCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	timeout := healthTimeout
-	given, rest, err := parseFlags("health", args, func(flags *flag.FlagSet) {
+	given, rest, err := sources.ParseFlags("health", args, func(flags *flag.FlagSet) {
 		flags.DurationVar(&timeout, "timeout", healthTimeout, "")
 	})
 	switch {
@@ -60,7 +63,7 @@ func healthCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	}
 	switch {
 	case err != nil:
-		complain(stderr, err)
+		discreet.Complain(stderr, err)
 		return exitFault
 	case !ready:
 		fmt.Fprintln(stdout, answer)
@@ -70,34 +73,23 @@ func healthCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	return exitOK
 }
 
-// adminTargets are the addresses by which this machine reaches the admin listener, the likelier first. Faults of
-// other settings do not matter, and neither does a file of settings that is not needed or has other lines that are
-// wrong.
+// adminTargets are the addresses by which this machine reaches the admin listener, the likelier first.
 func adminTargets(given map[string]string, getenv func(string) string) ([]string, error) {
-	setting := settingOf(adminSetting)
-	o := originOf(setting, given, getenv, configFile{})
-	if o.from == "default" {
-		file, err := readConfigFile(given, getenv)
-		if fault := file.faults[setting.flag]; err != nil && (!file.isMapping || fault != nil) {
-			return nil, err
-		}
-		o = originOf(setting, given, getenv, file)
-	}
-	s := &settings{}
-	if err := o.readInto(s); err != nil {
+	o, address, err := sources.AdminListenOf(given, getenv)
+	if err != nil {
 		return nil, err
 	}
-	if s.adminListen.network != "tcp" {
+	if address.Network != "tcp" {
 		return nil, fmt.Errorf("%s is %q, a socket that systemd opened, whose address is not known here; "+
-			"give it to this command, as in --admin-listen 127.0.0.1:9192", o.name, o.value)
+			"give it to this command, as in --admin-listen 127.0.0.1:9192", o.Name, o.Value)
 	}
-	host, port, err := net.SplitHostPort(s.adminListen.name)
+	host, port, err := net.SplitHostPort(address.Name)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s %w", o.name, err)
+		return nil, fmt.Errorf("%s %w", o.Name, err)
 	case strings.Trim(port, "0") == "":
 		return nil, fmt.Errorf("%s leaves the port to the system, so it is not known here; "+
-			"choose one, as in 127.0.0.1:9192", o.name)
+			"choose one, as in 127.0.0.1:9192", o.Name)
 	}
 	const loopback4, loopback6 = "127.0.0.1", "::1"
 	hosts := []string{host}
@@ -114,15 +106,6 @@ func adminTargets(given map[string]string, getenv func(string) string) ([]string
 		targets[i] = net.JoinHostPort(host, port)
 	}
 	return targets, nil
-}
-
-func settingOf(variable string) *setting {
-	for i := range settingTable {
-		if settingTable[i].variable == variable {
-			return &settingTable[i]
-		}
-	}
-	return nil
 }
 
 // askReady asks the first target that takes a connection. No proxy, no redirect and no connection that is kept comes
@@ -159,7 +142,7 @@ func askReady(ctx context.Context, targets []string) (ready bool, answer string,
 		return false, "", fmt.Errorf("%s gave no answer in time; see --timeout", strings.Join(targets, " or "))
 	case err != nil:
 		return false, "", fmt.Errorf("%s cannot be asked (%s); see that extauthz runs and that this is its admin listener",
-			strings.Join(targets, " or "), strings.ReplaceAll(withoutURL(err).Error(), "\n", "; "))
+			strings.Join(targets, " or "), strings.ReplaceAll(discreet.WithoutURL(err).Error(), "\n", "; "))
 	}
 	answer = strings.TrimSpace(string(body))
 	switch {
@@ -169,5 +152,5 @@ func askReady(ctx context.Context, targets []string) (ready bool, answer string,
 		return false, answer, nil
 	}
 	return false, "", fmt.Errorf("%s answers %d, and not as extauthz's admin listener does; correct %s",
-		strings.Join(targets, " or "), response.StatusCode, adminSetting)
+		strings.Join(targets, " or "), response.StatusCode, settings.AdminSetting)
 }

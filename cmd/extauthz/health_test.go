@@ -12,12 +12,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"extauthz/cmd/extauthz/internal/commandtest"
+	"extauthz/cmd/extauthz/internal/settings"
 )
 
 // The exit status tells whether a running server is ready, is not, or cannot be asked.
 func TestHealth(t *testing.T) {
 	jwks, _ := newIssuer(t)
-	port := closedPort(t)
+	port := commandtest.ClosedPort(t)
 	p := startUnready(t, "BETTER_AUTH_URL="+issuer, "JWKS_URL=http://127.0.0.1:"+port)
 	ask := func(want int, words string, environment []string, args ...string) {
 		t.Helper()
@@ -38,7 +41,7 @@ func TestHealth(t *testing.T) {
 	late := &http.Server{Handler: jwks.Config.Handler}
 	go late.Serve(listener)
 	defer late.Close()
-	eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
 	ask(exitOK, "ready", byEnvironment)
 
 	// Where it asks is all that counts of the settings.
@@ -61,7 +64,7 @@ func TestHealth(t *testing.T) {
 		environment []string
 		args        []string
 	}{
-		{"cannot be asked", []string{"EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:" + closedPort(t)}, nil},
+		{"cannot be asked", []string{"EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:" + commandtest.ClosedPort(t)}, nil},
 		{"EXTAUTHZ_ADMIN_LISTEN is \"systemd:admin\", a socket that systemd opened", []string{"EXTAUTHZ_ADMIN_LISTEN=systemd:admin"}, nil},
 		{"leaves the port to the system", []string{"EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:0"}, nil},
 		{"write host:port", []string{"EXTAUTHZ_ADMIN_LISTEN=nonsense"}, nil},
@@ -128,7 +131,7 @@ func TestAdminTargets(t *testing.T) {
 		"[fe80::1%eth0]:9":     {"[fe80::1%eth0]:9"},
 		"admin.example.com:80": {"admin.example.com:80"},
 	} {
-		got, err := adminTargets(map[string]string{}, func(name string) string { return map[string]string{adminSetting: address}[name] })
+		got, err := adminTargets(map[string]string{}, func(name string) string { return map[string]string{settings.AdminSetting: address}[name] })
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q: %q, %v; want %q", address, got, err, want)
 		}

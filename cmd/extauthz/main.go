@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"extauthz/cmd/extauthz/hangup"
+	"extauthz/cmd/extauthz/internal/serverlog"
+	"extauthz/cmd/extauthz/internal/spelling"
 	"extauthz/extauthz"
 )
 
@@ -43,7 +45,7 @@ usage:
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	adoptGRPC()
+	serverlog.AdoptGRPC()
 	if len(os.Args) < 2 || os.Args[1] != "serve" {
 		hangup.Restore() // the others end with their terminal
 	}
@@ -76,7 +78,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	commands := []string{"serve", "check", "doctor", "health", "config", "version", "help"}
-	fmt.Fprintf(stderr, "extauthz: there is no command %q%s; the commands are %s\n", command, didYouMean(command, commands), strings.Join(commands, ", "))
+	fmt.Fprintf(stderr, "extauthz: there is no command %q%s; the commands are %s\n", command, spelling.DidYouMean(command, commands), strings.Join(commands, ", "))
 	return exitFault
 }
 

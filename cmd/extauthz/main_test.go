@@ -29,6 +29,9 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
+	"extauthz/cmd/extauthz/internal/commandtest"
+	"extauthz/cmd/extauthz/internal/listen"
+	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
 )
 
@@ -77,7 +80,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("OAUTH", claims(map[string]any{"iss": issuer + "/api/auth", "azp": "client", "client_id": "client", "scope": "openid"}))
 			good := claims(nil)
 			env.Setenv("FORGED", good[:strings.LastIndex(good, ".")+1]+strings.Repeat("A", 86))
-			env.Setenv("CLOSED_PORT", closedPort(t))
+			env.Setenv("CLOSED_PORT", commandtest.ClosedPort(t))
 			return os.WriteFile(filepath.Join(env.WorkDir, "token"), []byte(good+"\n"), 0o600)
 		},
 	})
@@ -97,7 +100,7 @@ func TestExitStatus(t *testing.T) {
 		{[]string{"check", good}, exitOK},
 		{[]string{"check", good + "A"}, exitDeny},
 		{[]string{"check", "--cookie", "raw"}, exitDeny},
-		{[]string{"check", "--jwks-url", "http://127.0.0.1:" + closedPort(t), good}, exitFault},
+		{[]string{"check", "--jwks-url", "http://127.0.0.1:" + commandtest.ClosedPort(t), good}, exitFault},
 		{[]string{"check"}, exitFault},
 		{[]string{"check", "--api-audience", " ", good}, exitFault},
 		{[]string{"serve", "--listen", "x"}, exitFault},
@@ -137,27 +140,13 @@ func checkOf(token string) *authv3.CheckRequest {
 		Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Headers: map[string]string{"authorization": "Bearer " + token}}}}}
 }
 
-func closedPort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
 // startServe runs serve in this process until the test ends, and returns how to reach it.
 func startServe(t *testing.T, settings map[string]string) (checks *grpc.ClientConn, admin string, stop func() int) {
 	t.Helper()
-	admin = "127.0.0.1:" + closedPort(t)
+	admin = "127.0.0.1:" + commandtest.ClosedPort(t)
 	t.Setenv("EXTAUTHZ_ADMIN_LISTEN", admin)
 	if settings["EXTAUTHZ_LISTEN"] == "" {
-		settings["EXTAUTHZ_LISTEN"] = "127.0.0.1:" + closedPort(t)
+		settings["EXTAUTHZ_LISTEN"] = "127.0.0.1:" + commandtest.ClosedPort(t)
 	}
 	for name, value := range settings {
 		t.Setenv(name, value)
@@ -181,17 +170,8 @@ func startServe(t *testing.T, settings map[string]string) (checks *grpc.ClientCo
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { checks.Close() })
-	eventually(t, "healthz", func() bool { return get(admin+"/healthz") == 200 })
+	commandtest.Eventually(t, "healthz", func() bool { return get(admin+"/healthz") == 200 })
 	return checks, admin, stop
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 func get(url string) int {
@@ -227,7 +207,7 @@ func healthOf(t *testing.T, connection *grpc.ClientConn, service string) healthp
 // It starts while its JWKS is down, says so on every channel, and becomes ready by itself.
 func TestServeBecomesReady(t *testing.T) {
 	jwks, issue := newIssuer(t)
-	port := closedPort(t)
+	port := commandtest.ClosedPort(t)
 	checks, admin, stop := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": "http://127.0.0.1:" + port})
 	if status := get(admin + "/readyz"); status != 503 {
 		t.Errorf("/readyz gives %d before the JWKS is there", status)
@@ -243,9 +223,9 @@ func TestServeBecomesReady(t *testing.T) {
 	late := &http.Server{Handler: jwks.Config.Handler}
 	go late.Serve(listener)
 	defer late.Close()
-	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 	for _, name := range []string{"", service} {
-		eventually(t, "health of "+name, func() bool { return healthOf(t, checks, name) == healthpb.HealthCheckResponse_SERVING })
+		commandtest.Eventually(t, "health of "+name, func() bool { return healthOf(t, checks, name) == healthpb.HealthCheckResponse_SERVING })
 	}
 	now := time.Now().Unix()
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": now + 60})
@@ -288,9 +268,9 @@ func TestServeEndsWhenAServerFails(t *testing.T) {
 		}
 		s := &servers{log: slog.New(slog.DiscardHandler), authorizer: authorizer, registry: prometheus.NewRegistry(),
 			checks: []net.Listener{listener("gRPC server"), listener("another")}, admins: []net.Listener{listener("admin server")},
-			reloader: newReloader(&settings{}, func() (*settings, error) { return &settings{}, nil }, new(slog.LevelVar), slog.New(slog.DiscardHandler))}
+			reloader: newReloader(&settings.Settings{}, func() (*settings.Settings, error) { return &settings.Settings{}, nil }, new(slog.LevelVar), slog.New(slog.DiscardHandler))}
 		ended := make(chan error)
-		go func() { ended <- s.serveUntil(t.Context(), &settings{}) }()
+		go func() { ended <- s.serveUntil(t.Context(), &settings.Settings{}) }()
 		select {
 		case err := <-ended:
 			if err == nil || !strings.HasPrefix(err.Error(), failing) {
@@ -318,9 +298,9 @@ func TestServeOnUnixSocket(t *testing.T) {
 	left.SetUnlinkOnClose(false)
 	left.Close()
 	checks, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL, "EXTAUTHZ_LISTEN": "unix://" + path})
-	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
-	eventually(t, "health", func() bool { return healthOf(t, checks, "") == healthpb.HealthCheckResponse_SERVING })
-	if _, err := (address{network: "unix", name: path}).listen(); err == nil || !strings.Contains(err.Error(), "another process listens") {
+	commandtest.Eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "health", func() bool { return healthOf(t, checks, "") == healthpb.HealthCheckResponse_SERVING })
+	if _, err := (listen.Address{Network: "unix", Name: path}).Listen(); err == nil || !strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("a second listener: %v", err)
 	}
 }
@@ -349,7 +329,7 @@ func TestShortSecretIsTold(t *testing.T) {
 		t.Setenv("BETTER_AUTH_SECRET", secret)
 		ended, end := context.WithCancel(t.Context())
 		end()
-		status := run(ended, []string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--better-auth-url", "http://127.0.0.1:" + closedPort(t)}, nil, io.Discard, &stderr)
+		status := run(ended, []string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--better-auth-url", "http://127.0.0.1:" + commandtest.ClosedPort(t)}, nil, io.Discard, &stderr)
 		if isTold := strings.Contains(stderr.String(), "shorter than 32 bytes"); status != exitOK || isTold != told || strings.Contains(stderr.String(), secret) {
 			t.Errorf("status %d, told %t, want %t; %s", status, isTold, told, stderr.String())
 		}

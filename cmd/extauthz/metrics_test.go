@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"extauthz/cmd/extauthz/internal/commandtest"
 	"extauthz/envoy/parts"
 )
 
@@ -28,7 +29,7 @@ func metricsPage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	jwks, _ := newIssuer(t)
-	_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "JWKS_URL": jwks.URL, "DATABASE_URL": "postgresql://nobody@127.0.0.1:" + closedPort(t) + "/none",
+	_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "JWKS_URL": jwks.URL, "DATABASE_URL": "postgresql://nobody@127.0.0.1:" + commandtest.ClosedPort(t) + "/none",
 		"EXTAUTHZ_TLS_CERT_FILE": folder + "/tls.crt", "EXTAUTHZ_TLS_KEY_FILE": folder + "/tls.key", "EXTAUTHZ_AUDIT_LOG": folder + "/audit.log", "EXTAUTHZ_DATABASE_MAX_LAG": "1s"})
 	response, err := http.Get("http://" + admin + "/metrics")
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"extauthz/cmd/extauthz/internal/readiness"
+	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
 )
 
@@ -44,7 +46,7 @@ type page struct {
 	authorizer *extauthz.Authorizer
 	history    *history
 	shadow     bool
-	readiness  *readiness
+	readiness  *readiness.Readiness
 }
 
 // head is what every page begins with.
@@ -144,7 +146,7 @@ const timeForm = "2006-01-02 15:04:05"
 func (p *page) overview(w http.ResponseWriter, _ *http.Request) {
 	now := time.Now()
 	hour := p.history.window(now)
-	ready, missing := p.readiness.look()
+	ready, missing := p.readiness.Look()
 	o := &overview{
 		Shadow: p.shadow, Ready: ready, Missing: strings.Join(missing, ", "),
 		From: hour.from.at.UTC().Format(timeForm), To: now.UTC().Format(timeForm),
@@ -155,7 +157,7 @@ func (p *page) overview(w http.ResponseWriter, _ *http.Request) {
 	for _, dependency := range p.authorizer.Parts() {
 		row := part{Name: dependency.Name, Class: "allow", State: "ok", Since: dependency.Since.UTC().Format(timeForm), Figures: figuresOf(dependency.Name, hour.to.gauges)}
 		if !dependency.OK {
-			row.Class, row.State = "down", "failing: "+named(dependency.Fault)
+			row.Class, row.State = "down", "failing: "+settings.Named(dependency.Fault)
 			if dependency.Fault == "" {
 				row.State = "no answer yet"
 			}
@@ -245,7 +247,7 @@ func (o *overview) count(hour *window) {
 	}
 	for _, fact := range extauthz.Facts() {
 		if count := reasons[string(fact.Reason)]; count > 0 {
-			fact.Meaning, fact.Fix = named(fact.Meaning), named(fact.Fix)
+			fact.Meaning, fact.Fix = settings.Named(fact.Meaning), settings.Named(fact.Fix)
 			o.Reasons = append(o.Reasons, reasoned{fact, fmt.Sprintf("%.0f", count)})
 		}
 	}
@@ -339,8 +341,8 @@ func (p *page) explain(w http.ResponseWriter, r *http.Request) {
 func (e *explained) add(step extauthz.Step) {
 	switch {
 	case step.Denial != nil:
-		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", named(step.Denial.Error()),
-			named(step.Denial.Meaning()), named(step.Denial.Fix())})
+		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", settings.Named(step.Denial.Error()),
+			settings.Named(step.Denial.Meaning()), settings.Named(step.Denial.Fix())})
 	case step.Reached:
 		e.Steps = append(e.Steps, stepRow{step.Name, "allow", "ok", step.Found, "", ""})
 	default:

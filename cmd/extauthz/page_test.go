@@ -14,6 +14,8 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	dto "github.com/prometheus/client_model/go"
+
+	"extauthz/cmd/extauthz/internal/commandtest"
 )
 
 // visit sends a request to the admin page and returns its answer with the body.
@@ -47,7 +49,7 @@ func TestAdminPage(t *testing.T) {
 	audit := filepath.Join(t.TempDir(), "audit.log")
 	checks, admin, stop := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL,
 		"EXTAUTHZ_ADMIN_PAGE": "true", "EXTAUTHZ_LOG_LEVEL": "debug", "EXTAUTHZ_AUDIT_LOG": audit, "EXTAUTHZ_SHADOW": "report"})
-	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "<b>user-1</b>", "exp": time.Now().Unix() + 600})
 	for range 3 {
 		if _, err := authv3.NewAuthorizationClient(checks).Check(t.Context(), checkOf(token)); err != nil {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"extauthz/cmd/extauthz/internal/commandtest"
 )
 
 // SIGHUP does not end a server from the moment on that package hangup is initialized, which is before the packages that
@@ -56,7 +58,7 @@ func TestHangupInTheFirstMoments(t *testing.T) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "check to end by SIGHUP", func() bool {
+	commandtest.Eventually(t, "check to end by SIGHUP", func() bool {
 		command.Process.Signal(syscall.SIGHUP)
 		var status syscall.WaitStatus
 		pid, _ := syscall.Wait4(command.Process.Pid, &status, syscall.WNOHANG, nil)
@@ -115,7 +117,7 @@ func TestAuditInAFIFO(t *testing.T) {
 
 // Who is slow to ask the admin listener, or to read what it says, is not waited for.
 func TestAdminListenerIsBounded(t *testing.T) {
-	_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "JWKS_URL": "http://127.0.0.1:" + closedPort(t)})
+	_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "JWKS_URL": "http://127.0.0.1:" + commandtest.ClosedPort(t)})
 	server := (&servers{log: slog.New(slog.DiscardHandler)}).newAdmin(t.Context(), nil)
 	if server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 || server.ReadHeaderTimeout <= 0 {
 		t.Errorf("no bound: %+v", server)

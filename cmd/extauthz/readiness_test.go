@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"extauthz/cmd/extauthz/internal/commandtest"
 	"extauthz/envoy/parts"
 )
 
@@ -122,7 +123,7 @@ func TestReadyWithoutAPart(t *testing.T) {
 			t.Parallel()
 			environment := []string{"BETTER_AUTH_URL=" + issuer, "API_AUDIENCE=" + audience,
 				"EXTAUTHZ_ADMIN_PAGE=true", "EXTAUTHZ_READY=" + row.after}
-			down := "127.0.0.1:" + closedPort(t)
+			down := "127.0.0.1:" + commandtest.ClosedPort(t)
 			if environment = append(environment, "JWKS_URL="+jwks.URL, "DATABASE_URL="+database); !row.jwks {
 				environment = append(environment, "JWKS_URL=http://"+down)
 			}
@@ -199,9 +200,9 @@ func TestReadyWithoutAPart(t *testing.T) {
 func TestReadyTellsTheLastPart(t *testing.T) {
 	database := newSessions(t)
 	jwks, _ := newIssuer(t)
-	port := closedPort(t)
+	port := commandtest.ClosedPort(t)
 	p := startUnready(t, "BETTER_AUTH_URL="+issuer, "JWKS_URL=http://127.0.0.1:"+port, "DATABASE_URL="+database, "EXTAUTHZ_READY=any")
-	eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
 	listener, err := net.Listen("tcp", "127.0.0.1:"+port)
 	if err != nil {
 		t.Fatal(err)
@@ -209,39 +210,9 @@ func TestReadyTellsTheLastPart(t *testing.T) {
 	late := &http.Server{Handler: jwks.Config.Handler}
 	go late.Serve(listener)
 	defer late.Close()
-	eventually(t, "the JWKS", func() bool { _, line := readyzOf(t, p.admin); return line == "ready" })
-	eventually(t, "its line in the log", func() bool { return strings.Contains(p.log.String(), `"msg":"ready"`) })
+	commandtest.Eventually(t, "the JWKS", func() bool { _, line := readyzOf(t, p.admin); return line == "ready" })
+	commandtest.Eventually(t, "its line in the log", func() bool { return strings.Contains(p.log.String(), `"msg":"ready"`) })
 	if count := strings.Count(p.log.String(), "ready, though not every part has answered"); count != 1 {
 		t.Errorf("told %d times that a part is missing", count)
-	}
-}
-
-// When a server is ready, in made-up time.
-func TestReadyAfter(t *testing.T) {
-	for _, row := range []struct {
-		value          string
-		parts, missing int
-		running        time.Duration
-		want           bool
-	}{
-		{"all", 2, 0, 0, true}, {"all", 2, 1, 24 * time.Hour, false}, {"all", 1, 1, 24 * time.Hour, false},
-		{"any", 2, 1, 0, true}, {"any", 2, 2, 24 * time.Hour, false}, {"any", 1, 0, 0, true},
-		{"any", 1, 1, 24 * time.Hour, false},
-		{"30s", 2, 0, 0, true}, {"30s", 2, 1, 30*time.Second - 1, false}, {"30s", 2, 1, 30 * time.Second, true},
-		{"30s", 2, 2, 24 * time.Hour, false},
-		{"0", 2, 1, 0, true},
-	} {
-		s := &settings{}
-		if err := readReadyAfter(s, row.value); err != nil {
-			t.Fatal(err)
-		}
-		if got := s.ready.isEnough(row.parts, row.missing, row.running); got != row.want {
-			t.Errorf("%s with %d of %d missing after %s: %t", row.value, row.missing, row.parts, row.running, got)
-		}
-	}
-	for _, value := range []string{"", "ALL", "none", "-1s", "30", "true", "all,any", "NaNs"} {
-		if err := readReadyAfter(&settings{}, value); err == nil {
-			t.Errorf("%q is taken", value)
-		}
 	}
 }

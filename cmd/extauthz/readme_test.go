@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"extauthz/cmd/extauthz/internal/settings"
 )
 
 // README.md lists every setting with its default, and none that does not exist.
@@ -21,16 +23,16 @@ func TestReadmeListsTheSettings(t *testing.T) {
 			}
 		}
 	}
-	for _, setting := range settingTable {
-		fallback, listed := rows[setting.variable]
-		want := setting.fallback
+	for _, setting := range settings.Table {
+		fallback, listed := rows[setting.Variable]
+		want := setting.Fallback
 		if want == "" {
 			want = "unset"
 		}
 		if !listed || fallback != want {
-			t.Errorf("%s: README.md gives the default %q, want %q", setting.variable, fallback, want)
+			t.Errorf("%s: README.md gives the default %q, want %q", setting.Variable, fallback, want)
 		}
-		delete(rows, setting.variable)
+		delete(rows, setting.Variable)
 	}
 	for name := range rows {
 		t.Errorf("README.md lists %s, which is no setting", name)

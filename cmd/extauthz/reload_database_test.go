@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"extauthz/cmd/extauthz/internal/commandtest"
 )
 
 // When the file of settings names another file of the database's, sessions are those of the other database from then
@@ -46,11 +48,11 @@ func TestReloadMovesTheDatabase(t *testing.T) {
 		t.Fatal("the first database does not decide")
 	}
 	f.write("extauthz.yaml", config+f.write("d2", urls[1])+"\n")
-	eventually(t, "the second database", func() bool { return passes(tokens[1]) })
-	eventually(t, "the first database to be left", func() bool { return !passes(tokens[0]) })
+	commandtest.Eventually(t, "the second database", func() bool { return passes(tokens[1]) })
+	commandtest.Eventually(t, "the first database to be left", func() bool { return !passes(tokens[0]) })
 	f.write("d2", urls[2])
-	eventually(t, "the third database", func() bool { return passes(tokens[2]) })
-	eventually(t, "the second database to be left", func() bool { return !passes(tokens[1]) })
+	commandtest.Eventually(t, "the third database", func() bool { return passes(tokens[2]) })
+	commandtest.Eventually(t, "the second database to be left", func() bool { return !passes(tokens[1]) })
 	f.write("d1", urls[0]+"&application_name=x") // which no setting names any more
 	time.Sleep(2 * reloadInterval)
 	if passes(tokens[0]) {

@@ -12,6 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"extauthz/cmd/extauthz/internal/bubble"
+	"extauthz/cmd/extauthz/internal/commandtest"
+	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
 )
 
@@ -19,7 +23,7 @@ import (
 type rig struct {
 	*reloader
 	folder folder
-	log    *safeBuffer
+	log    *commandtest.Buffer
 	swaps  []extauthz.Secrets // what was put in force, one after the other
 }
 
@@ -33,9 +37,9 @@ func newRig(t *testing.T, environment map[string]string, files map[string]string
 // newRigAt begins with the files of a folder.
 func newRigAt(t *testing.T, path string, environment map[string]string) *rig {
 	t.Helper()
-	g := &rig{folder: folder{t, path}, log: &safeBuffer{}}
-	read := func() (*settings, error) {
-		s, _, err := loadSettings("serve", nil, func(name string) string {
+	g := &rig{folder: folder{t, path}, log: &commandtest.Buffer{}}
+	read := func() (*settings.Settings, error) {
+		s, _, err := sources.Load("serve", nil, func(name string) string {
 			return strings.ReplaceAll(environment[name], "DIR", g.folder.path)
 		}, nil)
 		return s, err
@@ -65,10 +69,10 @@ func (g *rig) write(files map[string]string) {
 }
 
 func (g *rig) told() string {
-	g.log.mu.Lock()
-	defer g.log.mu.Unlock()
-	defer g.log.buffer.Reset()
-	return g.log.buffer.String()
+	g.log.Mu.Lock()
+	defer g.log.Mu.Unlock()
+	defer g.log.Buffer.Reset()
+	return g.log.Buffer.String()
 }
 
 // Every change is whole, or refused whole and told once; secrets of the settings in force are followed all the while.
@@ -145,7 +149,7 @@ func TestReloadTable(t *testing.T) {
 			}},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				g := newRig(t, row.environment, row.files)
 				for i, step := range row.steps {
 					g.write(step.files)
@@ -153,7 +157,7 @@ func TestReloadTable(t *testing.T) {
 						t.Errorf("step %d: %s, want %s", i, got, step.want)
 					}
 					s := g.inForce.Load()
-					if got := string(s.config.Secret); got != step.secret {
+					if got := string(s.Config.Secret); got != step.secret {
 						t.Errorf("step %d: %q is in force, want %q", i, got, step.secret)
 					}
 					if last := len(g.swaps) - 1; last >= 0 && string(g.swaps[last].Current) != step.secret {
@@ -175,7 +179,7 @@ func TestReloadTable(t *testing.T) {
 // A Kubernetes volume is another folder to which one symlink moves: all its files change in one moment, and so do the
 // settings.
 func TestReloadFollowsAVolume(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
 		publish := func(version string, files map[string]string) {
 			t.Helper()
@@ -234,7 +238,7 @@ func TestEveryConfigFaultHasItsSetting(t *testing.T) {
 			if match[1] == "Metrics" || match[1] == "TracerProvider" { // the command's own, and no setting
 				continue
 			}
-			if !slices.ContainsFunc(settingTable, func(s setting) bool { return s.field == match[1] }) {
+			if !slices.ContainsFunc(settings.Table, func(s settings.Setting) bool { return s.Field == match[1] }) {
 				t.Errorf("%s: a fault of %s belongs to no setting", source, match[1])
 			}
 		}
@@ -246,7 +250,7 @@ func TestEveryConfigFaultHasItsSetting(t *testing.T) {
 
 // What former secrets are good for and the secrets are handed on as one, and the log level is the new one.
 func TestReloadHandsOnWhatFormerSecretsAreGoodFor(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newRig(t, map[string]string{"EXTAUTHZ_CONFIG": "DIR/y"}, map[string]string{"y": "better-auth-secret-file: DIR/a\n", "a": secretA})
 		g.write(map[string]string{"s": "2:" + secretB + ",1:" + secretA, "y": "better-auth-secrets-file: DIR/s\nformer-secrets: hs256\nlog-level: debug\n"})
 		if g.look(t.Context()) != outcomeChanged || len(g.swaps) != 1 {
@@ -265,11 +269,11 @@ func TestReloadHandsOnWhatFormerSecretsAreGoodFor(t *testing.T) {
 // Files that are being replaced while they are read are never put in force half: what two readings do not agree on
 // waits.
 func TestReloadWaitsForFilesToSettle(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newRig(t, map[string]string{"EXTAUTHZ_CONFIG": "DIR/y"}, map[string]string{"y": "better-auth-secret-file: DIR/a\n", "a": secretA})
-		state := func(secret, level string) *settings {
+		state := func(secret, level string) *settings.Settings {
 			g.write(map[string]string{"a": secret, "y": "better-auth-secret-file: DIR/a\nlog-level: " + level + "\n"})
-			s, _, err := loadSettings("serve", []string{"--config", filepath.Join(g.folder.path, "y")}, func(string) string { return "" }, nil)
+			s, _, err := sources.Load("serve", []string{"--config", filepath.Join(g.folder.path, "y")}, func(string) string { return "" }, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -278,13 +282,13 @@ func TestReloadWaitsForFilesToSettle(t *testing.T) {
 		half, whole := state(secretA, "warn"), state(secretB, "warn")
 		fault := errors.New("half written")
 		readings := []any{fault, half, whole, whole}
-		g.read = func() (*settings, error) {
+		g.read = func() (*settings.Settings, error) {
 			next := readings[0]
 			readings = readings[1:]
 			if err, isError := next.(error); isError {
 				return nil, err
 			}
-			return next.(*settings), nil
+			return next.(*settings.Settings), nil
 		}
 		if came := g.look(t.Context()); came != outcomeChanged || len(g.swaps) != 1 || string(g.swaps[0].Current) != secretB {
 			t.Errorf("%s, %d swaps", came, len(g.swaps))
@@ -294,8 +298,8 @@ func TestReloadWaitsForFilesToSettle(t *testing.T) {
 		}
 		// What goes on changing changes nothing, and does not hold the loop for ever.
 		i := 0
-		states := []*settings{half, whole}
-		g.read = func() (*settings, error) { i++; return states[i%2], nil }
+		states := []*settings.Settings{half, whole}
+		g.read = func() (*settings.Settings, error) { i++; return states[i%2], nil }
 		g.inForce.Store(state(secretC, "warn"))
 		started := time.Now()
 		if came := g.look(t.Context()); came != outcomeUnchanged || len(g.swaps) != 1 {
@@ -305,7 +309,7 @@ func TestReloadWaitsForFilesToSettle(t *testing.T) {
 			t.Errorf("it waited %s", took)
 		}
 		// A fault of the reader's is told without what it read, and the loop goes on.
-		g.read = func() (*settings, error) { panic(secretA) }
+		g.read = func() (*settings.Settings, error) { panic(secretA) }
 		if came := g.look(t.Context()); came != outcomeRefused || strings.Contains(g.told(), secretA) {
 			t.Errorf("%s", came)
 		}
@@ -318,7 +322,7 @@ func TestReloadableSettingsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, variable := range liveSettings {
+	for _, variable := range settings.Live {
 		if variable == "BETTER_AUTH_SECRET" || variable == "BETTER_AUTH_SECRETS" {
 			continue // of the environment alone, which does not change
 		}

@@ -13,13 +13,17 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"extauthz/cmd/extauthz/internal/commandtest"
+	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/sources"
 )
 
 // program is the command as a process of its own.
 type program struct {
 	*exec.Cmd
 	path   string
-	log    *safeBuffer
+	log    *commandtest.Buffer
 	checks authv3.AuthorizationClient
 	target string // where checks is connected to
 	admin  string
@@ -34,7 +38,7 @@ func (p *program) command(t *testing.T, args ...string) *exec.Cmd {
 func startProgram(t *testing.T, environment ...string) *program {
 	t.Helper()
 	p := startUnready(t, environment...)
-	eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(p.admin+"/readyz") == 200 })
 	return p
 }
 
@@ -49,8 +53,8 @@ func startUnready(t *testing.T, environment ...string) *program {
 	if err := os.Symlink(self, path); err != nil {
 		t.Fatal(err)
 	}
-	checks := "127.0.0.1:" + closedPort(t)
-	p := &program{Cmd: exec.Command(path, "serve"), path: path, log: &safeBuffer{}, target: checks, admin: "127.0.0.1:" + closedPort(t)}
+	checks := "127.0.0.1:" + commandtest.ClosedPort(t)
+	p := &program{Cmd: exec.Command(path, "serve"), path: path, log: &commandtest.Buffer{}, target: checks, admin: "127.0.0.1:" + commandtest.ClosedPort(t)}
 	p.Env = append([]string{"EXTAUTHZ_LISTEN=" + checks, "EXTAUTHZ_ADMIN_LISTEN=" + p.admin, endAtOnce}, environment...)
 	p.Stderr = p.log
 	if err := p.Start(); err != nil {
@@ -69,7 +73,7 @@ func startUnready(t *testing.T, environment ...string) *program {
 	}
 	t.Cleanup(func() { connection.Close() })
 	p.checks = authv3.NewAuthorizationClient(connection)
-	eventually(t, "healthz", func() bool { return get(p.admin+"/healthz") == 200 })
+	commandtest.Eventually(t, "healthz", func() bool { return get(p.admin+"/healthz") == 200 })
 	return p
 }
 
@@ -82,7 +86,7 @@ func (p *program) allows(t *testing.T, secret string) bool {
 // passes tells whether a token passes. An answer that says nothing of the token is asked for again.
 func (p *program) passes(t *testing.T, token string) (allowed bool) {
 	t.Helper()
-	eventually(t, "a verdict", func() bool {
+	commandtest.Eventually(t, "a verdict", func() bool {
 		response, err := p.checks.Check(t.Context(), checkOf(token))
 		if err != nil || response.GetDeniedResponse().GetStatus().GetCode() == 503 {
 			t.Log(response, err)
@@ -101,7 +105,7 @@ func (p *program) hangup(t *testing.T) {
 	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the end of the reload", func() bool { return strings.Count(p.log.String(), logReloaded) > before })
+	commandtest.Eventually(t, "the end of the reload", func() bool { return strings.Count(p.log.String(), logReloaded) > before })
 }
 
 const (
@@ -158,14 +162,14 @@ func TestReloadIsWhole(t *testing.T) {
 	}
 
 	f.write("a", secretC) // what waits for a restart does not keep the secret in force from being rotated
-	eventually(t, "the rotated secret", func() bool { return p.allows(t, secretC) })
+	commandtest.Eventually(t, "the rotated secret", func() bool { return p.allows(t, secretC) })
 	f.write("a", secretA)
-	eventually(t, "the rotated secret", func() bool { return p.allows(t, secretA) })
+	commandtest.Eventually(t, "the rotated secret", func() bool { return p.allows(t, secretA) })
 
 	f.write("extauthz.yaml", good) // taken back
 	p.hangup(t)
 	f.write("extauthz.yaml", strings.Replace(good, a, b, 1))
-	eventually(t, "the other file's secret", func() bool { return p.allows(t, secretB) })
+	commandtest.Eventually(t, "the other file's secret", func() bool { return p.allows(t, secretB) })
 	if p.allows(t, secretA) {
 		t.Error("the former file's secret still counts")
 	}
@@ -188,7 +192,7 @@ func TestReloadIsWhole(t *testing.T) {
 		t.Error("without its file: the secret in force does not count any more")
 	}
 	f.write("b", secretC)
-	eventually(t, "a rotation while the configuration is gone", func() bool { return p.allows(t, secretC) })
+	commandtest.Eventually(t, "a rotation while the configuration is gone", func() bool { return p.allows(t, secretC) })
 	if err := os.Remove(b); err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +219,7 @@ func TestReloadSwapsSecretsAndTheirUses(t *testing.T) {
 		t.Fatal("a former secret counts from the start")
 	}
 	f.write("extauthz.yaml", base+"former-secrets: hs256\n")
-	eventually(t, "the former secret to count", func() bool { return p.allows(t, secretA) })
+	commandtest.Eventually(t, "the former secret to count", func() bool { return p.allows(t, secretA) })
 	if !p.allows(t, secretB) {
 		t.Error("the current secret does not count")
 	}
@@ -223,8 +227,8 @@ func TestReloadSwapsSecretsAndTheirUses(t *testing.T) {
 		t.Error("debug lines before they were asked for")
 	}
 	f.write("extauthz.yaml", base+"log-level: debug\n")
-	eventually(t, "the former secret to count no more", func() bool { return !p.allows(t, secretA) })
-	eventually(t, "the other log level", func() bool { p.allows(t, secretB); return strings.Contains(p.log.String(), `"level":"DEBUG"`) })
+	commandtest.Eventually(t, "the former secret to count no more", func() bool { return !p.allows(t, secretA) })
+	commandtest.Eventually(t, "the other log level", func() bool { p.allows(t, secretB); return strings.Contains(p.log.String(), `"level":"DEBUG"`) })
 }
 
 // A file of settings that is written anew and means the same is no change, and nothing waits for a restart.
@@ -237,8 +241,8 @@ func TestReloadKnowsWhatMeansTheSame(t *testing.T) {
 		}
 	}
 	getenv := func(name string) string { return map[string]string{"EXTAUTHZ_CONFIG": path}[name] }
-	read := func() (*settings, error) {
-		s, _, err := loadSettings("serve", nil, getenv, nil)
+	read := func() (*settings.Settings, error) {
+		s, _, err := sources.Load("serve", nil, getenv, nil)
 		return s, err
 	}
 	const first = "api-audience: [https://a.example, https://b.example]\nmax-connection-age: 5m\nadmin-page: true\nlog-level: info\n"
@@ -262,7 +266,7 @@ func TestReloadKnowsWhatMeansTheSame(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			log := new(safeBuffer)
+			log := new(commandtest.Buffer)
 			r := newReloader(s, read, new(slog.LevelVar), slog.New(slog.NewTextHandler(log, nil)))
 			write(row.second)
 			if came := r.look(t.Context()); came != row.want {
@@ -294,11 +298,11 @@ func TestSecretFileWithAMark(t *testing.T) {
 			t.Fatal(err)
 		}
 		getenv := func(name string) string { return map[string]string{"BETTER_AUTH_SECRET_FILE": path}[name] }
-		s, _, err := loadSettings("serve", nil, getenv, nil)
+		s, _, err := sources.Load("serve", nil, getenv, nil)
 		switch {
 		case row.secret == "" && err == nil:
 			t.Errorf("%s: it is taken", title)
-		case row.secret != "" && (err != nil || string(s.config.Secret) != row.secret):
+		case row.secret != "" && (err != nil || string(s.Config.Secret) != row.secret):
 			t.Errorf("%s: %v", title, err)
 		}
 	}

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -28,6 +27,16 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"extauthz/cmd/extauthz/internal/audit"
+	"extauthz/cmd/extauthz/internal/certificates"
+	"extauthz/cmd/extauthz/internal/collector"
+	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/lines"
+	"extauthz/cmd/extauthz/internal/readiness"
+	"extauthz/cmd/extauthz/internal/serverlog"
+	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/sources"
+	"extauthz/cmd/extauthz/internal/traces"
 	"extauthz/extauthz"
 )
 
@@ -53,84 +62,88 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	signal.Ignore(syscall.SIGPIPE) // which would end the process when a reader of its streams goes away
 	dryRun := false
 	more := func(flags *flag.FlagSet) { flags.BoolVar(&dryRun, "dry-run", false, "") }
-	s, rest, err := loadSettings("serve", args, os.Getenv, more)
+	s, rest, err := sources.Load("serve", args, os.Getenv, more)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, serveHelp)
-		printSettings(stdout)
+		settings.Print(stdout)
 		return exitOK
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("serve takes flags only, not %q", rest[0])
 	case err == nil:
-		err = unknownVariables(os.Environ())
+		err = sources.UnknownVariables(os.Environ())
 	}
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "extauthz_log_dropped_total",
 		Help: "Lines of the log that were dropped since standard error could not be written in time."})
-	outFile, errFile := standardFiles(stdout, stderr)
-	lines := newLogLines(errFile, s, func(count int) { dropped.Add(float64(count)) })
-	defer lines.close(logEnd)
-	stderr = lines // from here on nothing waits for its reader
+	outFile, errFile := lines.Standard(stdout, stderr)
+	format := ""
+	if s != nil { // the settings could be read
+		format = s.LogFormat
+	}
+	logLines := serverlog.Lines(errFile, format, func(count int) { dropped.Add(float64(count)) })
+	defer logLines.Close(serverlog.EndTime)
+	stderr = logLines // from here on nothing waits for its reader
 	if err != nil {
-		complain(stderr, err)
+		discreet.Complain(stderr, err)
 		return exitFault
 	}
 
 	var (
 		level = new(slog.LevelVar)
-		log   = slog.New(namingLog{newLogger(s, stderr, level).Handler()})
-		read  = func() (*settings, error) {
-			s, _, err := loadSettings("serve", args, os.Getenv, more)
+		log   = slog.New(settings.NamingLog{Handler: serverlog.New(format, stderr, level).Handler()})
+		read  = func() (*settings.Settings, error) {
+			s, _, err := sources.Load("serve", args, os.Getenv, more)
 			return s, err
 		}
 		inForce  = *s // as it was read; what follows adds to s
 		reloader = newReloader(&inForce, read, level, log)
 		registry = prometheus.NewRegistry()
 	)
-	defer adoptLoggers(log)()
-	for _, line := range misspelt(os.Environ()) {
+	defer serverlog.Adopt(log)()
+	for _, line := range sources.Misspelt(os.Environ()) {
 		log.Warn(line)
 	}
 	registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), dropped)
-	s.config.Logger, s.config.Metrics = log, registry
-	var audit *auditLog
-	if s.auditLog != "" && !dryRun {
-		path := s.auditLog
+	s.Config.Logger, s.Config.Metrics = log, registry
+	var auditLog *audit.Log
+	if s.AuditLog != "" && !dryRun {
+		path := s.AuditLog
 		if path == "stdout" {
 			path = ""
 		}
-		if audit, err = newAuditLog(path, outFile, log, registry); err != nil {
-			complain(stderr, err)
+		if auditLog, err = audit.New(path, outFile, log, registry); err != nil {
+			discreet.Complain(stderr, err)
 			return exitFault
 		}
-		s.config.Audit = audit.record
+		s.Config.Audit = auditLog.Record
 	}
-	traces, err := newTraces(ctx, log)
+	traces, err := traces.New(ctx, log)
 	if err != nil {
-		complain(stderr, err)
+		discreet.Complain(stderr, err)
 		return exitFault
 	}
 	if traces != nil {
-		s.config.TracerProvider = traces
+		s.Config.TracerProvider = traces
 	}
-	if s.config.ReadDatabaseURL != nil {
-		s.config.ReadDatabaseURL = reloader.readDatabaseURL
+	if s.Config.ReadDatabaseURL != nil {
+		s.Config.ReadDatabaseURL = reloader.readDatabaseURL
 	}
-	authorizer, err := extauthz.New(s.config)
+	authorizer, err := extauthz.New(s.Config)
 	if err != nil {
-		complain(stderr, s.configFault(err))
+		discreet.Complain(stderr, s.ConfigFault(err))
 		return exitFault
 	}
 	reloader.replace = authorizer.ReplaceSecrets
-	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: audit,
+	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: auditLog,
 		traces: traces, hangups: hangup,
-		shadow: s.config.Shadow != extauthz.ShadowOff}
-	if s.adminPage {
+		shadow: s.Config.Shadow != extauthz.ShadowOff}
+	if s.AdminPage {
 		servers.page = &page{authorizer: authorizer, history: newHistory(registry), shadow: servers.shadow}
 	}
-	if s.tls.certificate != "" {
-		if servers.certificates, err = newCertificates(s.tls, log); err != nil {
-			complain(stderr, err)
+	if s.TLS.Certificate != "" {
+		if servers.certificates, err = certificates.New(s.TLS, log); err != nil {
+			discreet.Complain(stderr, err)
 			return exitFault
 		}
 	}
@@ -138,22 +151,22 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "the configuration is usable; nothing was reached for and nothing is served")
 		return exitOK
 	}
-	for _, address := range s.listen {
-		listeners, err := address.listen()
+	for _, address := range s.Listen {
+		listeners, err := address.Listen()
 		if err != nil {
-			complain(stderr, s.nameOf("EXTAUTHZ_LISTEN"), err)
+			discreet.Complain(stderr, s.NameOf("EXTAUTHZ_LISTEN"), err)
 			return exitFault
 		}
 		servers.checks = append(servers.checks, listeners...)
 	}
-	if servers.admins, err = s.adminListen.listen(); err != nil {
-		complain(stderr, s.nameOf("EXTAUTHZ_ADMIN_LISTEN"), err)
+	if servers.admins, err = s.AdminListen.Listen(); err != nil {
+		discreet.Complain(stderr, s.NameOf("EXTAUTHZ_ADMIN_LISTEN"), err)
 		return exitFault
 	}
-	tuneCollector(os.Getenv, s.config.RememberedBytes, os.DirFS("/"), log)
+	collector.Tune(os.Getenv, s.Config.RememberedBytes, os.DirFS("/"), log)
 	warnOfShortSecret(log, s)
 	if err := servers.serveUntil(ctx, s); err != nil {
-		complain(stderr, err)
+		discreet.Complain(stderr, err)
 		return exitDeny
 	}
 	return exitOK
@@ -176,10 +189,10 @@ type servers struct {
 	log          *slog.Logger
 	authorizer   *extauthz.Authorizer
 	registry     *prometheus.Registry
-	certificates *certificates // nil without TLS
+	certificates *certificates.Certificates // nil without TLS
 	checks       []net.Listener
 	admins       []net.Listener        // one, unless systemd passed several
-	audit        *auditLog             // nil without one
+	audit        *audit.Log            // nil without one
 	traces       *trace.TracerProvider // nil without them
 	hangups      <-chan os.Signal      // SIGHUP
 	shadow       bool
@@ -198,34 +211,32 @@ func (s *servers) newGRPC(maxConnectionAge time.Duration) *grpc.Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minKeepaliveOfPeers, PermitWithoutStream: true}))
 	options = append(options, newRefusedCalls(s.log, s.registry).options()...)
 	if s.certificates != nil {
-		options = append(options, grpc.Creds(s.certificates.transport()))
+		options = append(options, grpc.Creds(s.certificates.Transport()))
 		s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "extauthz_tls_certificate_not_after_seconds", Help: "When the listener's certificate ends, in Unix seconds.",
-		}, func() float64 { return float64(notAfter(s.certificates.latest()).Unix()) }))
+		}, func() float64 { return float64(certificates.NotAfter(s.certificates.Latest()).Unix()) }))
 	}
 	return grpc.NewServer(options...)
 }
 
 // serveUntil runs the servers and the background work until ctx ends or one of them fails.
-func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
+func (s *servers) serveUntil(ctx context.Context, settings *settings.Settings) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var (
-		grpcServer   = s.newGRPC(settings.maxConnectionAge)
+		grpcServer   = s.newGRPC(settings.MaxConnectionAge)
 		healthServer = health.NewServer()
-		ready        = &readiness{after: settings.ready, began: time.Now(), missing: s.authorizer.Missing,
-			parts: len(s.authorizer.Parts()), health: healthServer}
-		adminServer = s.newAdmin(ctx, ready)
-		failed      = make(chan error, len(s.checks)+len(s.admins))
-		addresses   []string
-		work        sync.WaitGroup
+		ready        = readiness.New(settings.Ready, len(s.authorizer.Parts()), s.authorizer.Missing, healthServer)
+		adminServer  = s.newAdmin(ctx, ready)
+		failed       = make(chan error, len(s.checks)+len(s.admins))
+		addresses    []string
+		work         sync.WaitGroup
 	)
 	s.authorizer.Register(grpcServer)
 	healthpb.RegisterHealthServer(grpcServer, healthServer)
-	if settings.reflection {
+	if settings.Reflection {
 		reflection.Register(grpcServer)
 	}
-	setHealth(healthServer, healthpb.HealthCheckResponse_NOT_SERVING)
 
 	background, stopBackground := context.WithCancel(context.Background())
 	work.Go(func() { s.authorizer.Run(background) })
@@ -251,18 +262,18 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 		})
 	}
 	s.notify(daemon.SdNotifyReady)
-	s.log.Info("serving", "version", extauthz.Version, "checks", addresses, "admin", s.admins[0].Addr().String(), "tls", s.certificates != nil, "traces", settings.config.TracerProvider != nil,
-		"issuer", discreetURL(settings.config.Issuer), "audiences", discreetValue(strings.Join(settings.config.Audiences, ",")), "hs256", len(settings.config.Secret) > 0, "sessions", settings.config.DatabaseURL != "")
+	s.log.Info("serving", "version", extauthz.Version, "checks", addresses, "admin", s.admins[0].Addr().String(), "tls", s.certificates != nil, "traces", settings.Config.TracerProvider != nil,
+		"issuer", discreet.URL(settings.Config.Issuer), "audiences", discreet.Value(strings.Join(settings.Config.Audiences, ",")), "hs256", len(settings.Config.Secret) > 0, "sessions", settings.Config.DatabaseURL != "")
 
 	var err error
 	select {
 	case <-ctx.Done():
 		// First nobody new is to come, then nobody new is let in, and last those who are in are done.
 		s.notify(daemon.SdNotifyStopping)
-		s.log.Info("stopping", "delay", settings.shutdownDelay.String())
+		s.log.Info("stopping", "delay", settings.ShutdownDelay.String())
 		healthServer.Shutdown()
 		select {
-		case <-time.After(settings.shutdownDelay):
+		case <-time.After(settings.ShutdownDelay):
 		case err = <-failed:
 		}
 	case err = <-failed:
@@ -273,11 +284,6 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings) error {
 	return err
 }
 
-func setHealth(server *health.Server, status healthpb.HealthCheckResponse_ServingStatus) {
-	server.SetServingStatus("", status)
-	server.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
-}
-
 // Bounds of the admin listener: who is slow to ask or to read is not waited for.
 const (
 	adminRead    = 10 * time.Second // for a request
@@ -286,7 +292,7 @@ const (
 	adminHeaders = 64 << 10         // bytes of a request's headers
 )
 
-func (s *servers) newAdmin(ctx context.Context, ready *readiness) *http.Server {
+func (s *servers) newAdmin(ctx context.Context, ready *readiness.Readiness) *http.Server {
 	return &http.Server{
 		Handler: s.adminHandler(ctx, ready), ReadHeaderTimeout: adminRead / 2, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
 		MaxHeaderBytes: adminHeaders, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
@@ -294,25 +300,25 @@ func (s *servers) newAdmin(ctx context.Context, ready *readiness) *http.Server {
 }
 
 // adminHandler serves what operators ask. Once ctx ends the server is not ready any more.
-func (s *servers) adminHandler(ctx context.Context, ready *readiness) http.Handler {
+func (s *servers) adminHandler(ctx context.Context, ready *readiness.Readiness) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		isReady, missing := ready.look()
+		isReady, missing := ready.Look()
 		switch {
 		case ctx.Err() != nil:
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, "not ready: shutting down")
 		case !isReady:
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, sentence(isReady, missing))
+			fmt.Fprintln(w, readiness.Sentence(isReady, missing))
 		default:
-			fmt.Fprintln(w, sentence(isReady, missing)+
+			fmt.Fprintln(w, readiness.Sentence(isReady, missing)+
 				map[bool]string{true: ", in shadow mode: every request is allowed"}[s.shadow])
 		}
 		if r.URL.Query().Has("verbose") {
 			for _, part := range s.authorizer.Parts() {
-				fmt.Fprintln(w, named(part.String()))
+				fmt.Fprintln(w, settings.Named(part.String()))
 			}
 		}
 	})

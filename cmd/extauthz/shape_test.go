@@ -8,6 +8,9 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/sources"
 )
 
 const schemaPage = "../../docs/extauthz.schema.json"
@@ -15,7 +18,7 @@ const schemaPage = "../../docs/extauthz.schema.json"
 // docs/extauthz.schema.json is what `extauthz config --schema` prints.
 func TestSchemaPage(t *testing.T) {
 	var want bytes.Buffer
-	if err := writeSchema(&want); err != nil {
+	if err := settings.WriteSchema(&want); err != nil {
 		t.Fatal(err)
 	}
 	if os.Getenv("UPDATE_DOCS") != "" {
@@ -82,7 +85,7 @@ func TestSchemaAgreesWithTheCommand(t *testing.T) {
 		if err := os.WriteFile(path, []byte(row.file), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, _, err := loadSettings("config", []string{"--config", path}, func(string) string { return "" }, nil)
+		_, _, err := sources.Load("config", []string{"--config", path}, func(string) string { return "" }, nil)
 		if (err == nil) != row.valid {
 			t.Errorf("%q: by the command %v, want valid: %t", row.file, err, row.valid)
 		}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"extauthz/cmd/extauthz/internal/traces"
 )
 
 const (
@@ -50,10 +52,10 @@ func (s *servers) stop(
 	}
 	var last sync.WaitGroup // no check is left that could add to either
 	if s.audit != nil {
-		last.Go(s.audit.close)
+		last.Go(s.audit.Close)
 	}
 	if s.traces != nil {
-		last.Go(func() { endTraces(s.traces, s.log) })
+		last.Go(func() { within(traces.EndTime, func() { traces.End(s.traces, s.log) }) })
 	}
 	last.Wait()
 }

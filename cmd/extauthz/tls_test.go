@@ -26,6 +26,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"extauthz/cmd/extauthz/internal/certificates"
+	"extauthz/cmd/extauthz/internal/commandtest"
 	"extauthz/envoy/parts"
 )
 
@@ -103,7 +105,7 @@ func tlsSettings(folder, jwks, address string) map[string]string {
 // Only a client whose certificate is by the authority and for a listed name is let in.
 func TestMutualTLS(t *testing.T) {
 	jwks, _ := newIssuer(t)
-	folder, address := t.TempDir(), "127.0.0.1:"+closedPort(t)
+	folder, address := t.TempDir(), "127.0.0.1:"+commandtest.ClosedPort(t)
 	ours, strangers := newAuthority(t), newAuthority(t)
 	writeServerFiles(t, folder, "1", ours)
 	startServe(t, tlsSettings(folder, jwks.URL, address))
@@ -140,11 +142,11 @@ func TestMutualTLS(t *testing.T) {
 // new certificate, and a file that cannot be used changes nothing.
 func TestCertificatesChangeUnderLoad(t *testing.T) {
 	jwks, issue := newIssuer(t)
-	folder, address := t.TempDir(), "127.0.0.1:"+closedPort(t)
+	folder, address := t.TempDir(), "127.0.0.1:"+commandtest.ClosedPort(t)
 	before, after := newAuthority(t), newAuthority(t)
 	writeServerFiles(t, folder, "1", before)
 	_, admin, _ := startServe(t, tlsSettings(folder, jwks.URL, address))
-	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 	old := dialTLS(t, address, before, before, "envoy.example.com")
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 600})
 	check := func(connection *grpc.ClientConn) error {
@@ -168,14 +170,14 @@ func TestCertificatesChangeUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "some load", func() bool { return checks.Load() > 100 })
+	commandtest.Eventually(t, "some load", func() bool { return checks.Load() > 100 })
 	writeServerFiles(t, folder, "2", after)
 	fresh := dialTLS(t, address, after, after, "envoy.example.com")
-	eventually(t, "the new certificate", func() bool { return isServing(fresh) == nil })
+	commandtest.Eventually(t, "the new certificate", func() bool { return isServing(fresh) == nil })
 	if err := os.WriteFile(filepath.Join(folder, "2", "tls.crt"), []byte("not a certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(lookInterval + 100*time.Millisecond)
+	time.Sleep(certificates.LookInterval + 100*time.Millisecond)
 	if err := isServing(dialTLS(t, address, after, after, "envoy.example.com")); err != nil {
 		t.Errorf("with a file that cannot be used: %v", err)
 	}
@@ -183,7 +185,7 @@ func TestCertificatesChangeUnderLoad(t *testing.T) {
 		t.Error("a certificate of the withdrawn authority is still taken")
 	}
 	seen := checks.Load()
-	eventually(t, "load on the old connection", func() bool { return checks.Load() > seen+100 })
+	commandtest.Eventually(t, "load on the old connection", func() bool { return checks.Load() > seen+100 })
 	cancel()
 	load.Wait()
 }
@@ -192,7 +194,7 @@ func TestCertificatesChangeUnderLoad(t *testing.T) {
 func TestStopsWithoutAFailedCheck(t *testing.T) {
 	jwks, issue := newIssuer(t)
 	connection, admin, stop := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL, "EXTAUTHZ_SHUTDOWN_DELAY": "1s"})
-	eventually(t, "health", func() bool { return healthOf(t, connection, "") == healthpb.HealthCheckResponse_SERVING })
+	commandtest.Eventually(t, "health", func() bool { return healthOf(t, connection, "") == healthpb.HealthCheckResponse_SERVING })
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 600})
 	var load sync.WaitGroup
 	var checks, unready atomic.Int64
@@ -208,14 +210,14 @@ func TestStopsWithoutAFailedCheck(t *testing.T) {
 			unready.Add(1)
 		})
 	}
-	eventually(t, "some load", func() bool { return checks.Load() > 100 })
+	commandtest.Eventually(t, "some load", func() bool { return checks.Load() > 100 })
 	go func() {
 		if code := stop(); code != exitOK {
 			t.Errorf("exit status %d", code)
 		}
 		close(ended)
 	}()
-	eventually(t, "/readyz to fall", func() bool { return get(admin+"/readyz") == 503 })
+	commandtest.Eventually(t, "/readyz to fall", func() bool { return get(admin+"/readyz") == 503 })
 	load.Wait()
 	if unready.Load() != 8 {
 		t.Errorf("%d of 8 saw that it is not ready", unready.Load())
@@ -233,7 +235,7 @@ func TestSeveralListeners(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(folder) })
 	authority := newAuthority(t)
 	writeServerFiles(t, folder, "1", authority)
-	address, path := "127.0.0.1:"+closedPort(t), folder+"/checks.sock"
+	address, path := "127.0.0.1:"+commandtest.ClosedPort(t), folder+"/checks.sock"
 	startServe(t, tlsSettings(folder, jwks.URL, address+", unix://"+path+"?mode=0620"))
 	if err := isServing(dialTLS(t, address, authority, authority, "envoy.example.com")); err != nil {
 		t.Errorf("TCP: %v", err)
@@ -255,10 +257,10 @@ func TestSeveralListeners(t *testing.T) {
 func TestConnectionsAge(t *testing.T) {
 	jwks, issue := newIssuer(t)
 	connection, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL, "EXTAUTHZ_MAX_CONNECTION_AGE": "300ms"})
-	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 	token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 600})
 	peers := map[string]bool{}
-	eventually(t, "a third connection", func() bool {
+	commandtest.Eventually(t, "a third connection", func() bool {
 		response, err := decided(t, connection, token)
 		if err != nil || response.GetOkResponse() == nil {
 			t.Fatalf("a check failed: %v %v", response, err)
@@ -311,7 +313,7 @@ func TestSecretFilesChange(t *testing.T) {
 	write("1:" + first)
 	connection, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL,
 		"BETTER_AUTH_SECRETS_FILE": path, "EXTAUTHZ_FORMER_SECRETS": "hs256"})
-	eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+	commandtest.Eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 	allows := func(secret string) bool {
 		response, err := decided(t, connection, serviceToken(t, secret))
 		if err != nil {
@@ -323,7 +325,7 @@ func TestSecretFilesChange(t *testing.T) {
 		t.Fatal("the first secret does not decide")
 	}
 	write("2:" + second + ",1:" + first + "\n")
-	eventually(t, "the second secret", func() bool { return allows(second) })
+	commandtest.Eventually(t, "the second secret", func() bool { return allows(second) })
 	if !allows(first) {
 		t.Error("the former secret does not count")
 	}
@@ -336,7 +338,7 @@ func TestSecretFilesChange(t *testing.T) {
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the first secret to be gone", func() bool { return !allows(first) })
+	commandtest.Eventually(t, "the first secret to be gone", func() bool { return !allows(first) })
 	if !allows(second) {
 		t.Error("the second secret does not count any more")
 	}

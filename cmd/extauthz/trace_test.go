@@ -11,6 +11,8 @@ import (
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"extauthz/cmd/extauthz/internal/commandtest"
 )
 
 // Spans reach a collector by OTLP over HTTP, the default, the last of them at the end; a collector that is down harms no check.
@@ -39,10 +41,10 @@ func TestTracesOverHTTP(t *testing.T) {
 	for _, row := range []struct {
 		endpoint string
 		want     int
-	}{{collector.URL, 20}, {"http://127.0.0.1:" + closedPort(t), 0}} {
+	}{{collector.URL, 20}, {"http://127.0.0.1:" + commandtest.ClosedPort(t), 0}} {
 		checks, admin, stop := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "API_AUDIENCE": audience, "JWKS_URL": jwks.URL,
-			"OTEL_EXPORTER_OTLP_ENDPOINT": row.endpoint, "EXTAUTHZ_LISTEN": "127.0.0.1:" + closedPort(t)})
-		eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
+			"OTEL_EXPORTER_OTLP_ENDPOINT": row.endpoint, "EXTAUTHZ_LISTEN": "127.0.0.1:" + commandtest.ClosedPort(t)})
+		commandtest.Eventually(t, "readiness", func() bool { return get(admin+"/readyz") == 200 })
 		token := issue(map[string]any{"iss": issuer, "aud": audience, "sub": "user-1", "exp": time.Now().Unix() + 60})
 		for range 20 {
 			response, err := decided(t, checks, token)

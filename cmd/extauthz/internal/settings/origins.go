@@ -1,0 +1,102 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/extauthz"
+)
+
+// IsUnset tells whether nobody has given a value and there is no default.
+func (o *Origin) IsUnset() bool { return o.Value == "" && o.Name == o.Variable }
+
+// Of reads the values.
+func Of(origins []Origin) (*Settings, error) {
+	s := &Settings{Origins: origins}
+	for i := range origins {
+		if err := origins[i].ReadInto(s); err != nil {
+			return nil, err
+		}
+	}
+	s.orderSecrets()
+	if err := s.TLS.Check(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (o *Origin) ReadInto(s *Settings) error {
+	if o.IsUnset() {
+		return nil
+	}
+	if err := o.read(s, o.Value); err != nil {
+		return fmt.Errorf("%s %w", o.Name, err)
+	}
+	return nil
+}
+
+// orderSecrets makes the newest of BETTER_AUTH_SECRETS the current one, and BETTER_AUTH_SECRET beside it the oldest.
+func (s *Settings) orderSecrets() {
+	if len(s.secrets) == 0 {
+		return
+	}
+	if s.Config.Secret != nil {
+		s.secrets = append(s.secrets, string(s.Config.Secret))
+	}
+	s.Config.Secret = []byte(s.secrets[0])
+	for _, former := range s.secrets[1:] {
+		s.Config.FormerSecrets = append(s.Config.FormerSecrets, []byte(former))
+	}
+}
+
+// NameOf is what gave the setting its value, for a fault: the variable, the flag or the file's line.
+func (s *Settings) NameOf(variable string) string {
+	for i := range s.Origins {
+		if s.Origins[i].Variable == variable {
+			return s.Origins[i].Name
+		}
+	}
+	return variable
+}
+
+// ConfigFault names what gave the value in which the library found a fault. Of several settings of one field that is
+// the one that is set: DATABASE_URL_FILE, say, and not DATABASE_URL.
+func (s *Settings) ConfigFault(err error) error {
+	fault, ok := errors.AsType[*extauthz.ConfigError](err)
+	if !ok {
+		return err
+	}
+	name := ""
+	for i := range s.Origins {
+		if o := &s.Origins[i]; o.Field == fault.Field && (name == "" || o.From != "default") {
+			name = o.Name
+		}
+	}
+	if name == "" {
+		return err
+	}
+	return fmt.Errorf("%s %s", name, Named(fault.Fault))
+}
+
+// ShownValue is a setting's value for 'extauthz config'.
+func (o *Origin) ShownValue() string {
+	isURL := strings.HasSuffix(o.Variable, "_URL") || strings.HasSuffix(o.Variable, "_PROXY")
+	switch {
+	case o.Value == "":
+		return "unset"
+	case o.Flag == "": // a secret's
+		return discreet.Hidden
+	case strings.HasSuffix(o.Variable, "_FILE"):
+		if discreet.IsNoPath(o.Value) {
+			return discreet.Hidden
+		}
+		return o.Value
+	case isURL:
+		return discreet.URL(o.Value)
+	case strings.Contains(o.Value, "://") || strings.ContainsFunc(o.Value, discreet.IsControl):
+		return discreet.Value(o.Value)
+	}
+	return discreet.Named(o.Value)
+}

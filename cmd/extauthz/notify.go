@@ -1,0 +1,22 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"extauthz/cmd/extauthz/internal/systemd"
+)
+
+// notify tells systemd how the service is (sd_notify(3)). Where there is no systemd nothing happens.
+func (s *servers) notify(states ...string) {
+	if err := systemd.Send(os.Getenv("NOTIFY_SOCKET"), strings.Join(states, "\n")); err != nil {
+		s.log.Warn("systemd cannot be told", "error", err)
+	}
+}
+
+// notifyReloading begins a reload, which READY=1 ends (sd_notify(3)).
+func (s *servers) notifyReloading() {
+	s.notify(daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
+}
