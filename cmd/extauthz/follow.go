@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"os"
 	"strings"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"extauthz/cmd/extauthz/internal/readiness"
 )
@@ -36,4 +39,47 @@ func (s *servers) follow(ctx context.Context, r *readiness.Readiness) {
 		case <-ticker.C:
 		}
 	}
+}
+
+const (
+	// reloadInterval is how often the files are looked at. In Kubernetes a ConfigMap or a Secret reaches its pods
+	// within a minute or so, by a symlink that is moved.
+	reloadInterval = 1500 * time.Millisecond
+	// logReloaded ends what SIGHUP began.
+	logReloaded = "SIGHUP: done"
+)
+
+// followSettings puts changed settings in force when their files change or on SIGHUP, which also fetches the JWKS and
+// opens the audit log anew, until ctx ends.
+func (s *servers) followSettings(ctx context.Context, hangup <-chan os.Signal) {
+	var tick <-chan time.Time // never, without files
+	if s.reloader.HasFiles() {
+		ticker := time.NewTicker(reloadInterval)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+			s.reloader.Look(ctx)
+		case <-hangup:
+			s.hangup(ctx)
+		}
+	}
+}
+
+// hangup answers SIGHUP.
+func (s *servers) hangup(ctx context.Context) {
+	s.notifyReloading()
+	s.log.Info("SIGHUP: reading the settings, fetching the JWKS, opening the audit log anew")
+	s.authorizer.Refresh()
+	if s.audit != nil {
+		s.audit.Reopen()
+	}
+	s.reloader.Again()
+	came := s.reloader.Look(ctx)
+	s.log.Info(logReloaded, "settings", string(came))
+	s.notify(daemon.SdNotifyReady)
 }

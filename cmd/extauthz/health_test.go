@@ -55,9 +55,9 @@ func TestHealth(t *testing.T) {
 	ask(exitOK, "ready", []string{"EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:1"}, "--admin-listen", p.admin)
 	ask(exitOK, "ready", append(byEnvironment, "BETTER_AUTH_SECRET_FILE=/no/such/file", "DATABASE_URL_FILE=/no/such/file", "EXTAUTHZ_SHADOW=nonsense", "API_AUDIENCE=,", "EXTAUTHZ_CONFIG=/no/such/file"))
 	ask(exitOK, "ready", append(byEnvironment, "http_proxy=http://127.0.0.1:1", "HTTP_PROXY=http://127.0.0.1:1", "ALL_PROXY=http://127.0.0.1:1"))
-	f := folder{t, t.TempDir()}
-	ask(exitOK, "ready", []string{"EXTAUTHZ_CONFIG=" + f.write("good.yaml", "admin-listen: "+p.admin+"\nbetter-auth-secret-file: /no/such/file\n")})
-	ask(exitOK, "ready", nil, "--config", f.write("faulty.yaml", "shadow: [off, report]\nadmin-listen: "+p.admin+"\nunknown: x\n"))
+	f := commandtest.Folder{T: t, Path: t.TempDir()}
+	ask(exitOK, "ready", []string{"EXTAUTHZ_CONFIG=" + f.Write("good.yaml", "admin-listen: "+p.admin+"\nbetter-auth-secret-file: /no/such/file\n")})
+	ask(exitOK, "ready", nil, "--config", f.Write("faulty.yaml", "shadow: [off, report]\nadmin-listen: "+p.admin+"\nunknown: x\n"))
 
 	for _, row := range []struct {
 		words       string
@@ -69,10 +69,10 @@ func TestHealth(t *testing.T) {
 		{"leaves the port to the system", []string{"EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:0"}, nil},
 		{"write host:port", []string{"EXTAUTHZ_ADMIN_LISTEN=nonsense"}, nil},
 		{"--admin-listen is", nil, []string{"--admin-listen", "unix:///run/admin.sock"}},
-		{"admin-listen is no single value", nil, []string{"--config", f.write("list.yaml", "admin-listen: ['"+p.admin+"']\n")}},
-		{"admin-listen stands in line 1 already", nil, []string{"--config", f.write("twice.yaml", "admin-listen: "+p.admin+"\nadmin-listen: "+p.admin+"\n")}},
-		{"is not YAML", nil, []string{"--config", f.write("broken.yaml", "admin-listen: [")}},
-		{"cannot be read", nil, []string{"--config", f.path + "/missing"}},
+		{"admin-listen is no single value", nil, []string{"--config", f.Write("list.yaml", "admin-listen: ['"+p.admin+"']\n")}},
+		{"admin-listen stands in line 1 already", nil, []string{"--config", f.Write("twice.yaml", "admin-listen: "+p.admin+"\nadmin-listen: "+p.admin+"\n")}},
+		{"is not YAML", nil, []string{"--config", f.Write("broken.yaml", "admin-listen: [")}},
+		{"cannot be read", nil, []string{"--config", f.Path + "/missing"}},
 		{"health takes flags only", byEnvironment, []string{"now"}},
 		{"flag provided but not defined", byEnvironment, []string{"--no-such-flag"}},
 		{"--timeout is 0s", byEnvironment, []string{"--timeout", "0s"}},

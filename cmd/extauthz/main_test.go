@@ -31,6 +31,7 @@ import (
 
 	"extauthz/cmd/extauthz/internal/commandtest"
 	"extauthz/cmd/extauthz/internal/listen"
+	"extauthz/cmd/extauthz/internal/reload"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
 )
@@ -268,7 +269,7 @@ func TestServeEndsWhenAServerFails(t *testing.T) {
 		}
 		s := &servers{log: slog.New(slog.DiscardHandler), authorizer: authorizer, registry: prometheus.NewRegistry(),
 			checks: []net.Listener{listener("gRPC server"), listener("another")}, admins: []net.Listener{listener("admin server")},
-			reloader: newReloader(&settings.Settings{}, func() (*settings.Settings, error) { return &settings.Settings{}, nil }, new(slog.LevelVar), slog.New(slog.DiscardHandler))}
+			reloader: reload.New(&settings.Settings{}, func() (*settings.Settings, error) { return &settings.Settings{}, nil }, new(slog.LevelVar), slog.New(slog.DiscardHandler))}
 		ended := make(chan error)
 		go func() { ended <- s.serveUntil(t.Context(), &settings.Settings{}) }()
 		select {

@@ -40,20 +40,20 @@ func TestReloadMovesTheDatabase(t *testing.T) {
 	}
 
 	jwks, _ := newIssuer(t)
-	f := folder{t, t.TempDir()}
+	f := commandtest.Folder{T: t, Path: t.TempDir()}
 	config := "better-auth-url: " + issuer + "\njwks-url: " + jwks.URL + "\napi-audience: " + audience + "\ndatabase-url-file: "
-	p := startProgram(t, "EXTAUTHZ_CONFIG="+f.write("extauthz.yaml", config+f.write("d1", urls[0])+"\n"))
+	p := startProgram(t, "EXTAUTHZ_CONFIG="+f.Write("extauthz.yaml", config+f.Write("d1", urls[0])+"\n"))
 	passes := func(token string) bool { t.Helper(); return p.passes(t, token) }
 	if !passes(tokens[0]) || passes(tokens[1]) {
 		t.Fatal("the first database does not decide")
 	}
-	f.write("extauthz.yaml", config+f.write("d2", urls[1])+"\n")
+	f.Write("extauthz.yaml", config+f.Write("d2", urls[1])+"\n")
 	commandtest.Eventually(t, "the second database", func() bool { return passes(tokens[1]) })
 	commandtest.Eventually(t, "the first database to be left", func() bool { return !passes(tokens[0]) })
-	f.write("d2", urls[2])
+	f.Write("d2", urls[2])
 	commandtest.Eventually(t, "the third database", func() bool { return passes(tokens[2]) })
 	commandtest.Eventually(t, "the second database to be left", func() bool { return !passes(tokens[1]) })
-	f.write("d1", urls[0]+"&application_name=x") // which no setting names any more
+	f.Write("d1", urls[0]+"&application_name=x") // which no setting names any more
 	time.Sleep(2 * reloadInterval)
 	if passes(tokens[0]) {
 		t.Error("a file that is no longer named is followed")

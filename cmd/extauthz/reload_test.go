@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"extauthz/cmd/extauthz/internal/commandtest"
-	"extauthz/cmd/extauthz/internal/settings"
-	"extauthz/cmd/extauthz/internal/sources"
 )
 
 // program is the command as a process of its own.
@@ -108,48 +105,24 @@ func (p *program) hangup(t *testing.T) {
 	commandtest.Eventually(t, "the end of the reload", func() bool { return strings.Count(p.log.String(), logReloaded) > before })
 }
 
-const (
-	secretA = "secret-a-of-more-than-32-characters-----"
-	secretB = "secret-b-of-more-than-32-characters-----"
-	secretC = "secret-c-of-more-than-32-characters-----"
-)
-
-// folder is a folder of configuration whose files are replaced whole, as careful tools do.
-type folder struct {
-	t    *testing.T
-	path string
-}
-
-func (f folder) write(name, content string) string {
-	f.t.Helper()
-	path := filepath.Join(f.path, name)
-	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
-		f.t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		f.t.Fatal(err)
-	}
-	return path
-}
-
 // A changed configuration takes effect whole or not at all, and what came of it is told once.
 func TestReloadIsWhole(t *testing.T) {
 	t.Parallel()
 	jwks, _ := newIssuer(t)
-	f := folder{t, t.TempDir()}
-	a, b := f.write("a", secretA), f.write("b", secretB)
+	f := commandtest.Folder{T: t, Path: t.TempDir()}
+	a, b := f.Write("a", commandtest.SecretA), f.Write("b", commandtest.SecretB)
 	base := "better-auth-url: " + issuer + "\njwks-url: " + jwks.URL + "\n"
 	good := base + "api-audience: " + audience + "\nbetter-auth-secret-file: " + a + "\n"
-	config := f.write("extauthz.yaml", good)
+	config := f.Write("extauthz.yaml", good)
 	p := startProgram(t, "EXTAUTHZ_CONFIG="+config)
-	if !p.allows(t, secretA) || p.allows(t, secretB) {
+	if !p.allows(t, commandtest.SecretA) || p.allows(t, commandtest.SecretB) {
 		t.Fatal("the first secret does not decide")
 	}
 	told := func(words string) int { return strings.Count(p.log.String(), words) }
 
-	f.write("extauthz.yaml", base+"api-audience: http://other.example.com\nbetter-auth-secret-file: "+b+"\n")
+	f.Write("extauthz.yaml", base+"api-audience: http://other.example.com\nbetter-auth-secret-file: "+b+"\n")
 	p.hangup(t)
-	if !p.allows(t, secretA) || p.allows(t, secretB) {
+	if !p.allows(t, commandtest.SecretA) || p.allows(t, commandtest.SecretB) {
 		t.Error("an audience that waits for a restart was left and its secret taken")
 	}
 	if told("API_AUDIENCE") == 0 {
@@ -161,26 +134,26 @@ func TestReloadIsWhole(t *testing.T) {
 		t.Errorf("one change was told %d times more", now-before)
 	}
 
-	f.write("a", secretC) // what waits for a restart does not keep the secret in force from being rotated
-	commandtest.Eventually(t, "the rotated secret", func() bool { return p.allows(t, secretC) })
-	f.write("a", secretA)
-	commandtest.Eventually(t, "the rotated secret", func() bool { return p.allows(t, secretA) })
+	f.Write("a", commandtest.SecretC) // what waits for a restart does not keep the secret in force from being rotated
+	commandtest.Eventually(t, "the rotated secret", func() bool { return p.allows(t, commandtest.SecretC) })
+	f.Write("a", commandtest.SecretA)
+	commandtest.Eventually(t, "the rotated secret", func() bool { return p.allows(t, commandtest.SecretA) })
 
-	f.write("extauthz.yaml", good) // taken back
+	f.Write("extauthz.yaml", good) // taken back
 	p.hangup(t)
-	f.write("extauthz.yaml", strings.Replace(good, a, b, 1))
-	commandtest.Eventually(t, "the other file's secret", func() bool { return p.allows(t, secretB) })
-	if p.allows(t, secretA) {
+	f.Write("extauthz.yaml", strings.Replace(good, a, b, 1))
+	commandtest.Eventually(t, "the other file's secret", func() bool { return p.allows(t, commandtest.SecretB) })
+	if p.allows(t, commandtest.SecretA) {
 		t.Error("the former file's secret still counts")
 	}
 
 	for title, content := range map[string]string{
 		"the line is gone": base + "api-audience: " + audience + "\n", "no YAML": "better-auth-url: [", "an unknown setting": good + "audiences: x\n", "no such file": strings.Replace(good, a, a+".missing", 1),
-		"an empty secret": strings.Replace(good, a, f.write("empty", ""), 1), "empty": "",
+		"an empty secret": strings.Replace(good, a, f.Write("empty", ""), 1), "empty": "",
 	} {
-		f.write("extauthz.yaml", content)
+		f.Write("extauthz.yaml", content)
 		p.hangup(t)
-		if !p.allows(t, secretB) || p.allows(t, secretA) {
+		if !p.allows(t, commandtest.SecretB) || p.allows(t, commandtest.SecretA) {
 			t.Errorf("%s: the secret in force does not count any more", title)
 		}
 	}
@@ -188,19 +161,19 @@ func TestReloadIsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.hangup(t)
-	if !p.allows(t, secretB) {
+	if !p.allows(t, commandtest.SecretB) {
 		t.Error("without its file: the secret in force does not count any more")
 	}
-	f.write("b", secretC)
-	commandtest.Eventually(t, "a rotation while the configuration is gone", func() bool { return p.allows(t, secretC) })
+	f.Write("b", commandtest.SecretC)
+	commandtest.Eventually(t, "a rotation while the configuration is gone", func() bool { return p.allows(t, commandtest.SecretC) })
 	if err := os.Remove(b); err != nil {
 		t.Fatal(err)
 	}
 	p.hangup(t)
-	if !p.allows(t, secretC) {
+	if !p.allows(t, commandtest.SecretC) {
 		t.Error("a removed file of the secret switched HS256 off")
 	}
-	for _, secret := range []string{secretA, secretB, secretC} {
+	for _, secret := range []string{commandtest.SecretA, commandtest.SecretB, commandtest.SecretC} {
 		if told(secret) > 0 {
 			t.Error("a secret was logged")
 		}
@@ -211,99 +184,25 @@ func TestReloadIsWhole(t *testing.T) {
 func TestReloadSwapsSecretsAndTheirUses(t *testing.T) {
 	t.Parallel()
 	jwks, _ := newIssuer(t)
-	f := folder{t, t.TempDir()}
-	secrets := f.write("secrets", "2:"+secretB+",1:"+secretA)
+	f := commandtest.Folder{T: t, Path: t.TempDir()}
+	secrets := f.Write("secrets", "2:"+commandtest.SecretB+",1:"+commandtest.SecretA)
 	base := "better-auth-url: " + issuer + "\njwks-url: " + jwks.URL + "\napi-audience: " + audience + "\nbetter-auth-secrets-file: " + secrets + "\n"
-	p := startProgram(t, "EXTAUTHZ_CONFIG="+f.write("extauthz.yaml", base))
-	if p.allows(t, secretA) || !p.allows(t, secretB) {
+	p := startProgram(t, "EXTAUTHZ_CONFIG="+f.Write("extauthz.yaml", base))
+	if p.allows(t, commandtest.SecretA) || !p.allows(t, commandtest.SecretB) {
 		t.Fatal("a former secret counts from the start")
 	}
-	f.write("extauthz.yaml", base+"former-secrets: hs256\n")
-	commandtest.Eventually(t, "the former secret to count", func() bool { return p.allows(t, secretA) })
-	if !p.allows(t, secretB) {
+	f.Write("extauthz.yaml", base+"former-secrets: hs256\n")
+	commandtest.Eventually(t, "the former secret to count", func() bool { return p.allows(t, commandtest.SecretA) })
+	if !p.allows(t, commandtest.SecretB) {
 		t.Error("the current secret does not count")
 	}
 	if strings.Contains(p.log.String(), `"level":"DEBUG"`) {
 		t.Error("debug lines before they were asked for")
 	}
-	f.write("extauthz.yaml", base+"log-level: debug\n")
-	commandtest.Eventually(t, "the former secret to count no more", func() bool { return !p.allows(t, secretA) })
-	commandtest.Eventually(t, "the other log level", func() bool { p.allows(t, secretB); return strings.Contains(p.log.String(), `"level":"DEBUG"`) })
-}
-
-// A file of settings that is written anew and means the same is no change, and nothing waits for a restart.
-func TestReloadKnowsWhatMeansTheSame(t *testing.T) {
-	folder := t.TempDir()
-	path := filepath.Join(folder, "extauthz.yaml")
-	write := func(content string) {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	getenv := func(name string) string { return map[string]string{"EXTAUTHZ_CONFIG": path}[name] }
-	read := func() (*settings.Settings, error) {
-		s, _, err := sources.Load("serve", nil, getenv, nil)
-		return s, err
-	}
-	const first = "api-audience: [https://a.example, https://b.example]\nmax-connection-age: 5m\nadmin-page: true\nlog-level: info\n"
-	for title, row := range map[string]struct {
-		second string
-		want   outcome
-	}{
-		"order, comments, quotes": {"# by hand\nlog-level: 'info'\nadmin-page: \"true\"\nmax-connection-age: 5m # long\n" +
-			"api-audience:\n- https://a.example\n- \"https://b.example\"\n", outcomeUnchanged},
-		"a duration": {strings.Replace(first, "5m", "300s", 1), outcomeUnchanged},
-		"a list":     {strings.Replace(first, "[https://a.example, https://b.example]", "https://a.example, https://b.example", 1), outcomeUnchanged},
-		"a boolean":  {strings.Replace(first, "true", "True", 1), outcomeUnchanged},
-		"a default":  {first + "log-format: json\n", outcomeUnchanged},
-		"a level, and a duration that means the same": {strings.NewReplacer("5m", "300s", "info", "debug").Replace(first), outcomeChanged},
-		"another duration":                            {strings.Replace(first, "5m", "301s", 1), outcomeRefused},
-		"another list":                                {strings.Replace(first, "https://b", "https://c", 1), outcomeRefused},
-	} {
-		t.Run(title, func(t *testing.T) {
-			write(first)
-			s, err := read()
-			if err != nil {
-				t.Fatal(err)
-			}
-			log := new(commandtest.Buffer)
-			r := newReloader(s, read, new(slog.LevelVar), slog.New(slog.NewTextHandler(log, nil)))
-			write(row.second)
-			if came := r.look(t.Context()); came != row.want {
-				t.Errorf("%s, and not %s", came, row.want)
-			}
-			if row.want == outcomeUnchanged && log.String() != "" {
-				t.Error("tells of it:", log)
-			}
-			if came := r.look(t.Context()); row.want != outcomeRefused && came != outcomeUnchanged {
-				t.Error("the second look:", came)
-			}
-		})
-	}
-}
-
-// What Windows' editors put in front of a text is no part of a secret.
-func TestSecretFileWithAMark(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "secret")
-	for title, row := range map[string]struct{ content, secret string }{
-		"plain":             {"a-secret", "a-secret"},
-		"a line":            {"a-secret\r\n", "a-secret"},
-		"a mark":            {"\xef\xbb\xbfa-secret", "a-secret"},
-		"a mark and a line": {"\xef\xbb\xbfa-secret\r\n", "a-secret"},
-		"UTF-16":            {"\xff\xfea\x00-\x00", ""},
-		"UTF-16, big end":   {"\xfe\xff\x00a\x00-", ""},
-		"a mark alone":      {"\xef\xbb\xbf", ""},
-	} {
-		if err := os.WriteFile(path, []byte(row.content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		getenv := func(name string) string { return map[string]string{"BETTER_AUTH_SECRET_FILE": path}[name] }
-		s, _, err := sources.Load("serve", nil, getenv, nil)
-		switch {
-		case row.secret == "" && err == nil:
-			t.Errorf("%s: it is taken", title)
-		case row.secret != "" && (err != nil || string(s.Config.Secret) != row.secret):
-			t.Errorf("%s: %v", title, err)
-		}
-	}
+	f.Write("extauthz.yaml", base+"log-level: debug\n")
+	commandtest.Eventually(t, "the former secret to count no more", func() bool { return !p.allows(t, commandtest.SecretA) })
+	commandtest.Eventually(t, "the other log level", func() bool {
+		p.allows(t, commandtest.SecretB)
+		return strings.Contains(p.log.String(), `"level":"DEBUG"`)
+	})
 }

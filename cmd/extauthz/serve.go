@@ -33,6 +33,7 @@ import (
 	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/cmd/extauthz/internal/lines"
 	"extauthz/cmd/extauthz/internal/readiness"
+	"extauthz/cmd/extauthz/internal/reload"
 	"extauthz/cmd/extauthz/internal/serverlog"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
@@ -96,7 +97,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return s, err
 		}
 		inForce  = *s // as it was read; what follows adds to s
-		reloader = newReloader(&inForce, read, level, log)
+		reloader = reload.New(&inForce, read, level, log)
 		registry = prometheus.NewRegistry()
 	)
 	defer serverlog.Adopt(log)()
@@ -127,14 +128,14 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		s.Config.TracerProvider = traces
 	}
 	if s.Config.ReadDatabaseURL != nil {
-		s.Config.ReadDatabaseURL = reloader.readDatabaseURL
+		s.Config.ReadDatabaseURL = reloader.ReadDatabaseURL
 	}
 	authorizer, err := extauthz.New(s.Config)
 	if err != nil {
 		discreet.Complain(stderr, s.ConfigFault(err))
 		return exitFault
 	}
-	reloader.replace = authorizer.ReplaceSecrets
+	reloader.Replace = authorizer.ReplaceSecrets
 	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: auditLog,
 		traces: traces, hangups: hangup,
 		shadow: s.Config.Shadow != extauthz.ShadowOff}
@@ -164,7 +165,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFault
 	}
 	collector.Tune(os.Getenv, s.Config.RememberedBytes, os.DirFS("/"), log)
-	warnOfShortSecret(log, s)
+	reload.WarnOfShortSecret(log, s)
 	if err := servers.serveUntil(ctx, s); err != nil {
 		discreet.Complain(stderr, err)
 		return exitDeny
@@ -197,7 +198,7 @@ type servers struct {
 	hangups      <-chan os.Signal      // SIGHUP
 	shadow       bool
 	page         *page // nil without one
-	reloader     *reloader
+	reloader     *reload.Reloader
 }
 
 // newGRPC makes the server for checks.

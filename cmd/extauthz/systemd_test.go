@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"extauthz/cmd/extauthz/internal/commandtest"
 )
 
 // By systemd's own protocols: it is given its sockets, two for checks and one for the admin server, tells that it has
@@ -63,7 +65,7 @@ func TestSystemd(t *testing.T) {
 	if err := os.Symlink(self, program); err != nil {
 		t.Fatal(err)
 	}
-	secret := folder{t, path}.write("secret", secretA)
+	secret := commandtest.Folder{T: t, Path: path}.Write("secret", commandtest.SecretA)
 	start := func() *exec.Cmd {
 		command := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve`, program)
 		command.Env = []string{"NOTIFY_SOCKET=" + manager.LocalAddr().String(), "LISTEN_FDS=3", "LISTEN_FDNAMES=checks:checks:admin",
@@ -107,14 +109,14 @@ func TestSystemd(t *testing.T) {
 	if status := get(targets[2] + "/readyz"); status != 200 {
 		t.Errorf("/readyz gives %d", status)
 	}
-	for _, content := range []string{secretB, ""} { // a reload that is refused ends as well
-		folder{t, path}.write("secret", content)
+	for _, content := range []string{commandtest.SecretB, ""} { // a reload that is refused ends as well
+		commandtest.Folder{T: t, Path: path}.Write("secret", content)
 		heard = nil
 		command.Process.Signal(syscall.SIGHUP)
 		hear("RELOADING=1")
 		hear("READY=1")
 	}
-	folder{t, path}.write("secret", secretB) // for its next start
+	commandtest.Folder{T: t, Path: path}.Write("secret", commandtest.SecretB) // for its next start
 	command.Process.Signal(syscall.SIGTERM)
 	hear("STOPPING=1")
 	if err := command.Wait(); err != nil {

@@ -28,6 +28,7 @@ import (
 
 	"extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/cmd/extauthz/internal/commandtest"
+	"extauthz/cmd/extauthz/internal/reload"
 	"extauthz/envoy/parts"
 )
 
@@ -330,7 +331,7 @@ func TestSecretFilesChange(t *testing.T) {
 		t.Error("the former secret does not count")
 	}
 	write("no secrets")
-	time.Sleep(reloadInterval + maxSettling)
+	time.Sleep(reloadInterval + reload.MaxSettling)
 	if !allows(second) || !allows(first) {
 		t.Error("a file that cannot be used changed the secrets")
 	}

@@ -1,16 +1,15 @@
-package main
+// Package reload puts changed settings in force while the server runs: whole, or not at all. It imports settings and
+// discreet, and does not know where settings are read or who uses them.
+package reload
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/coreos/go-systemd/v22/daemon"
 
 	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/cmd/extauthz/internal/settings"
@@ -18,31 +17,27 @@ import (
 )
 
 const (
-	// reloadInterval is how often the files are looked at. In Kubernetes a ConfigMap or a Secret reaches its pods
-	// within a minute or so, by a symlink that is moved.
-	reloadInterval = 1500 * time.Millisecond
 	// settleTime is how long files must stay the same before a change of them counts: several are seldom written at
 	// once, and a file that is written in place is half written for a moment.
 	settleTime = 250 * time.Millisecond
-	// maxSettling bounds how long a change that goes on is waited for; the next look begins anew.
-	maxSettling = 20 * settleTime
+	// MaxSettling bounds how long a change that goes on is waited for; the next look begins anew.
+	MaxSettling = 20 * settleTime
 )
 
 // Lines of the log.
 const (
-	logReloaded = "SIGHUP: done" // ends what SIGHUP began
 	logUnusable = "the changed settings cannot be used; the earlier ones stay in force"
 	logWaiting  = "changed settings wait for a restart; " +
 		"nothing of the change is in force until then, the earlier settings stay"
 )
 
-// reloader puts changed settings in force while the server runs. A change takes effect whole, or is refused whole and
+// Reloader puts changed settings in force while the server runs. A change takes effect whole, or is refused whole and
 // told once: what names a setting that waits for a restart changes nothing, so that nobody runs with half of what was
 // written. Meanwhile the files of secrets that the settings in force name are followed, so that a rotation never
 // waits.
-type reloader struct {
+type Reloader struct {
 	read    func() (*settings.Settings, error) // reads flags, environment and files anew
-	replace func(extauthz.Secrets)
+	Replace func(extauthz.Secrets)             // has the secrets used from now on
 	level   *slog.LevelVar
 	log     *slog.Logger
 
@@ -51,39 +46,39 @@ type reloader struct {
 	refused, refusedSecrets string // what was told last, so that it is told once; look's alone
 }
 
-// newReloader begins with the settings that the server starts with.
-func newReloader(s *settings.Settings, read func() (*settings.Settings, error), level *slog.LevelVar, log *slog.Logger) *reloader {
-	r := &reloader{read: read, level: level, log: log}
+// New begins with the settings that the server starts with.
+func New(s *settings.Settings, read func() (*settings.Settings, error), level *slog.LevelVar, log *slog.Logger) *Reloader {
+	r := &Reloader{read: read, level: level, log: log}
 	r.inForce.Store(s)
 	level.Set(s.LogLevel)
 	return r
 }
 
-// readDatabaseURL reads the file of the settings in force.
-func (r *reloader) readDatabaseURL() (string, error) {
+// ReadDatabaseURL reads the file of the settings in force.
+func (r *Reloader) ReadDatabaseURL() (string, error) {
 	return r.inForce.Load().Config.ReadDatabaseURL()
 }
 
-// hasFiles tells whether there is anything that can change by itself.
-func (r *reloader) hasFiles() bool {
+// HasFiles tells whether there is anything that can change by itself.
+func (r *Reloader) HasFiles() bool {
 	s := r.inForce.Load()
 	return s.HasFiles || s.ValueOf("EXTAUTHZ_CONFIG") != ""
 }
 
-// outcome is what a look came to.
-type outcome string
+// Outcome is what a look came to.
+type Outcome string
 
 const (
-	outcomeUnchanged outcome = "unchanged"
-	outcomeChanged   outcome = "changed"
-	outcomeRefused   outcome = "refused, the earlier settings stay"
+	outcomeUnchanged Outcome = "unchanged"
+	outcomeChanged   Outcome = "changed"
+	outcomeRefused   Outcome = "refused, the earlier settings stay"
 )
 
-// again has a refusal told once more.
-func (r *reloader) again() { r.refused, r.refusedSecrets = "", "" }
+// Again has a refusal told once more.
+func (r *Reloader) Again() { r.refused, r.refusedSecrets = "", "" }
 
-// look reads the settings and puts in force what has changed. One goroutine calls it.
-func (r *reloader) look(ctx context.Context) outcome {
+// Look reads the settings and puts in force what has changed. One goroutine calls it.
+func (r *Reloader) Look(ctx context.Context) Outcome {
 	inForce := r.inForce.Load()
 	fresh, err := r.settled(ctx, inForce.Fingerprint(), r.read)
 	switch {
@@ -107,7 +102,7 @@ func (r *reloader) look(ctx context.Context) outcome {
 		}
 	}
 	wasRefused := r.refused != ""
-	r.again()
+	r.Again()
 	if fresh.Fingerprint() == inForce.Fingerprint() {
 		if wasRefused {
 			r.log.Info("the settings are again those in force")
@@ -121,7 +116,7 @@ func (r *reloader) look(ctx context.Context) outcome {
 }
 
 // refuse tells it, once for each key, and follows the secrets of the settings in force.
-func (r *reloader) refuse(ctx context.Context, key, message string, details ...any) outcome {
+func (r *Reloader) refuse(ctx context.Context, key, message string, details ...any) Outcome {
 	if r.refused != key {
 		r.refused = key
 		r.log.Warn(message, details...)
@@ -148,14 +143,14 @@ func (r *reloader) refuse(ctx context.Context, key, message string, details ...a
 }
 
 // apply puts the settings in force, and tells whether more of them has changed than how they are written.
-func (r *reloader) apply(fresh *settings.Settings) bool {
+func (r *Reloader) apply(fresh *settings.Settings) bool {
 	earlier := r.inForce.Load()
 	changed := settings.Changed(earlier, fresh)
 	if !settings.SameSecrets(fresh, earlier) {
 		changed = append(changed, "secrets")
-		r.replace(extauthz.Secrets{Current: fresh.Config.Secret, Former: fresh.Config.FormerSecrets,
+		r.Replace(extauthz.Secrets{Current: fresh.Config.Secret, Former: fresh.Config.FormerSecrets,
 			FormerForHS256: fresh.Config.FormerForHS256, FormerForSessions: fresh.Config.FormerForSessions})
-		warnOfShortSecret(r.log, fresh)
+		WarnOfShortSecret(r.log, fresh)
 	}
 	r.inForce.Store(fresh)
 	r.level.Set(fresh.LogLevel)
@@ -169,12 +164,12 @@ func (r *reloader) apply(fresh *settings.Settings) bool {
 var errUnsettled = errors.New("the files go on changing")
 
 // settled reads until two readings, with settleTime between, are the same. What is as it was needs no second one.
-func (r *reloader) settled(ctx context.Context, known string, read func() (*settings.Settings, error)) (*settings.Settings, error) {
+func (r *Reloader) settled(ctx context.Context, known string, read func() (*settings.Settings, error)) (*settings.Settings, error) {
 	s, err := guarded(read)
 	if err == nil && s.Fingerprint() == known {
 		return s, nil
 	}
-	for begun := time.Now(); time.Since(begun) < maxSettling; {
+	for begun := time.Now(); time.Since(begun) < MaxSettling; {
 		select {
 		case <-ctx.Done():
 			return nil, errUnsettled
@@ -201,43 +196,8 @@ func guarded(read func() (*settings.Settings, error)) (s *settings.Settings, err
 	return read()
 }
 
-func warnOfShortSecret(log *slog.Logger, s *settings.Settings) {
+func WarnOfShortSecret(log *slog.Logger, s *settings.Settings) {
 	if length := len(s.Config.Secret); length > 0 && length < 32 {
 		log.Warn("BETTER_AUTH_SECRET is shorter than 32 bytes, which HS256 asks for (RFC 7518 section 3.2)")
 	}
-}
-
-// followSettings puts changed settings in force when their files change or on SIGHUP, which also fetches the JWKS and
-// opens the audit log anew, until ctx ends.
-func (s *servers) followSettings(ctx context.Context, hangup <-chan os.Signal) {
-	var tick <-chan time.Time // never, without files
-	if s.reloader.hasFiles() {
-		ticker := time.NewTicker(reloadInterval)
-		defer ticker.Stop()
-		tick = ticker.C
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick:
-			s.reloader.look(ctx)
-		case <-hangup:
-			s.hangup(ctx)
-		}
-	}
-}
-
-// hangup answers SIGHUP.
-func (s *servers) hangup(ctx context.Context) {
-	s.notifyReloading()
-	s.log.Info("SIGHUP: reading the settings, fetching the JWKS, opening the audit log anew")
-	s.authorizer.Refresh()
-	if s.audit != nil {
-		s.audit.Reopen()
-	}
-	s.reloader.again()
-	came := s.reloader.look(ctx)
-	s.log.Info(logReloaded, "settings", string(came))
-	s.notify(daemon.SdNotifyReady)
 }

@@ -1,0 +1,41 @@
+package settings
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Each fault that the library finds in its configuration belongs to a setting, whose name the command gives.
+func TestEveryConfigFaultHasItsSetting(t *testing.T) {
+	sources, err := filepath.Glob("../../../../extauthz/*.go")
+	if err != nil || len(sources) == 0 {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?:ConfigError\{|checkURL\()"(\w+)"`)
+	found := 0
+	for _, source := range sources {
+		if strings.HasSuffix(source, "_test.go") {
+			continue
+		}
+		content, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range named.FindAllStringSubmatch(string(content), -1) {
+			found++
+			if match[1] == "Metrics" || match[1] == "TracerProvider" { // the command's own, and no setting
+				continue
+			}
+			if !slices.ContainsFunc(Table, func(s Setting) bool { return s.Field == match[1] }) {
+				t.Errorf("%s: a fault of %s belongs to no setting", source, match[1])
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("%d faults were looked at", found)
+	}
+}
