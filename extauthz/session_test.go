@@ -128,7 +128,7 @@ func TestChecksShareQueries(t *testing.T) {
 
 // countingLink counts the queries.
 type countingLink struct {
-	session.Link
+	session.Link[*session.Row]
 	queries atomic.Int64
 }
 

@@ -48,14 +48,15 @@ type Store interface {
 	Session(ctx context.Context, token string) (*Row, error)
 }
 
-// lookup is one check's question for one token.
-type lookup struct {
+// lookup is one check's question for one token. A is what the store answers with, a *Row for one; its zero value says that
+// there is none.
+type lookup[A any] struct {
 	ctx   context.Context
 	token string
 
 	done     chan struct{}
 	answered atomic.Bool // set by whoever writes what follows, before done is closed
-	Row      *Row        // nil when there is no such session; valid once done is closed
+	Row      A           // the zero value when there is no such session; valid once done is closed
 	Err      error       // valid once done is closed
 
 	Began, Ended time.Time // of its query, for traces; valid once done is closed
@@ -67,10 +68,10 @@ type lookup struct {
 }
 
 // isPending tells that somebody still waits for its answer.
-func (l *lookup) isPending() bool { return !l.answered.Load() && l.ctx.Err() == nil }
+func (l *lookup[A]) isPending() bool { return !l.answered.Load() && l.ctx.Err() == nil }
 
 // finish gives the answer, unless there is one already.
-func (l *lookup) finish(row *Row, err error, began time.Time, took time.Duration, batch int) {
+func (l *lookup[A]) finish(row A, err error, began time.Time, took time.Duration, batch int) {
 	if !l.answered.CompareAndSwap(false, true) {
 		return
 	}
@@ -80,11 +81,11 @@ func (l *lookup) finish(row *Row, err error, began time.Time, took time.Duration
 }
 
 // Link is a connection that is up, as the batcher knows it.
-type Link interface {
+type Link[A any] interface {
 	// Ask returns the rows of those of these tokens that have one. An error that is a *[LostError] says nothing about the
 	// tokens: they may be asked elsewhere, and this link is not asked again. Any other may be one token's fault; none is
 	// at fault where the same comes of no tokens at all.
-	Ask(tokens []string) (map[string]*Row, error)
+	Ask(tokens []string) (map[string]A, error)
 	// Interrupt ends an Ask that is under way soon, with a *[LostError]. It does not wait.
 	Interrupt()
 }
@@ -117,7 +118,7 @@ func isLost(err error) bool {
 // fails that question alone.
 //
 // All methods are safe for concurrent use.
-type Batcher struct {
+type Batcher[A any] struct {
 	budget  time.Duration // of one query: past it nobody waits any more
 	Most    int64         // connections
 	Wanted  func()        // called when another connection would help; must not wait
@@ -126,8 +127,8 @@ type Batcher struct {
 	Count   func(batch int, took time.Duration, err error)
 	Guard   func(work func()) (panicked bool)
 
-	Waiting chan *lookup
-	again   chan *lookup            // those that were put back; they go first
+	Waiting chan *lookup[A]
+	again   chan *lookup[A]         // those that were put back; they go first
 	turn    chan struct{}           // held by a query that is under way, unless it takes longer than most do
 	average atomic.Int64            // how long a query takes, in nanoseconds, smoothed
 	Asking  atomic.Int64            // checks that wait for an answer, asked for or not
@@ -141,13 +142,13 @@ type Batcher struct {
 type failure struct{ err error }
 
 // NewBatcher answers questions within a budget each, over so many connections at most.
-func NewBatcher(budget time.Duration, most int64) *Batcher {
-	return &Batcher{
+func NewBatcher[A any](budget time.Duration, most int64) *Batcher[A] {
+	return &Batcher[A]{
 		budget: budget, Most: most,
 		Wanted: func() {}, Outcome: func(error) {}, Blamed: func(error) {}, Count: func(int, time.Duration, error) {},
 		Guard:   func(work func()) bool { work(); return false },
-		Waiting: make(chan *lookup, maxWaiting),
-		again:   make(chan *lookup, maxWaiting+most*MaxBatch),
+		Waiting: make(chan *lookup[A], maxWaiting),
+		again:   make(chan *lookup[A], maxWaiting+most*MaxBatch),
 		turn:    make(chan struct{}, 1),
 		hedges:  allowance{most: float64(3 * most)}, // a connection whose every query is slow needs one each time
 	}
@@ -160,8 +161,8 @@ var (
 )
 
 // Ask waits for the answer to one question, until ctx ends; then it returns nil. The answer is in the lookup.
-func (b *Batcher) Ask(ctx context.Context, token string) (*lookup, error) {
-	l := &lookup{ctx: ctx, token: token, done: make(chan struct{})}
+func (b *Batcher[A]) Ask(ctx context.Context, token string) (*lookup[A], error) {
+	l := &lookup[A]{ctx: ctx, token: token, done: make(chan struct{})}
 	if failure := b.failure.Load(); failure != nil {
 		return nil, failure.err
 	}
@@ -184,19 +185,20 @@ func (b *Batcher) Ask(ctx context.Context, token string) (*lookup, error) {
 }
 
 // Busy is how many connections have a query under way.
-func (b *Batcher) Busy() int64 { return max(0, b.Up.Load()-b.idle.Load()) }
+func (b *Batcher[A]) Busy() int64 { return max(0, b.Up.Load()-b.idle.Load()) }
 
 // Fail answers all that wait, and all that come until succeed, with an error.
-func (b *Batcher) Fail(err error) {
+func (b *Batcher[A]) Fail(err error) {
 	b.failure.Store(&failure{err})
 	now := time.Now()
+	var none A
 	for {
 		select {
 		case l := <-b.again:
 			l.queued.Store(false)
-			l.finish(nil, err, now, 0, 0)
+			l.finish(none, err, now, 0, 0)
 		case l := <-b.Waiting:
-			l.finish(nil, err, now, 0, 0)
+			l.finish(none, err, now, 0, 0)
 		default:
 			return
 		}
@@ -204,12 +206,12 @@ func (b *Batcher) Fail(err error) {
 }
 
 // Succeed takes in questions again.
-func (b *Batcher) Succeed() { b.failure.Store(nil) }
+func (b *Batcher[A]) Succeed() { b.failure.Store(nil) }
 
 // Serve answers one batch after another on a link, until the link is lost, which it returns, or retired is closed or
 // ctx ends, which is nil. A batch that is under way is answered first.
-func (b *Batcher) Serve(ctx context.Context, link Link, retired <-chan struct{}) error {
-	w := &worker{Batcher: b, link: link}
+func (b *Batcher[A]) Serve(ctx context.Context, link Link[A], retired <-chan struct{}) error {
+	w := &worker[A]{Batcher: b, link: link}
 	b.Up.Add(1)
 	defer b.Up.Add(-1)
 	for {
@@ -226,7 +228,7 @@ func (b *Batcher) Serve(ctx context.Context, link Link, retired <-chan struct{})
 }
 
 // next waits for a question. It returns nil when there is none to be waited for.
-func (b *Batcher) next(ctx context.Context, retired <-chan struct{}) *lookup {
+func (b *Batcher[A]) next(ctx context.Context, retired <-chan struct{}) *lookup[A] {
 	select {
 	case <-retired:
 		return nil
@@ -235,7 +237,7 @@ func (b *Batcher) next(ctx context.Context, retired <-chan struct{}) *lookup {
 	b.idle.Add(1)
 	defer b.idle.Add(-1)
 	for {
-		var l *lookup
+		var l *lookup[A]
 		select {
 		case l = <-b.again:
 			l.queued.Store(false)
@@ -259,7 +261,7 @@ func (b *Batcher) next(ctx context.Context, retired <-chan struct{}) *lookup {
 // awaitTurn makes the batches follow the load. Few look-ups do not wait: each connection takes what is
 // there. Where there are more, they wait while they would only split a batch: until the query under way
 // is answered, takes longer than queries do, or leaves a whole batch waiting. hasTurn tells the first case.
-func (b *Batcher) awaitTurn(ctx context.Context) (hasTurn bool) {
+func (b *Batcher[A]) awaitTurn(ctx context.Context) (hasTurn bool) {
 	select {
 	case b.turn <- struct{}{}:
 		return true
@@ -280,10 +282,10 @@ func (b *Batcher) awaitTurn(ctx context.Context) (hasTurn bool) {
 }
 
 // collect adds to the first look-up those that wait already, less those whose check has given up.
-func (b *Batcher) collect(first *lookup) []*lookup {
-	batch := []*lookup{first}
+func (b *Batcher[A]) collect(first *lookup[A]) []*lookup[A] {
+	batch := []*lookup[A]{first}
 	for len(batch) < MaxBatch {
-		var next *lookup
+		var next *lookup[A]
 		select {
 		case next = <-b.again:
 			next.queued.Store(false)
@@ -303,7 +305,7 @@ func (b *Batcher) collect(first *lookup) []*lookup {
 
 // putBack has a question asked again, by whichever connection is free first. Questions that were put back often, as
 // where each connection dies of them, are answered with the error.
-func (b *Batcher) putBack(l *lookup, err error) {
+func (b *Batcher[A]) putBack(l *lookup[A], err error) {
 	if !l.isPending() || !l.queued.CompareAndSwap(false, true) {
 		return
 	}
@@ -314,12 +316,13 @@ func (b *Batcher) putBack(l *lookup, err error) {
 		default:
 		}
 	}
-	l.finish(nil, err, time.Now(), 0, 0)
+	var none A
+	l.finish(none, err, time.Now(), 0, 0)
 }
 
 // hedgeAfter is how long a query takes before it counts as slow. It is the whole budget where most queries take so
 // long that asking again would not end within it.
-func (b *Batcher) hedgeAfter() time.Duration {
+func (b *Batcher[A]) hedgeAfter() time.Duration {
 	average := time.Duration(b.average.Load())
 	after := max(min(hedgeFactor*average, b.budget/hedgeShare), 2*average, min(minHedge, b.budget/hedgeShare))
 	if after+average > b.budget {
@@ -330,7 +333,7 @@ func (b *Batcher) hedgeAfter() time.Duration {
 
 // learn takes in how long a query took. One that took much longer than most moves the average a little only, so that
 // one slow connection does not make the others' time look short.
-func (b *Batcher) learn(took time.Duration) {
+func (b *Batcher[A]) learn(took time.Duration) {
 	average := b.average.Load()
 	if average > 0 {
 		took = min(took, time.Duration(hedgeFactor*average))
@@ -339,13 +342,13 @@ func (b *Batcher) learn(took time.Duration) {
 }
 
 // worker serves one link. Its timer looks after a query that takes long.
-type worker struct {
-	*Batcher
-	link Link
+type worker[A any] struct {
+	*Batcher[A]
+	link Link[A]
 
 	mu      sync.Mutex
 	timer   *time.Timer
-	batch   []*lookup // under way
+	batch   []*lookup[A] // under way
 	started time.Time
 	hedge   time.Duration // after which it is slow
 	hedged  bool
@@ -353,7 +356,7 @@ type worker struct {
 }
 
 // begin says that a query is under way.
-func (w *worker) begin(batch []*lookup, hasTurn bool) time.Time {
+func (w *worker[A]) begin(batch []*lookup[A], hasTurn bool) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range batch {
@@ -371,14 +374,14 @@ func (w *worker) begin(batch []*lookup, hasTurn bool) time.Time {
 
 // end says that no query is under way. The turn is kept until the answers are given, so that who asks again at once
 // comes into the next batch.
-func (w *worker) end() {
+func (w *worker[A]) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer.Stop()
 	w.batch = nil
 }
 
-func (w *worker) releaseTurn() {
+func (w *worker[A]) releaseTurn() {
 	if w.hasTurn {
 		w.hasTurn = false
 		<-w.turn
@@ -387,7 +390,7 @@ func (w *worker) releaseTurn() {
 
 // look is called by the timer while a query is under way: a slow one no longer holds up others, and its questions are
 // put back beside it; one that is past the budget is interrupted.
-func (w *worker) look() {
+func (w *worker[A]) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.batch == nil {
@@ -419,9 +422,9 @@ func (w *worker) look() {
 }
 
 // answer asks for a batch and gives the answers. It returns the error of a link that is lost.
-func (w *worker) answer(batch []*lookup, hasTurn bool) error {
-	var rows map[string]*Row
-	var faults map[*lookup]error
+func (w *worker[A]) answer(batch []*lookup[A], hasTurn bool) error {
+	var rows map[string]A
+	var faults map[*lookup[A]]error
 	var err error
 	started := w.begin(batch, hasTurn)
 	panicked := w.Guard(func() { rows, faults, err = w.inquire(batch) })
@@ -430,7 +433,7 @@ func (w *worker) answer(batch []*lookup, hasTurn bool) error {
 	}
 	took, fault := time.Since(started), anyOf(faults)
 	w.end()
-	if slices.ContainsFunc(batch, func(l *lookup) bool { return !dryrun.Is(l.ctx) }) {
+	if slices.ContainsFunc(batch, func(l *lookup[A]) bool { return !dryrun.Is(l.ctx) }) {
 		w.Count(len(batch), took, cmp.Or(err, fault))
 		if err == nil && fault == nil {
 			w.learn(took)
@@ -466,7 +469,7 @@ func (w *worker) answer(batch []*lookup, hasTurn bool) error {
 
 // inquire asks for a batch. Where the query fails by one of its questions, as where a row cannot be read, halves are
 // asked until the questions at fault are alone; faults says why they have no answer. The error is of all of them.
-func (w *worker) inquire(batch []*lookup) (rows map[string]*Row, faults map[*lookup]error, err error) {
+func (w *worker[A]) inquire(batch []*lookup[A]) (rows map[string]A, faults map[*lookup[A]]error, err error) {
 	rows, err = w.link.Ask(tokensOf(batch))
 	if err == nil || isLost(err) {
 		return rows, nil, err
@@ -474,16 +477,16 @@ func (w *worker) inquire(batch []*lookup) (rows map[string]*Row, faults map[*loo
 	if _, general := w.link.Ask([]string{}); general != nil {
 		return nil, nil, general // no question is at fault
 	}
-	rows, faults = make(map[string]*Row, len(batch)), make(map[*lookup]error)
+	rows, faults = make(map[string]A, len(batch)), make(map[*lookup[A]]error)
 	if len(batch) == 1 {
 		addFaults(faults, batch, err)
 		return rows, faults, nil
 	}
-	pieces := [][]*lookup{batch[:len(batch)/2], batch[len(batch)/2:]}
+	pieces := [][]*lookup[A]{batch[:len(batch)/2], batch[len(batch)/2:]}
 	for len(pieces) > 0 {
 		piece := pieces[len(pieces)-1]
 		pieces = pieces[:len(pieces)-1]
-		if !slices.ContainsFunc(piece, (*lookup).isPending) { // nobody waits, and nothing is known
+		if !slices.ContainsFunc(piece, (*lookup[A]).isPending) { // nobody waits, and nothing is known
 			addFaults(faults, piece, errGivenUp)
 			continue
 		}
@@ -502,7 +505,7 @@ func (w *worker) inquire(batch []*lookup) (rows map[string]*Row, faults map[*loo
 	return rows, faults, nil
 }
 
-func tokensOf(batch []*lookup) []string {
+func tokensOf[A any](batch []*lookup[A]) []string {
 	tokens := make([]string, len(batch))
 	for i, l := range batch {
 		tokens[i] = l.token
@@ -510,14 +513,14 @@ func tokensOf(batch []*lookup) []string {
 	return tokens
 }
 
-func addFaults(faults map[*lookup]error, batch []*lookup, err error) {
+func addFaults[A any](faults map[*lookup[A]]error, batch []*lookup[A], err error) {
 	for _, l := range batch {
 		faults[l] = err
 	}
 }
 
 // anyOf returns one of the faults that a query met, nil where there is none.
-func anyOf(faults map[*lookup]error) error {
+func anyOf[A any](faults map[*lookup[A]]error) error {
 	for _, err := range faults {
 		if err != errGivenUp {
 			return err

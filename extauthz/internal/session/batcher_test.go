@@ -71,8 +71,8 @@ func (f *fakeLink) Ask(tokens []string) (map[string]*Row, error) {
 func (f *fakeLink) Interrupt() { f.interrupted <- struct{}{} }
 
 // startBatcher serves the links until the test ends. A link that is lost is served no more.
-func startBatcher(t *testing.T, links ...Link) (b *Batcher, stop func()) {
-	b = NewBatcher(testBudget, int64(len(links)))
+func startBatcher(t *testing.T, links ...Link[*Row]) (b *Batcher[*Row], stop func()) {
+	b = NewBatcher[*Row](testBudget, int64(len(links)))
 	b.Guard = func(work func()) (panicked bool) {
 		defer func() { panicked = recover() != nil }()
 		work()
@@ -88,7 +88,7 @@ func startBatcher(t *testing.T, links ...Link) (b *Batcher, stop func()) {
 }
 
 // askBatcher asks as a check does, and returns how long that took.
-func askBatcher(b *Batcher, token string) (row *Row, took time.Duration, err error) {
+func askBatcher(b *Batcher[*Row], token string) (row *Row, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), testBudget)
 	defer cancel()
 	started := time.Now()
@@ -106,11 +106,11 @@ func askBatcher(b *Batcher, token string) (row *Row, took time.Duration, err err
 // As long as one connection answers, every question is answered, by its own row and within the budget, whatever the
 // other connections do.
 func TestOneLinkThatAnswersIsEnough(t *testing.T) {
-	silent := func() Link { return newFakeLink(-1) }
-	dying := func() Link { return &fakeLink{dies: true, interrupted: make(chan struct{}, 8)} }
-	slow := func() Link { return newFakeLink(testBudget - time.Millisecond) }
-	panicking := func() Link { return &fakeLink{panics: true} }
-	for title, others := range map[string][]Link{
+	silent := func() Link[*Row] { return newFakeLink(-1) }
+	dying := func() Link[*Row] { return &fakeLink{dies: true, interrupted: make(chan struct{}, 8)} }
+	slow := func() Link[*Row] { return newFakeLink(testBudget - time.Millisecond) }
+	panicking := func() Link[*Row] { return &fakeLink{panics: true} }
+	for title, others := range map[string][]Link[*Row]{
 		"three silent": {silent(), silent(), silent()}, "three dying": {dying(), dying(), dying()}, "each kind": {silent(), dying(), slow()},
 		"four silent": {silent(), silent(), silent(), silent()}, "none": nil, "slow": {slow(), slow()},
 	} {
@@ -234,7 +234,7 @@ func TestHedgingIsBounded(t *testing.T) {
 // connection.
 func TestFailureIsToldAtOnce(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		b := NewBatcher(testBudget, 1)
+		b := NewBatcher[*Row](testBudget, 1)
 		down := errors.New("down")
 		go func() {
 			time.Sleep(50 * time.Millisecond)
@@ -259,7 +259,7 @@ func TestFailureIsToldAtOnce(t *testing.T) {
 // Questions that kill each connection are given up after a bounded number of attempts.
 func TestQuestionThatKillsConnections(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		b := NewBatcher(testBudget, 2)
+		b := NewBatcher[*Row](testBudget, 2)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		served := 0
@@ -281,7 +281,7 @@ func TestQuestionThatKillsConnections(t *testing.T) {
 
 // A question that makes a query fail fails alone, and a fault that no question causes is not asked for again and again.
 func TestAQuestionAtFaultFailsAlone(t *testing.T) {
-	ask := func(t *testing.T, links ...Link) (failed []string) {
+	ask := func(t *testing.T, links ...Link[*Row]) (failed []string) {
 		b, stop := startBatcher(t, links...)
 		defer stop()
 		var mu sync.Mutex

@@ -41,9 +41,9 @@ type Target[T any] interface {
 }
 
 // Connection is one connection.
-type Connection[T any] interface {
+type Connection[T, A any] interface {
 	comparable
-	session.Link
+	session.Link[A]
 	// Close ends it, and waits, for a second or so at most, until its place is free.
 	Close()
 	Target() T
@@ -67,8 +67,8 @@ type held[C any] struct {
 // Keeper keeps connections for a batcher: one always, more as the load asks, never more than its limit, those that
 // are being made or closed included. Connections are made aside, and join when they are good. What is to be replaced
 // is replaced before it is given up, where the limits allow two.
-type Keeper[T Target[T], C Connection[T]] struct {
-	*session.Batcher
+type Keeper[T Target[T], C Connection[T, A], A any] struct {
+	*session.Batcher[A]
 	Open    func(context.Context, T) (C, error)
 	Changed func(error) // called with what an attempt came to that matters to checks
 	// IsFull tells that the server may have no more connections.
@@ -95,13 +95,13 @@ type Keeper[T Target[T], C Connection[T]] struct {
 }
 
 // New keeps connections to a target for a batcher.
-func New[T Target[T], C Connection[T]](b *session.Batcher, to T) *Keeper[T, C] {
-	return &Keeper[T, C]{Batcher: b, target: to, kicked: make(chan struct{}, 1), held: make(map[*held[C]]struct{}),
+func New[T Target[T], C Connection[T, A], A any](b *session.Batcher[A], to T) *Keeper[T, C, A] {
+	return &Keeper[T, C, A]{Batcher: b, target: to, kicked: make(chan struct{}, 1), held: make(map[*held[C]]struct{}),
 		Changed: func(error) {}, Refused: func(error, int) {}, IsFull: func(error) bool { return false }}
 }
 
 // kick has run look at what is to be done.
-func (k *Keeper[T, C]) kick() {
+func (k *Keeper[T, C, A]) kick() {
 	select {
 	case k.kicked <- struct{}{}:
 	default:
@@ -109,14 +109,14 @@ func (k *Keeper[T, C]) kick() {
 }
 
 // Want says that another connection would help.
-func (k *Keeper[T, C]) Want() {
+func (k *Keeper[T, C, A]) Want() {
 	if !k.isWanted.Swap(true) {
 		k.kick()
 	}
 }
 
 // Run keeps connections until ctx ends. All are closed when it returns, also by a panic.
-func (k *Keeper[T, C]) Run(ctx context.Context) {
+func (k *Keeper[T, C, A]) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer k.work.Wait()
 	defer cancel()
@@ -134,7 +134,7 @@ func (k *Keeper[T, C]) Run(ctx context.Context) {
 }
 
 // adjust does what is due, and returns when to look again at the latest.
-func (k *Keeper[T, C]) adjust(ctx context.Context, now time.Time) time.Duration {
+func (k *Keeper[T, C, A]) adjust(ctx context.Context, now time.Time) time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	next := now.Add(time.Minute)
@@ -180,12 +180,12 @@ func (k *Keeper[T, C]) adjust(ctx context.Context, now time.Time) time.Duration 
 	return max(time.Until(next), time.Millisecond)
 }
 
-func (k *Keeper[T, C]) isOld(h *held[C], now time.Time) bool {
+func (k *Keeper[T, C, A]) isOld(h *held[C], now time.Time) bool {
 	return h.renewal != k.renewal || !h.gone.IsZero() || !now.Before(h.expires)
 }
 
 // retire has a connection take no further batch.
-func (k *Keeper[T, C]) retire(h *held[C]) {
+func (k *Keeper[T, C, A]) retire(h *held[C]) {
 	if !h.retiring {
 		h.retiring = true
 		close(h.retired)
@@ -193,7 +193,7 @@ func (k *Keeper[T, C]) retire(h *held[C]) {
 }
 
 // make begins an attempt to connect.
-func (k *Keeper[T, C]) make(ctx context.Context, now time.Time) {
+func (k *Keeper[T, C, A]) make(ctx context.Context, now time.Time) {
 	k.making++
 	k.began = now
 	k.isWanted.Store(false)
@@ -207,7 +207,7 @@ func (k *Keeper[T, C]) make(ctx context.Context, now time.Time) {
 }
 
 // made takes in what an attempt came to.
-func (k *Keeper[T, C]) made(ctx context.Context, c C, err error, to T, renewal int) {
+func (k *Keeper[T, C, A]) made(ctx context.Context, c C, err error, to T, renewal int) {
 	tell := func() {}
 	var none C
 	k.mu.Lock()
@@ -233,7 +233,7 @@ func (k *Keeper[T, C]) made(ctx context.Context, c C, err error, to T, renewal i
 }
 
 // join has a new connection be served, in place of one that is to be replaced.
-func (k *Keeper[T, C]) join(ctx context.Context, c C, renewal int, now time.Time) {
+func (k *Keeper[T, C, A]) join(ctx context.Context, c C, renewal int, now time.Time) {
 	life := connectionAge - rand.N(connectionAge/4)
 	h := &held[C]{connection: c, retired: make(chan struct{}), renewal: renewal, expires: now.Add(life)}
 	for other := range k.held {
@@ -255,7 +255,7 @@ func (k *Keeper[T, C]) join(ctx context.Context, c C, renewal int, now time.Time
 }
 
 // good is how many connections take batches.
-func (k *Keeper[T, C]) good() (good int) {
+func (k *Keeper[T, C, A]) good() (good int) {
 	for h := range k.held {
 		if !h.retiring {
 			good++
@@ -266,7 +266,7 @@ func (k *Keeper[T, C]) good() (good int) {
 
 // failed takes in that a connection could not be made, or was no good from its first query on. It returns what tells
 // of it, to be called without the lock.
-func (k *Keeper[T, C]) failed(err error, now time.Time) (tell func()) {
+func (k *Keeper[T, C, A]) failed(err error, now time.Time) (tell func()) {
 	if good := k.good(); good > 0 {
 		k.more = min(max(2*k.more, morePause), lastMorePause)
 		k.moreAt = now.Add(jittered(k.more))
@@ -295,7 +295,7 @@ func (k *Keeper[T, C]) failed(err error, now time.Time) (tell func()) {
 }
 
 // ended takes in that a connection is no longer served: err says why, nil when it was to be so.
-func (k *Keeper[T, C]) ended(h *held[C], err error) {
+func (k *Keeper[T, C, A]) ended(h *held[C], err error) {
 	tell := func() {}
 	k.mu.Lock()
 	delete(k.held, h)
@@ -320,7 +320,7 @@ func (k *Keeper[T, C]) ended(h *held[C], err error) {
 }
 
 // close closes a connection aside. Its place is free afterwards.
-func (k *Keeper[T, C]) close(c C) {
+func (k *Keeper[T, C, A]) close(c C) {
 	k.closing++
 	k.work.Go(func() {
 		k.Guard(c.Close)
@@ -333,7 +333,7 @@ func (k *Keeper[T, C]) close(c C) {
 
 // Retarget has connections be made to another target. Those to the earlier one take no further batch, unless the
 // password alone has changed. changed tells that.
-func (k *Keeper[T, C]) Retarget(to T) (changed bool) {
+func (k *Keeper[T, C, A]) Retarget(to T) (changed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	changed = !to.IsSame(k.target)
@@ -349,7 +349,7 @@ func (k *Keeper[T, C]) Retarget(to T) (changed bool) {
 }
 
 // Renew has all connections be replaced.
-func (k *Keeper[T, C]) Renew() {
+func (k *Keeper[T, C, A]) Renew() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.renewal++
@@ -358,7 +358,7 @@ func (k *Keeper[T, C]) Renew() {
 }
 
 // Hosts are the names that connections lead to.
-func (k *Keeper[T, C]) Hosts() (hosts []string) {
+func (k *Keeper[T, C, A]) Hosts() (hosts []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for h := range k.held {
@@ -370,7 +370,7 @@ func (k *Keeper[T, C]) Hosts() (hosts []string) {
 }
 
 // Moved has the connections to a host be replaced whose address is none of these.
-func (k *Keeper[T, C]) Moved(host string, addresses map[netip.Addr]bool) {
+func (k *Keeper[T, C, A]) Moved(host string, addresses map[netip.Addr]bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for h := range k.held {
@@ -387,14 +387,14 @@ func (k *Keeper[T, C]) Moved(host string, addresses map[netip.Addr]bool) {
 }
 
 // Current is where connections lead to.
-func (k *Keeper[T, C]) Current() T {
+func (k *Keeper[T, C, A]) Current() T {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.target
 }
 
 // Connections is how many are open.
-func (k *Keeper[T, C]) Connections() int {
+func (k *Keeper[T, C, A]) Connections() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.held) + k.closing
@@ -404,7 +404,7 @@ func (k *Keeper[T, C]) Connections() int {
 func jittered(d time.Duration) time.Duration { return d - d/4 + rand.N(d/2+1) }
 
 // Each calls visit for each connection that is up, and says whether it is being replaced.
-func (k *Keeper[T, C]) Each(visit func(connection C, isRetiring bool)) {
+func (k *Keeper[T, C, A]) Each(visit func(connection C, isRetiring bool)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for h := range k.held {

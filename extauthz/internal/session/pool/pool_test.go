@@ -38,10 +38,10 @@ func (f *fake) IsUseful() bool                                { return true }
 
 // startKeeper keeps connections, at most so many. While refused is set, none can be made. open is how many there are.
 func startKeeper(t *testing.T, most int64) (
-	k *Keeper[*place, *fake], open, made *atomic.Int64, refused *atomic.Bool, stop func(),
+	k *Keeper[*place, *fake, *session.Row], open, made *atomic.Int64, refused *atomic.Bool, stop func(),
 ) {
 	open, made, refused = new(atomic.Int64), new(atomic.Int64), new(atomic.Bool)
-	k = New[*place, *fake](session.NewBatcher(400*time.Millisecond, most), new(place))
+	k = New[*place, *fake](session.NewBatcher[*session.Row](400*time.Millisecond, most), new(place))
 	k.Wanted = k.Want
 	k.Open = func(_ context.Context, to *place) (*fake, error) {
 		if refused.Load() {

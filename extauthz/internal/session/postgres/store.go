@@ -48,8 +48,8 @@ type Store struct {
 	panics   *guard.Panics
 	observer Observer
 	State    part.State
-	Batches  *session.Batcher
-	Keeper   *pool.Keeper[*Target, *Connection]
+	Batches  *session.Batcher[*session.Row]
+	Keeper   *pool.Keeper[*Target, *Connection, *session.Row]
 
 	inUse   atomic.Pointer[targetInUse] // once the tables are found; stays when they change
 	Query   atomic.Pointer[foundQuery]  // the session query, once the tables are found
@@ -119,7 +119,7 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 	d := &Store{
 		names: c.Names, leftOut: leftOut, budget: c.Budget, maxLag: c.MaxLag, read: c.ReadURL, log: log,
 		panics: panics, observer: observer,
-		Batches: session.NewBatcher(c.Budget, int64(c.Connections)),
+		Batches: session.NewBatcher[*session.Row](c.Budget, int64(c.Connections)),
 		renewed: make(chan struct{}, 1), targetEvery: targetInterval, NamesEvery: namesInterval,
 		State: part.NewState(),
 	}
