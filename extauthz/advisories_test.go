@@ -16,6 +16,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/reason"
 )
@@ -79,9 +80,9 @@ func TestAdvisories(t *testing.T) {
 		for _, headers := range [][]header{bearer(good), bearer(liveToken), cookie(signed)} { // and whatever passes has an identity
 			for _, response := range check(t, "GET", headers...) {
 				if !slices.ContainsFunc(response.GetOkResponse().GetHeaders(), func(option *corev3.HeaderValueOption) bool {
-					return option.GetHeader().GetKey() == HeaderUserID && option.GetHeader().GetValue() != ""
+					return option.GetHeader().GetKey() == identity.HeaderUserID && option.GetHeader().GetValue() != ""
 				}) {
-					t.Errorf("%v has no %s", headers, HeaderUserID)
+					t.Errorf("%v has no %s", headers, identity.HeaderUserID)
 				}
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/reason"
 )
 
@@ -29,7 +30,7 @@ func TestAuditRecords(t *testing.T) {
 				t.Fatalf("%s/%s: %d records", row.reason, row.title, len(records))
 			}
 			got := records[0]
-			if got.Version != AuditVersion || got.Reason != row.reason || got.Rate != 1 || got.Path != "/api/notes" || time.Since(got.Time) > time.Minute || got.Duration < 0 {
+			if got.Version != observe.RecordVersion || got.Reason != row.reason || got.Rate != 1 || got.Path != "/api/notes" || time.Since(got.Time) > time.Minute || got.Duration < 0 {
 				t.Errorf("%s/%s: %+v", row.reason, row.title, got)
 			}
 			if row.reason == "" && (got.Outcome != decision.Allow || got.Status != 200 || got.Subject != row.want.Subject || got.AuthBy != row.want.Method) {
@@ -114,7 +115,7 @@ The form is version %d. This page is made from the code by `+"`UPDATE_DOCS=1 go 
 
 | field | type | meaning |
 |---|---|---|
-`, AuditVersion)
+`, observe.RecordVersion)
 	record := reflect.TypeFor[AuditRecord]()
 	for i := range record.NumField() {
 		name, options, _ := strings.Cut(record.Field(i).Tag.Get("json"), ",")

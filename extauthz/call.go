@@ -3,6 +3,8 @@ package extauthz
 import (
 	"context"
 	"errors"
+	"fmt"
+	"reflect"
 	"sync"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -20,10 +22,39 @@ import (
 // Register makes the server answer envoy.service.auth.v3.Authorization by this Authorizer. Make the server with
 // [ServerOptions]: on another one the answers are the same, but each is decoded and encoded once more. A message is
 // read within Config.MaxMessageBytes, whatever grpc.MaxRecvMsgSize is.
-func (a *Authorizer) Register(server grpc.ServiceRegistrar) {
+//
+// After an error nothing is registered: there is no server, it has this service already, or the Authorizer is closed. It is
+// to be called before the server serves: gRPC itself ends the process otherwise.
+func (a *Authorizer) Register(server grpc.ServiceRegistrar) (err error) {
 	description := authv3.Authorization_ServiceDesc
 	description.Methods = []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}}
+	if isNil(server) {
+		return errors.New("there is no gRPC server to register with; make one by grpc.NewServer")
+	}
+	if a.life.closed.Load() {
+		return errors.New("the Authorizer is closed; make another one by New")
+	}
+	// gRPC ends the process where a name is registered twice, so it is asked before.
+	if lister, can := server.(interface {
+		GetServiceInfo() map[string]grpc.ServiceInfo
+	}); can {
+		if _, taken := lister.GetServiceInfo()[description.ServiceName]; taken {
+			return fmt.Errorf("the gRPC server has %s already; register one Authorizer a server", description.ServiceName)
+		}
+	}
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("the gRPC server takes no service: %v", fault)
+		}
+	}()
 	server.RegisterService(&description, a)
+	return nil
+}
+
+// isNil tells of an interface that it holds nothing to call.
+func isNil(value any) bool {
+	v := reflect.ValueOf(value)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // call is one check on its way from its stream to its answer. Its request's strings lie in its message and are

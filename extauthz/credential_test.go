@@ -39,7 +39,7 @@ func FuzzFindCredential(f *testing.F) {
 		if authorization != "" {
 			r.Authorization = []string{authorization}
 		}
-		found, err := credential.Find(&r, DefaultSessionCookie)
+		found, err := credential.Find(&r, credential.DefaultCookie)
 		if err != nil {
 			if reason.Of(err).Status() != http.StatusUnauthorized {
 				t.Fatalf("%v", err)
@@ -61,14 +61,14 @@ func FuzzFindCredential(f *testing.F) {
 		}
 		// A second parser finds a cookie of that name, with that value, wherever it reads the field at all.
 		for _, parsed := range (&http.Request{Header: http.Header{"Cookie": {cookies}}}).Cookies() {
-			if parsed.Name != DefaultSessionCookie && parsed.Name != credential.SecurePrefix+DefaultSessionCookie {
+			if parsed.Name != credential.DefaultCookie && parsed.Name != credential.SecurePrefix+credential.DefaultCookie {
 				continue
 			}
 			if parsed.Value == strings.Trim(found.Text, `" `) || parsed.Value == found.Text {
 				return
 			}
 		}
-		if _, err := ParseCookie(found.Text); err == nil {
+		if _, err := credential.ParseCookie(found.Text); err == nil {
 			t.Fatalf("%q: the cookie %q is a credential, and net/http finds no such", cookies, found.Text)
 		}
 	})
@@ -82,17 +82,17 @@ func FuzzParseBearer(f *testing.F) {
 		}
 	})
 	f.Fuzz(func(t *testing.T, text string) {
-		credential, err := ParseBearer(text)
+		read, err := credential.ParseBearer(text)
 		if err != nil {
 			if denial := reason.Of(err); denial.Status() != http.StatusUnauthorized {
 				t.Fatalf("%q: %v", text, err)
 			}
 			return
 		}
-		if credential.Cookie {
+		if read.Cookie {
 			t.Fatalf("%q came by no cookie", text)
 		}
-		checkReassembles(t, text, &credential)
+		checkReassembles(t, text, &read)
 	})
 }
 
@@ -100,31 +100,31 @@ func FuzzParseBearer(f *testing.F) {
 func FuzzParseCookie(f *testing.F) {
 	addCredentials(f, func(name, value string) {
 		if name == "cookie" {
-			f.Add(credential.SessionCookie([]string{value}, DefaultSessionCookie))
+			f.Add(credential.SessionCookie([]string{value}, credential.DefaultCookie))
 		}
 	})
 	f.Fuzz(func(t *testing.T, value string) {
-		credential, err := ParseCookie(value)
+		read, err := credential.ParseCookie(value)
 		if err != nil {
 			return
 		}
-		if credential.Kind != KindSession || credential.Signature == "" || !credential.Cookie {
-			t.Fatalf("%q was read as %+v", value, credential)
+		if read.Kind != credential.KindSession || read.Signature == "" || !read.Cookie {
+			t.Fatalf("%q was read as %+v", value, read)
 		}
 		if len(value) >= 2 && value[0] == '"' {
 			value = value[1 : len(value)-1]
 		}
-		checkReassembles(t, value, &credential)
+		checkReassembles(t, value, &read)
 	})
 }
 
-func checkReassembles(t *testing.T, text string, credential *Credential) {
+func checkReassembles(t *testing.T, text string, read *credential.Credential) {
 	t.Helper()
-	whole := credential.Token
-	if credential.Signature != "" {
-		whole += "." + credential.Signature
+	whole := read.Token
+	if read.Signature != "" {
+		whole += "." + read.Signature
 	}
-	if credential.Kind == KindSession {
+	if read.Kind == credential.KindSession {
 		decoded, err := url.PathUnescape(text)
 		if err != nil || !strings.Contains(text, "%") {
 			decoded = text

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/finding"
 )
 
 // findingsText is one line a finding, for comparison.
-func findingsText(found []Finding, part string) string {
+func findingsText(found []finding.Finding, part string) string {
 	var lines []string
 	for _, f := range found {
 		if f.Part == part {
@@ -21,18 +23,18 @@ func findingsText(found []Finding, part string) string {
 	return strings.Join(lines, "\n")
 }
 
-func diagnoseTest(t *testing.T, config Config) []Finding {
+func diagnoseTest(t *testing.T, config Config) []finding.Finding {
 	t.Helper()
 	config.Issuer, config.Audiences = testIssuer, []string{testAudience}
 	a, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a.Diagnose(t.Context())
+	return a.Operator().Diagnose(t.Context())
 }
 
 // expectFindings wants each of the texts in the findings of a part, and nothing else than ok where there is none.
-func expectFindings(t *testing.T, found []Finding, part string, wants ...string) {
+func expectFindings(t *testing.T, found []finding.Finding, part string, wants ...string) {
 	t.Helper()
 	text := findingsText(found, part)
 	for _, want := range wants {
@@ -41,7 +43,7 @@ func expectFindings(t *testing.T, found []Finding, part string, wants ...string)
 		}
 	}
 	for _, f := range found {
-		if f.Level != LevelOK && f.Fix == "" {
+		if f.Level != finding.LevelOK && f.Fix == "" {
 			t.Errorf("%+v says not what to do", f)
 		}
 	}
@@ -92,7 +94,7 @@ func TestDiagnoseJWKS(t *testing.T) {
 func TestDiagnoseDatabase(t *testing.T) {
 	jwks := serveKeys(t, testKeys()).URL
 	dsn := sessionsDatabase(t)
-	diagnose := func(dsn string, names SchemaNames) []Finding {
+	diagnose := func(dsn string, names SchemaNames) []finding.Finding {
 		t.Helper()
 		return diagnoseTest(t, Config{JWKSURL: jwks, DatabaseURL: dsn, Schema: names})
 	}

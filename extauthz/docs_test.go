@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"extauthz/extauthz/internal/reason"
 )
 
 // checkPage holds a page of the docs against what the code makes of it, and writes it where UPDATE_DOCS is set.
@@ -26,7 +28,7 @@ func checkPage(t *testing.T, path, test, want string) {
 // Each reason stands once in the table, with everything that an operator needs.
 func TestFactsAreWhole(t *testing.T) {
 	seen := map[Reason]bool{}
-	for _, fact := range Facts() {
+	for _, fact := range reason.Facts() {
 		if fact.Step == "" && fact.Status != 503 {
 			t.Errorf("%s: no step", fact.Reason)
 		}

@@ -23,7 +23,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/intake"
+	"extauthz/extauthz/internal/reason"
 )
 
 // embedded is a configuration that is whole.
@@ -237,12 +240,8 @@ func TestClose(t *testing.T) {
 // What a denial's holder does to it, or an interceptor to an answer, changes no other answer.
 func TestDenialsAndAnswersAreTheirHoldersOwn(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
-	credential, err := ParseBearer(signers()["stranger"].issue(goodClaims(nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	spoil := func(denial *Denial) { *denial = Denial{} } // it has no field of its own to change
-	explanation := a.Explain(t.Context(), credential)
+	explanation := a.Explain(t.Context(), Bearer(signers()["stranger"].issue(goodClaims(nil))))
 	spoil(explanation.Denial)
 	for _, step := range explanation.Steps {
 		if step.Denial != nil {
@@ -252,10 +251,8 @@ func TestDenialsAndAnswersAreTheirHoldersOwn(t *testing.T) {
 			spoil(step.Denial)
 		}
 	}
-	_, err = ParseBearer("no.token")
-	denial, _ := errors.AsType[*Denial](err)
-	spoil(denial)
-	facts := Facts()
+	spoil(a.Explain(t.Context(), Bearer("no.token")).Denial)
+	facts := reason.Facts()
 	for i := range facts {
 		facts[i].Status = 200
 	}
@@ -280,7 +277,7 @@ func TestDenialsAndAnswersAreTheirHoldersOwn(t *testing.T) {
 			expectDenial(t, response, reason)
 		}
 	}
-	if fresh := Facts(); fresh[0].Status == 200 {
+	if fresh := reason.Facts(); fresh[0].Status == 200 {
 		t.Error("the table was changed")
 	}
 }
@@ -338,7 +335,7 @@ func TestPanicsAreRefusals(t *testing.T) {
 		"the audit": {config: func(c *Config) { c.Audit = func(AuditRecord) { panic("the audit") } }},
 		"the clock": {spoil: func(a *Authorizer) {
 			a.issuer.Now = func() time.Time { panic("the clock") }
-			a.issuer.Verifiers[KindJWT] = verifierFunc(func(context.Context, Credential) (Identity, error) { a.issuer.Now(); return Identity{}, nil })
+			a.issuer.Verifiers[credential.KindJWT] = verifierFunc(func(context.Context, credential.Credential) (Identity, error) { a.issuer.Now(); return Identity{}, nil })
 		}},
 		"an interceptor": {options: []grpc.ServerOption{grpc.UnaryInterceptor(
 			func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
@@ -353,9 +350,9 @@ func TestPanicsAreRefusals(t *testing.T) {
 				return &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{Body: "\xff"}}}, nil
 			})}},
 		"the answer's encoding": {spoil: func(a *Authorizer) {
-			a.issuer.Verifiers[KindJWT] = verifierFunc(func(context.Context, Credential) (Identity, error) { return Identity{}, nil })
+			a.issuer.Verifiers[credential.KindJWT] = verifierFunc(func(context.Context, credential.Credential) (Identity, error) { return Identity{}, nil })
 			a.kept = keptHeaders{}
-			a.metrics.Allowed[MethodJWKS] = nil
+			a.metrics.Allowed[identity.MethodJWKS] = nil
 		}},
 	} {
 		for serverTitle, options := range map[string][]grpc.ServerOption{"our options": ServerOptions(), "no options": nil} {

@@ -37,7 +37,9 @@ func Example() {
 
 	// The options bring the codec that makes a check cheap; your own options go beside them.
 	server := grpc.NewServer(extauthz.ServerOptions()...)
-	authorizer.Register(server)
+	if err := authorizer.Register(server); err != nil {
+		log.Fatal(err)
+	}
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

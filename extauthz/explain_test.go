@@ -13,6 +13,7 @@ import (
 
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/issuer"
+	"extauthz/extauthz/internal/reason"
 )
 
 // gathered is every value of the registry but the key set's age, the connections that are up at the moment and, where
@@ -83,17 +84,11 @@ func explainable() map[string]struct {
 	}
 }
 
-func parseSent(t *testing.T, text string, isCookie bool) Credential {
-	t.Helper()
-	parse := ParseBearer
+func sentCredential(text string, isCookie bool) Credential {
 	if isCookie {
-		parse = ParseCookie
+		return Cookie(text)
 	}
-	credential, err := parse(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return credential
+	return Bearer(text)
 }
 
 // An explanation is worth nothing if asking for it changes the answer: of none is anything remembered or counted,
@@ -110,8 +105,8 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 	}
 	for title, sent := range explainable() {
 		t.Run(title, func(t *testing.T) {
-			credential := parseSent(t, sent.text, sent.cookie)
-			average, stats := a.issuer.Verifiers[KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(), a.memory.Stats()
+			presented := sentCredential(sent.text, sent.cookie)
+			average, stats := a.issuer.Verifiers[credential.KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(), a.memory.Stats()
 			fetches := title != "a JWT with an unknown kid" // which causes one; the issuer has seen it, and so it counts
 			eventually(t, "the last fetch to be counted, which is done after its checks are answered", func() bool {
 				families := gather(t, registry)
@@ -125,7 +120,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 			before := gathered(t, registry, fetches)
 			var explanation Explanation
 			for range 3 {
-				explanation = a.Explain(t.Context(), credential)
+				explanation = a.Explain(t.Context(), presented)
 			}
 			if after := gathered(t, registry, fetches); after != before {
 				t.Errorf("counted:\n%s", difference(before, after))
@@ -133,7 +128,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 			if a.memory.Stats() != stats {
 				t.Errorf("remembered: %+v, before %+v", a.memory.Stats(), stats)
 			}
-			if now := a.issuer.Verifiers[KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(); now != average {
+			if now := a.issuer.Verifiers[credential.KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(); now != average {
 				t.Errorf("the average of verifications moved from %d to %d", average, now)
 			}
 			d := judgeOne(t, a, sent.text, sent.cookie)
@@ -150,13 +145,12 @@ func TestExplainBesideChecks(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), FormerSecrets: [][]byte{[]byte(formerSecret)}, FormerForHS256: true,
 		Metrics: registry, RememberedTokens: -1})
 	token := jwtOf(object(member("alg", "HS256")), goodClaims(nil), hmacOf(formerSecret))
-	credential := parseSent(t, token, false)
 	const checks = 200
 	var work sync.WaitGroup
 	for range 4 {
 		work.Go(func() {
 			for range checks {
-				if e := a.Explain(t.Context(), credential); e.Denial != nil {
+				if e := a.Explain(t.Context(), Bearer(token)); e.Denial != nil {
 					t.Error(e.Denial)
 				}
 			}
@@ -184,25 +178,28 @@ func TestExplainBesideChecks(t *testing.T) {
 // A credential that no parser made is refused or an error, and never a panic.
 func TestExplainOddCredentials(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
-	good := parseSent(t, signers()["ed"].issue(goodClaims(nil)), false)
-	as := func(kind Kind) Credential { c := good; c.Kind = kind; return c }
+	good, err := credential.ParseBearer(signers()["ed"].issue(goodClaims(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := func(kind credential.Kind) credential.Credential { c := good; c.Kind = kind; return c }
 	for _, row := range []struct {
-		title      string
-		credential Credential
-		status     int
+		title  string
+		read   credential.Credential
+		status int
 	}{
-		{"the zero one", Credential{}, http.StatusUnauthorized},
-		{"a JWT that was not parsed", Credential{Kind: KindJWT, Token: good.Token}, http.StatusUnauthorized},
-		{"HS256 that was not parsed", Credential{Kind: KindHS256, Token: hs256(goodClaims(nil))}, http.StatusUnauthorized},
-		{"an empty session", Credential{Kind: KindSession}, http.StatusUnauthorized},
-		{"a JWT as HS256", as(KindHS256), http.StatusUnauthorized},
-		{"a JWT as a session", as(KindSession), http.StatusUnauthorized},
+		{"the zero one", credential.Credential{}, http.StatusUnauthorized},
+		{"a JWT that was not parsed", credential.Credential{Kind: credential.KindJWT, Token: good.Token}, http.StatusUnauthorized},
+		{"HS256 that was not parsed", credential.Credential{Kind: credential.KindHS256, Token: hs256(goodClaims(nil))}, http.StatusUnauthorized},
+		{"an empty session", credential.Credential{Kind: credential.KindSession}, http.StatusUnauthorized},
+		{"a JWT as HS256", as(credential.KindHS256), http.StatusUnauthorized},
+		{"a JWT as a session", as(credential.KindSession), http.StatusUnauthorized},
 		{"a kind behind the last", as(credential.Kinds), http.StatusServiceUnavailable},
 		{"the last number", as(255), http.StatusServiceUnavailable},
-		{"nothing of an unknown kind", Credential{Kind: 77}, http.StatusServiceUnavailable},
+		{"nothing of an unknown kind", credential.Credential{Kind: 77}, http.StatusServiceUnavailable},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			e := a.Explain(t.Context(), row.credential)
+			e := a.issuer.ExplainRead(t.Context(), row.read)
 			if e.Denial == nil || e.Denial.Status() != row.status {
 				t.Fatalf("%v, want status %d", e.Denial, row.status)
 			}
@@ -215,7 +212,7 @@ func TestExplainOddCredentials(t *testing.T) {
 			if told == 0 {
 				t.Errorf("no step says so: %+v", e.Steps)
 			}
-			if _, err := a.issuer.Verifiers.Verify(t.Context(), row.credential); err == nil {
+			if _, err := a.issuer.Verifiers.Verify(t.Context(), row.read); err == nil {
 				t.Error("the verifier allows it")
 			}
 		})
@@ -228,14 +225,10 @@ func TestWaitsSayWhere(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	for _, row := range []struct{ token, step string }{
-		{signer{"EdDSA", "made-up", signers()["ed"].private}.issue(goodClaims(nil)), StepKey},
-		{liveToken, StepRow},
+		{signer{"EdDSA", "made-up", signers()["ed"].private}.issue(goodClaims(nil)), reason.StepKey},
+		{liveToken, reason.StepRow},
 	} {
-		credential, err := ParseBearer(row.token)
-		if err != nil {
-			t.Fatal(err)
-		}
-		denial := a.Explain(ended, credential).Denial
+		denial := a.Explain(ended, Bearer(row.token)).Denial
 		if denial == nil || denial.Reason() != ReasonCancelled || denial.Step() != row.step {
 			t.Errorf("%+v, expected %s at %s", denial, ReasonCancelled, row.step)
 		}

@@ -27,6 +27,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
@@ -39,14 +40,11 @@ import (
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/secret"
 	"extauthz/extauthz/internal/session/postgres"
-	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
 	"extauthz/extauthz/internal/verified"
+	"extauthz/extauthz/operator"
 )
-
-// Version is the release, as in CHANGELOG.md.
-const Version = "0.1.0"
 
 // Config says what to check against. The zero value of a field is its default.
 type Config struct {
@@ -141,19 +139,6 @@ type Config struct {
 	refill time.Duration
 }
 
-const (
-	// DefaultMaxMessageBytes bounds one check's message, the body that Envoy sends along with it.
-	DefaultMaxMessageBytes = intake.DefaultMax
-	// DefaultSessionCookie is Better Auth's own name for the session cookie.
-	DefaultSessionCookie = "better-auth.session_token"
-	// DefaultDatabaseConnections is enough for tens of thousands of session checks a second, since
-	// checks share queries.
-	DefaultDatabaseConnections = 4
-	// DefaultRememberedTokens and DefaultRememberedBytes bound the memory of verified JWTs.
-	DefaultRememberedTokens = 100_000
-	DefaultRememberedBytes  = 128 << 20
-)
-
 // A ConfigError tells which field of Config is at fault, in words that end with the fix.
 type ConfigError struct {
 	Field string
@@ -224,10 +209,10 @@ func New(config Config) (*Authorizer, error) {
 	}
 	config.setDefaults()
 	registration := observe.NewRegistration(config.Metrics)
-	metrics := observe.NewMetrics(registration, Version, jwks.Results())
+	metrics := observe.NewMetrics(registration, operator.Version, jwks.Results())
 	panics := guard.New(config.Logger, metrics.CountPanic)
 	config.Logger = panics.Logger()
-	tracing, err := observe.NewTracing(config.TracerProvider, Version, panics)
+	tracing, err := observe.NewTracing(config.TracerProvider, operator.Version, panics)
 	if err != nil {
 		return nil, &ConfigError{"TracerProvider", err.Error()}
 	}
@@ -241,7 +226,7 @@ func New(config Config) (*Authorizer, error) {
 		decisions: observe.NewLog(panics, config.Shadow != ShadowOff), metrics: metrics,
 		tracing: tracing,
 	}
-	a.keys = keyset.New(jwks.New(config.JWKSURL, "extauthz/"+Version, config.Client, proxy), config.Now, panics,
+	a.keys = keyset.New(jwks.New(config.JWKSURL, "extauthz/"+operator.Version, config.Client, proxy), config.Now, panics,
 		observe.KeySet{Metrics: metrics, Tracing: tracing})
 	if config.refill > 0 {
 		a.keys.SetRefill(config.refill)
@@ -256,7 +241,7 @@ func New(config Config) (*Authorizer, error) {
 		}
 	}
 	a.watch(registration)
-	a.secrets = secret.NewSet(func(kind Kind) { metrics.CountFormer(issuer.MethodOf[kind]) })
+	a.secrets = secret.NewSet(func(kind credential.Kind) { metrics.CountFormer(issuer.MethodOf[kind]) })
 	a.ReplaceSecrets(Secrets{Current: config.Secret, Former: config.FormerSecrets, FormerForHS256: config.FormerForHS256, FormerForSessions: config.FormerForSessions})
 	a.issuer = issuer.New(issuer.Parts{
 		Accepted: names.accepted, Audiences: config.Audiences, Cookie: config.SessionCookie, Trusted: trusted,
@@ -282,22 +267,22 @@ func New(config Config) (*Authorizer, error) {
 
 func (c *Config) setDefaults() {
 	if c.DatabaseConnections == 0 {
-		c.DatabaseConnections = DefaultDatabaseConnections
+		c.DatabaseConnections = postgres.DefaultConnections
 	}
 	if c.RememberedTokens == 0 {
-		c.RememberedTokens = DefaultRememberedTokens
+		c.RememberedTokens = verified.DefaultTokens
 	}
 	if c.RememberedBytes == 0 {
-		c.RememberedBytes = DefaultRememberedBytes
+		c.RememberedBytes = verified.DefaultBytes
 	}
 	if c.AuditAllowRate == 0 {
 		c.AuditAllowRate = 1
 	}
 	if c.MaxMessageBytes == 0 {
-		c.MaxMessageBytes = DefaultMaxMessageBytes
+		c.MaxMessageBytes = intake.DefaultMax
 	}
 	if c.SessionCookie == "" {
-		c.SessionCookie = DefaultSessionCookie
+		c.SessionCookie = credential.DefaultCookie
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -337,15 +322,6 @@ func checkURL(field, value string) error {
 func hasPort(u *url.URL) bool {
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	return u.Port() == "" || err == nil && port > 0
-}
-
-// CheckDatabaseURL tells whether a connection string can be [Config.DatabaseURL]; its error is a *[ConfigError]. It
-// connects to nothing.
-func CheckDatabaseURL(value string) error {
-	if _, _, err := connstring.Parse(value); err != nil {
-		return &ConfigError{"DatabaseURL", err.Error()}
-	}
-	return nil
 }
 
 // Run does the background work until ctx ends: it fetches the JWKS and connects to the database, and
@@ -417,19 +393,9 @@ func (a *Authorizer) Parts() []Part {
 	return parts
 }
 
-// Keys lists the keys of the JWKS in use, ordered by id, and when they were fetched. There are none before the first fetch.
-func (a *Authorizer) Keys() (keys []Key, fetched time.Time) { return a.keys.List() }
-
-// Diagnose tries what checks depend on, the JWKS and the database, from here and now, step by step, and says of each
-// step what came and what to do. It needs no [Authorizer.Run], changes nothing, and takes a few seconds at most where
-// something hangs.
-func (a *Authorizer) Diagnose(ctx context.Context) []Finding {
-	found := a.keys.Diagnose(ctx)
-	if a.database != nil {
-		found = append(found, a.database.Diagnose(ctx)...)
-	}
-	return found
-}
+// Operator is what the command of this module looks at and embedders need not: the keys in use, and a diagnosis. Its type is
+// internal, and changes without a word in CHANGELOG.md.
+func (a *Authorizer) Operator() *operator.View { return operator.New(a.keys, a.database) }
 
 // Check decides one request. It is the whole way, from Envoy's question to the answer; it never
 // returns an error, since Envoy would answer one by its failure mode and not by ours. A server
@@ -475,16 +441,4 @@ func (a *Authorizer) judge(ctx context.Context, r *request.Request, d *decision.
 		return
 	}
 	a.decider.Decide(ctx, r, d)
-}
-
-// Explain judges a credential as [Authorizer.Check] would, except for the time budget and for what
-// the request is besides (its site, its other cookies), and says how each step went. Once a signature is verified all
-// claims are judged, so that several faults show at once. A credential of no known kind is an outage, as is one that
-// could not be judged.
-//
-// It leaves no trace: nothing is logged, remembered or counted, neither a check nor a use of a former secret, nor a
-// query that no check shares. Only the fetch of the JWKS that an unknown kid causes, within the bound that all
-// fetches have in common, is counted as one.
-func (a *Authorizer) Explain(ctx context.Context, presented Credential) Explanation {
-	return a.issuer.Explain(ctx, presented)
 }

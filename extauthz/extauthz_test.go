@@ -19,6 +19,8 @@ import (
 
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decide"
+	"extauthz/extauthz/internal/identity"
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
@@ -26,24 +28,26 @@ import (
 )
 
 // verifierFunc stands for a verifier with a fault that cannot be caused otherwise.
-type verifierFunc func(context.Context, Credential) (Identity, error)
+type verifierFunc func(context.Context, credential.Credential) (Identity, error)
 
-func (f verifierFunc) Verify(ctx context.Context, credential Credential) (Identity, error) {
-	return f(ctx, credential)
+func (f verifierFunc) Verify(ctx context.Context, presented credential.Credential) (Identity, error) {
+	return f(ctx, presented)
 }
 
 // A panic and an unknown error are outages, never an allow and never an answer to the client's token.
 func TestInternalErrorIsAnOutage(t *testing.T) {
 	for title, verify := range map[string]verifierFunc{
-		"a panic":  func(context.Context, Credential) (Identity, error) { panic("odd input") },
-		"an error": func(context.Context, Credential) (Identity, error) { return Identity{}, errors.New("odd fault") },
-		"an error beside an identity": func(context.Context, Credential) (Identity, error) {
-			return Identity{Subject: "user-1", Method: MethodJWKS}, errors.New("odd fault")
+		"a panic": func(context.Context, credential.Credential) (Identity, error) { panic("odd input") },
+		"an error": func(context.Context, credential.Credential) (Identity, error) {
+			return Identity{}, errors.New("odd fault")
+		},
+		"an error beside an identity": func(context.Context, credential.Credential) (Identity, error) {
+			return Identity{Subject: "user-1", Method: identity.MethodJWKS}, errors.New("odd fault")
 		},
 	} {
 		t.Run(title, func(t *testing.T) {
 			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
-			a.issuer.Verifiers[KindJWT] = verify
+			a.issuer.Verifiers[credential.KindJWT] = verify
 			response, err := a.Check(t.Context(), bearerRequest(signers()["ed"].issue(goodClaims(nil))))
 			if err != nil {
 				t.Fatal(err)
@@ -83,7 +87,7 @@ func TestHeaderEncodings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectAllowed(t, response, Identity{Subject: "user-1", Method: MethodJWKS})
+	expectAllowed(t, response, Identity{Subject: "user-1", Method: identity.MethodJWKS})
 	both := &authv3.AttributeContext_HttpRequest{HeaderMap: text, Headers: map[string]string{"authorization": value}}
 	if response, err = a.Check(t.Context(), checkRequest(both)); err != nil {
 		t.Fatal(err)
@@ -265,16 +269,12 @@ func TestExplain(t *testing.T) {
 		}
 		r := request.Request{}
 		r.ReadHeader(row.headers[0].name, row.headers[0].value)
-		found, err := credential.Find(&r, DefaultSessionCookie)
-		if err != nil {
-			continue
-		}
-		credential, err := found.Read()
+		found, err := credential.Find(&r, credential.DefaultCookie)
 		if err != nil {
 			continue
 		}
 		t.Run(string(row.reason)+"/"+row.title, func(t *testing.T) {
-			e := a.Explain(t.Context(), credential)
+			e := a.Explain(t.Context(), Credential{&found})
 			if row.reason == "" {
 				if e.Denial != nil || e.Identity.Subject != row.want.Subject {
 					t.Errorf("denial %v, identity %+v", e.Denial, e.Identity)
@@ -282,7 +282,7 @@ func TestExplain(t *testing.T) {
 			} else if e.Denial == nil || e.Denial.Reason() != row.reason {
 				t.Fatalf("denial %v, want %s", e.Denial, row.reason)
 			}
-			failing := slices.IndexFunc(e.Steps, func(s Step) bool { return s.Denial != nil })
+			failing := slices.IndexFunc(e.Steps, func(s issuer.Step) bool { return s.Denial != nil })
 			if (failing >= 0) != (e.Denial != nil) {
 				t.Errorf("steps %+v do not fit the denial %v", e.Steps, e.Denial)
 			}
@@ -298,21 +298,18 @@ func TestExplain(t *testing.T) {
 // With two faults at once, both show.
 func TestExplainShowsEveryClaim(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
-	credential, err := ParseBearer(signers()["ed"].issue(goodClaims(map[string]any{"exp": in(-3600), "aud": "https://wrong.example.com"})))
-	if err != nil {
-		t.Fatal(err)
-	}
+	presented := Bearer(signers()["ed"].issue(goodClaims(map[string]any{"exp": in(-3600), "aud": "https://wrong.example.com"})))
 	var failed []string
 	var audience *Denial
-	for _, step := range a.Explain(t.Context(), credential).Steps {
+	for _, step := range a.Explain(t.Context(), presented).Steps {
 		if step.Denial != nil {
 			failed = append(failed, step.Name)
-			if step.Name == StepAudience {
+			if step.Name == reason.StepAudience {
 				audience = step.Denial
 			}
 		}
 	}
-	if !slices.Equal(failed, []string{StepTimes, StepAudience}) {
+	if !slices.Equal(failed, []string{reason.StepTimes, reason.StepAudience}) {
 		t.Fatalf("failed %v, want times and audience", failed)
 	}
 	if text := audience.Error(); !strings.Contains(text, "https://wrong.example.com") || !strings.Contains(text, testAudience) {
@@ -421,7 +418,7 @@ func BenchmarkColdCheck(b *testing.B) {
 					b.Fatal("refused")
 				}
 				between := time.Now()
-				credential, err := ParseBearer(token)
+				credential, err := credential.ParseBearer(token)
 				if err == nil {
 					_, err = a.issuer.Verifiers.Verify(context.Background(), credential)
 				}

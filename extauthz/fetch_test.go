@@ -139,7 +139,7 @@ func TestMovedIssuerIsFound(t *testing.T) {
 				config.Client = &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com"}}}
 			}
 			a := startAuthorizer(t, config)
-			if keys, _ := a.Keys(); len(keys) != 1 {
+			if keys, _ := a.Operator().Keys(); len(keys) != 1 {
 				t.Fatalf("%+v, want the first host's", keys)
 			}
 			names.address.Store("127.0.0.3")
@@ -147,7 +147,7 @@ func TestMovedIssuerIsFound(t *testing.T) {
 				a.Refresh()
 			}
 			deadline := time.Now().Add(20 * time.Second)
-			for keys, _ := a.Keys(); len(keys) != 2; keys, _ = a.Keys() {
+			for keys, _ := a.Operator().Keys(); len(keys) != 2; keys, _ = a.Operator().Keys() {
 				if time.Now().After(deadline) {
 					t.Fatalf("%+v, want the second host's", keys)
 				}
@@ -415,7 +415,7 @@ func TestJWKSProxy(t *testing.T) {
 		log := &lockedBuffer{}
 		a := runAuthorizer(t, Config{JWKSURL: "http://issuer.invalid/jwks", JWKSProxy: bad, Logger: slog.New(slog.NewTextHandler(log, nil))})
 		awaitText(t, log.String, "JWKS fetch failed")
-		text := log.String() + fmt.Sprint(a.Parts()) + findingsText(a.Diagnose(t.Context()), "jwks")
+		text := log.String() + fmt.Sprint(a.Parts()) + findingsText(a.Operator().Diagnose(t.Context()), "jwks")
 		if strings.Contains(text, "rd@") || strings.Contains(text, "w/rd") || strings.Contains(text, "wr%2F") || strings.Contains(text, "wr/") || strings.Contains(text, "ada") {
 			t.Errorf("a password in\n%s", text)
 		}
@@ -534,7 +534,7 @@ func TestEnvironmentIsTold(t *testing.T) {
 			log := &lockedBuffer{}
 			a := runAuthorizer(t, Config{JWKSURL: row.url, Logger: slog.New(slog.NewTextHandler(log, nil))})
 			awaitText(t, log.String, "JWKS fetch failed")
-			doctor := a.Diagnose(t.Context())
+			doctor := a.Operator().Diagnose(t.Context())
 			for where, text := range map[string]string{
 				"log": strings.ReplaceAll(log.String(), `\"`, `"`), "readyz": fmt.Sprint(a.Parts()), "doctor": findingsText(doctor, "jwks"),
 			} {

@@ -69,7 +69,7 @@ func TestJWKSBehindTheCheck(t *testing.T) {
 			}
 			stop()
 			<-ran
-			diagnosed := findingsText(a.Diagnose(t.Context()), "jwks")
+			diagnosed := findingsText(a.Operator().Diagnose(t.Context()), "jwks")
 			for where, text := range map[string]string{"the log": log.String(), "the part": a.Parts()[0].Fault} {
 				if !strings.Contains(text, row.want) || row.not != "" && strings.Contains(text, row.not) {
 					t.Errorf("%s: %s, want %q and not %q", where, text, row.want, row.not)

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/request"
 )
@@ -218,7 +219,7 @@ func TestMutatedCredentials(t *testing.T) {
 func judgeOne(t *testing.T, a *Authorizer, text string, cookie bool) decision.Decision {
 	r := request.Request{Method: "GET", Authorization: []string{"Bearer " + text}}
 	if cookie {
-		r = request.Request{Method: "GET", Cookies: []string{DefaultSessionCookie + "=" + text}}
+		r = request.Request{Method: "GET", Cookies: []string{credential.DefaultCookie + "=" + text}}
 	}
 	return a.decide(t.Context(), &r)
 }

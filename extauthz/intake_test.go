@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/intake"
 )
@@ -36,7 +37,9 @@ func serveAuthorizer(t testing.TB, a *Authorizer, options ...grpc.ServerOption) 
 		t.Fatal(err)
 	}
 	server := grpc.NewServer(options...)
-	a.Register(server)
+	if err := a.Register(server); err != nil {
+		t.Fatal(err)
+	}
 	go server.Serve(listener)
 	t.Cleanup(server.Stop)
 	return listener.Addr().String()
@@ -279,7 +282,7 @@ func TestMessagesThatAreNoGoodAreAnswered(t *testing.T) {
 			return build("GET", bearer(good+huge))
 		}, ReasonOversizedCredential},
 		{"a session cookie of 1 MiB", nil, func(build func(string, []header) *authv3.CheckRequest) *authv3.CheckRequest {
-			return build("GET", []header{{"cookie", DefaultSessionCookie + "=" + huge}})
+			return build("GET", []header{{"cookie", credential.DefaultCookie + "=" + huge}})
 		}, ReasonOversizedCredential},
 		{"another cookie of 1 MiB", nil, func(build func(string, []header) *authv3.CheckRequest) *authv3.CheckRequest {
 			return build("GET", []header{{"cookie", "other=" + huge}})

@@ -16,6 +16,7 @@ import (
 
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/decide"
+	"extauthz/extauthz/internal/finding"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
@@ -138,7 +139,7 @@ func TestPanickingClock(t *testing.T) {
 		if _, err := registry.Gather(); err != nil {
 			t.Error(err)
 		}
-		if found := a.Diagnose(t.Context()); len(found) == 0 || found[len(found)-1].Level != LevelFailure {
+		if found := a.Operator().Diagnose(t.Context()); len(found) == 0 || found[len(found)-1].Level != finding.LevelFailure {
 			t.Errorf("doctor finds %+v", found)
 		}
 		isBroken.Store(false)

@@ -14,6 +14,7 @@ import (
 	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decide"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
@@ -143,7 +144,7 @@ func TestOnlyAllowedTokensAreRemembered(t *testing.T) {
 		if _, err := a.Check(t.Context(), wire["headers"](row.method, row.headers)); err != nil {
 			t.Fatal(err)
 		}
-		if row.reason == "" && row.want.Method != MethodSession {
+		if row.reason == "" && row.want.Method != identity.MethodSession {
 			for _, h := range row.headers {
 				if token, isBearer := credential.BearerToken(h.value); h.name == "authorization" && isBearer {
 					allowed[token] = true
@@ -180,7 +181,7 @@ func TestRememberedTokenIsTheWholeToken(t *testing.T) {
 // proofFor is a remembered token as large as Better Auth's are.
 func proofFor(i int) (entry *verified.Entry[issuer.Proof], digest verified.Digest) {
 	identity := Identity{
-		Subject: fmt.Sprintf("user-%027d", i), Email: fmt.Sprintf("user%d@example.com", i), Name: "Zoë Day", Method: MethodJWKS,
+		Subject: fmt.Sprintf("user-%027d", i), Email: fmt.Sprintf("user%d@example.com", i), Name: "Zoë Day", Method: identity.MethodJWKS,
 		IssuedAt: testNow, ExpiresAt: testNow.Add(time.Hour),
 	}
 	entry = new(verified.Entry[issuer.Proof])

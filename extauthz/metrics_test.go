@@ -17,6 +17,7 @@ import (
 
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/observe"
@@ -110,7 +111,7 @@ func TestChecksBeginAtZero(t *testing.T) {
 		t.Errorf("%d series counted anything: %v", len(seen), seen)
 	}
 	// And each reason has one, whether the table reaches it or not.
-	for _, fact := range Facts() {
+	for _, fact := range reason.Facts() {
 		if !slices.ContainsFunc(slices.Collect(maps.Keys(begun)), func(series string) bool {
 			return strings.HasSuffix(series, " "+string(fact.Reason))
 		}) {
@@ -138,7 +139,7 @@ func TestQueriesAreCounted(t *testing.T) {
 		want        float64
 	}{
 		{"extauthz_database_queries_total", observe.ResultOK, 5}, {"extauthz_database_queries_total", observe.ResultError, 1},
-		{"extauthz_database_waiting_checks", "", 0}, {"extauthz_checks_total", string(MethodSession), 5},
+		{"extauthz_database_waiting_checks", "", 0}, {"extauthz_checks_total", string(identity.MethodSession), 5},
 	} {
 		if got := valueOfMetric(families, row.name, row.label); got != row.want {
 			t.Errorf("%s %s is %v, want %v", row.name, row.label, got, row.want)
@@ -228,7 +229,7 @@ func BenchmarkCount(b *testing.B) {
 	var r request.Request
 	_, err := credential.Find(&r, "")
 	denied := &decision.Decision{Denial: reason.Of(err)}
-	for name, d := range map[string]*decision.Decision{"allow": {Method: MethodJWKS}, "deny": denied} {
+	for name, d := range map[string]*decision.Decision{"allow": {Method: identity.MethodJWKS}, "deny": denied} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

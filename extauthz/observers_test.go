@@ -18,11 +18,13 @@ import (
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
+	"extauthz/extauthz/operator"
 )
 
 // broken is a handler and a provider, whose tracer and spans are like it, that panics in the one method that is named.
@@ -131,7 +133,7 @@ func TestObserverThatPanics(t *testing.T) {
 					t.Errorf("told %d times: %s", lines, told.String())
 				}
 			}
-			unavailable := testutil.ToFloat64(a.metrics.Checks.WithLabelValues(decision.Unavailable, string(MethodJWKS), string(ReasonInternalError)))
+			unavailable := testutil.ToFloat64(a.metrics.Checks.WithLabelValues(decision.Unavailable, string(identity.MethodJWKS), string(ReasonInternalError)))
 			if (row.where == guard.InAudit) != (unavailable == 40) {
 				t.Errorf("%v checks counted as internal errors", unavailable)
 			}
@@ -164,7 +166,7 @@ func (p *noProvider) Tracer(string, ...trace.TracerOption) trace.Tracer { return
 func TestFloodInTheLog(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		told := new(lockedBuffer)
-		metrics := observe.NewMetrics(nil, Version, jwks.Results())
+		metrics := observe.NewMetrics(nil, operator.Version, jwks.Results())
 		a := &Authorizer{decisions: observe.NewLog(guard.New(slog.New(slog.NewTextHandler(told, nil)), metrics.CountPanic), false)}
 		refuse := func(code Reason) {
 			a.decisions.Tell(t.Context(), &request.Request{}, &decision.Decision{Denial: reason.Deny(code)})
@@ -210,7 +212,7 @@ func TestFloodInTheLog(t *testing.T) {
 
 // A line that is left out costs nothing, and neither does one that nobody wants.
 func TestLinesThatAreLeftOutCostNothing(t *testing.T) {
-	panics := guard.New(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), observe.NewMetrics(nil, Version, jwks.Results()).CountPanic)
+	panics := guard.New(slog.New(slog.NewTextHandler(new(lockedBuffer), nil)), observe.NewMetrics(nil, operator.Version, jwks.Results()).CountPanic)
 	a := &Authorizer{decisions: observe.NewLog(panics, false)}
 	r, ctx := &request.Request{Method: "GET", Path: "/"}, t.Context()
 	for name, d := range map[string]*decision.Decision{"left out": {Denial: reason.Deny(ReasonBadSignature)}, "allowed": {}} {

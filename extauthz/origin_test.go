@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/site"
 )
 
@@ -200,7 +201,7 @@ func TestTrustedOriginsDecide(t *testing.T) {
 						t.Fatal(err)
 					}
 					if row.allowed {
-						expectAllowed(t, response, Identity{Subject: "user-2", Method: MethodSession})
+						expectAllowed(t, response, Identity{Subject: "user-2", Method: identity.MethodSession})
 					} else {
 						expectDenial(t, response, ReasonCrossSite)
 					}

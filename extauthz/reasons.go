@@ -6,17 +6,11 @@ import "extauthz/extauthz/internal/reason"
 // metric's label, in the dynamic metadata, in the tests' names and in docs/reasons.md.
 type Reason = reason.Reason
 
-// Fact is what a reason stands for: the answer that it gives, and how to find and fix its cause.
-type Fact = reason.Fact
-
 // Denial is the answer to a request that is not allowed: a refusal (401, 403, 431) or an outage (503). It is an error, and
 // a *Denial is what to look for with [errors.As]. Its methods say why (Reason), what the client gets (Status, Detail), at
 // which step it arose (Step), which two values differed (Got, Want), and for an operator what was found and what to do
 // (Meaning, Fix). Nothing of it can be changed.
 type Denial = reason.Denial
-
-// Facts returns the reason table, one row a reason, in the order of the check's steps. The slice is the caller's.
-func Facts() []Fact { return reason.Facts() }
 
 // The reasons, in the order of the check's steps.
 const (
@@ -65,20 +59,4 @@ const (
 	ReasonBadRouteSettings      = reason.BadRouteSettings
 	ReasonMethodRefused         = reason.MethodRefused
 	ReasonClaimRequired         = reason.ClaimRequired
-)
-
-// The steps of a check.
-const (
-	StepCredential = reason.StepCredential
-	StepShape      = reason.StepShape
-	StepKey        = reason.StepKey
-	StepSignature  = reason.StepSignature
-	StepClaims     = reason.StepClaims
-	StepTimes      = reason.StepTimes
-	StepIssuer     = reason.StepIssuer
-	StepAudience   = reason.StepAudience
-	StepRow        = reason.StepRow
-	StepSubject    = reason.StepSubject
-	StepRoute      = reason.StepRoute
-	StepSite       = reason.StepSite
 )

@@ -11,13 +11,14 @@ import (
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/observe"
+	"extauthz/extauthz/operator"
 )
 
 // Background work that panics is counted and begun anew until its context ends.
 func TestWorkThatPanicsBeginsAnew(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		metrics, begun := observe.NewMetrics(nil, Version, jwks.Results()), 0
+		metrics, begun := observe.NewMetrics(nil, operator.Version, jwks.Results()), 0
 		testPanics(metrics).Supervise(ctx, guard.InJWKS, func(ctx context.Context) {
 			if begun++; begun == 3 {
 				stop()

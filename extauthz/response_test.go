@@ -67,11 +67,11 @@ func expectAllowed(t *testing.T, response *authv3.CheckResponse, want Identity) 
 		t.Fatalf("denied (%s), want %s by %s", response.GetDynamicMetadata().GetFields()["reason"].GetStringValue(), want.Subject, want.Method)
 	}
 	got := headerMap(t, ok.GetHeaders())
-	if got[HeaderUserID] != EncodeHeader(want.Subject) || got[HeaderMethod] != string(want.Method) {
-		t.Errorf("%s by %s, want %s by %s", got[HeaderUserID], got[HeaderMethod], want.Subject, want.Method)
+	if got[identity.HeaderUserID] != checkwire.EncodeHeader(want.Subject) || got[identity.HeaderMethod] != string(want.Method) {
+		t.Errorf("%s by %s, want %s by %s", got[identity.HeaderUserID], got[identity.HeaderMethod], want.Subject, want.Method)
 	}
-	if got[HeaderExpiresAt] == "" {
-		t.Error("no " + HeaderExpiresAt)
+	if got[identity.HeaderExpiresAt] == "" {
+		t.Error("no " + identity.HeaderExpiresAt)
 	}
 	for _, name := range identity.Headers() {
 		_, isSet := got[name]
@@ -103,10 +103,10 @@ func headerMap(t *testing.T, options []*corev3.HeaderValueOption) map[string]str
 
 func TestAllowResponse(t *testing.T) {
 	full := Identity{
-		Subject: "user-1", Email: "zoe@example.com", Name: "Zoë Day", Method: MethodJWKS,
+		Subject: "user-1", Email: "zoe@example.com", Name: "Zoë Day", Method: identity.MethodJWKS,
 		IssuedAt: time.Unix(1700000000, 0), ExpiresAt: time.Unix(1700000900, 0),
 	}
-	bare := Identity{Subject: "user-1", Method: MethodSession, ExpiresAt: time.Unix(1700000900, 0)}
+	bare := Identity{Subject: "user-1", Method: identity.MethodSession, ExpiresAt: time.Unix(1700000900, 0)}
 	for _, row := range []struct {
 		title    string
 		identity Identity
@@ -155,7 +155,7 @@ func TestAllowResponse(t *testing.T) {
 }
 
 func TestDynamicMetadata(t *testing.T) {
-	response := checkwire.AllowResponse(&request.Request{}, Identity{Subject: "user-1", Name: "Zoë Day", Method: MethodJWKS, ExpiresAt: time.Unix(1700000900, 0)})
+	response := checkwire.AllowResponse(&request.Request{}, Identity{Subject: "user-1", Name: "Zoë Day", Method: identity.MethodJWKS, ExpiresAt: time.Unix(1700000900, 0)})
 	got := response.GetDynamicMetadata().AsMap()
 	want := map[string]any{"user_id": "user-1", "user_name": "Zoë Day", "auth_method": "jwks", "expires_at": 1700000900.0}
 	for name, value := range want {
@@ -180,7 +180,7 @@ func TestEncodeHeader(t *testing.T) {
 		"~!\"#$&'()*+,/":  "~!\"#$&'()*+,/",
 		"日本":              "%E6%97%A5%E6%9C%AC",
 	} {
-		if got := EncodeHeader(plain); got != want {
+		if got := checkwire.EncodeHeader(plain); got != want {
 			t.Errorf("%q becomes %q, want %q", plain, got, want)
 		}
 	}
@@ -192,7 +192,7 @@ func FuzzEncodeHeader(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		encoded := EncodeHeader(text)
+		encoded := checkwire.EncodeHeader(text)
 		if decoded, err := url.PathUnescape(encoded); err != nil || decoded != text {
 			t.Errorf("%q becomes %q, and back %q (%v)", text, encoded, decoded, err)
 		}
@@ -210,6 +210,6 @@ func FuzzEncodeHeader(f *testing.F) {
 func BenchmarkEncodeHeader(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		EncodeHeader("Zoë Day")
+		checkwire.EncodeHeader("Zoë Day")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"extauthz/extauthz/internal/finding"
 )
 
 // securityDatabase is a database with a live session, its owner's URL and one of a role of its own that may read it.
@@ -79,7 +81,7 @@ func TestRowLevelSecurity(t *testing.T) {
 			expectFindings(t, found, "database", strings.ReplaceAll(row.finding, "ROLE", role))
 			if strings.Contains(row.finding, "failure") && !strings.Contains(row.title, "restrictive") { // what is said to do is what helps
 				for _, f := range found {
-					if f.Tried == "row level security" && f.Level == LevelFailure {
+					if f.Tried == "row level security" && f.Level == finding.LevelFailure {
 						execute(t, strings.Replace(reader, "//"+role+"@", "//postgres@", 1), f.Fix)
 					}
 				}

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"extauthz/extauthz/internal/identity"
 )
 
 // The shapes in which projects keep Better Auth's tables. Each holds the live and the expired session.
@@ -101,9 +103,9 @@ func TestSchemaShapes(t *testing.T) {
 				Logger: slog.New(slog.NewTextHandler(log, nil)),
 			})
 			response := decidedByCheck(t, a, bearerRequest(liveToken))
-			expectAllowed(t, response, Identity{Subject: row.subject, Method: MethodSession})
+			expectAllowed(t, response, Identity{Subject: row.subject, Method: identity.MethodSession})
 			headers := headerMap(t, response.GetOkResponse().GetHeaders())
-			if headers[HeaderUserName] != "Ana" || headers[HeaderExpiresAt] != fmt.Sprint(in(3600)) {
+			if headers[identity.HeaderUserName] != "Ana" || headers[identity.HeaderExpiresAt] != fmt.Sprint(in(3600)) {
 				t.Errorf("headers %v", headers)
 			}
 			expectToken(t, a, expiredToken, ReasonExpired)

@@ -10,8 +10,3 @@ import "extauthz/extauthz/internal/session/postgres/tables"
 //   - UserColumns renames the model's fields id, email and name. email and name may be mapped to "" where there is no
 //     such column.
 type SchemaNames = tables.Names
-
-// ParseColumns reads `field=column,field=column`, as the configuration has it, for the fields given.
-func ParseColumns(text string, fields ...string) (map[string]string, error) {
-	return tables.ParseColumns(text, fields...)
-}

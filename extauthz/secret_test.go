@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/secret"
 )
@@ -53,7 +55,7 @@ func TestSecretsRotate(t *testing.T) {
 				}
 			}
 			uses := func() float64 {
-				return testutil.ToFloat64(a.metrics.FormerSecrets[MethodHS256]) + testutil.ToFloat64(a.metrics.FormerSecrets[MethodSession])
+				return testutil.ToFloat64(a.metrics.FormerSecrets[identity.MethodHS256]) + testutil.ToFloat64(a.metrics.FormerSecrets[identity.MethodSession])
 			}
 			expect("before", verdicts{newToken: ReasonBadSignature, newSession: ReasonBadSignature})
 			if uses() != 0 {
@@ -157,14 +159,14 @@ func TestRefreshWithdrawsKeysNow(t *testing.T) {
 
 // FuzzSessionSignature: of all texts, one is the signature of a token.
 func FuzzSessionSignature(f *testing.F) {
-	secrets := secret.NewSet(func(Kind) {})
+	secrets := secret.NewSet(func(credential.Kind) {})
 	secrets.Replace(Secrets{Current: []byte(testSecret)})
 	whole := signedSession(liveToken, testSecret)
 	f.Add(liveToken, whole[len(liveToken)+1:])
 	f.Add(unknownToken, whole[len(liveToken)+1:])
 	f.Add(liveToken, "")
 	f.Fuzz(func(t *testing.T, token, signature string) {
-		err := secrets.VerifySession(t.Context(), &Credential{Kind: KindSession, Token: token, Signature: signature})
+		err := secrets.VerifySession(t.Context(), &credential.Credential{Kind: credential.KindSession, Token: token, Signature: signature})
 		if isRight := token+"."+signature == signedSession(token, testSecret); isRight != (err == nil) {
 			t.Fatalf("%q by %q: %v", token, signature, err)
 		}

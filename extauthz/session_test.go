@@ -24,6 +24,7 @@ import (
 	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/postgres"
+	"extauthz/extauthz/operator"
 )
 
 // checkToken decides a Bearer token and returns the reason, empty when allowed.
@@ -82,7 +83,7 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	tokens := insertSessions(t, dsn, session.MaxBatch)
-	d, err := postgres.New(postgres.Config{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(observe.NewMetrics(nil, Version, jwks.Results())), observe.Store{Metrics: observe.NewMetrics(nil, Version, jwks.Results()), Tracing: nil})
+	d, err := postgres.New(postgres.Config{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(observe.NewMetrics(nil, operator.Version, jwks.Results())), observe.Store{Metrics: observe.NewMetrics(nil, operator.Version, jwks.Results()), Tracing: nil})
 	if err != nil {
 		t.Fatal(err)
 	}

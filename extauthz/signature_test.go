@@ -66,7 +66,7 @@ func TestRequireSignatureAsksNobody(t *testing.T) {
 	if d := judgeOne(t, a, hs256(goodClaims(nil)), false); d.Denial != nil {
 		t.Errorf("a JWT: %v", d.Denial)
 	}
-	explanation := a.Explain(t.Context(), Credential{Kind: KindSession, Token: liveToken})
+	explanation := a.Explain(t.Context(), Bearer(liveToken))
 	if explanation.Denial == nil || explanation.Denial.Reason() != ReasonUnsignedToken {
 		t.Errorf("explained as %v", explanation.Denial)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/identity"
 )
 
 // Credentials that are not supported are refused as before, with a reason that says what came; beside one that is
@@ -50,26 +51,26 @@ func TestUnsupportedCredentials(t *testing.T) {
 	refused(ReasonCookieCacheAlone, "with a prefix of its own", cookies("theme=dark; myapp.session_data="+jwe))
 	refused(ReasonCookieCacheAlone, "in chunks", cookies("__Secure-myapp.session_data.0=abc; __Secure-myapp.session_data.1=def"))
 	refused(ReasonCookieCacheAlone, "beside another Authorization", append(authorization("Basic eA=="), cache))
-	refused(ReasonCookieCacheAlone, "beside an empty session cookie", cookies(DefaultSessionCookie+"=; better-auth.session_data="+jwe))
+	refused(ReasonCookieCacheAlone, "beside an empty session cookie", cookies(credential.DefaultCookie+"=; better-auth.session_data="+jwe))
 	refused(ReasonMissingCredential, "an empty cache", cookies("better-auth.session_data="))
 	refused(ReasonMissingCredential, "an application's own session_data", cookies("session_data=abc"))
 	refused(ReasonMissingCredential, "a longer name", cookies("better-auth.session_data_x=abc"))
-	refused(ReasonStatelessSession, "an unknown session and a JWE", cookies(DefaultSessionCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))+"; better-auth.session_data="+jwe))
-	refused(ReasonStatelessSession, "in chunks", cookies("__Secure-myapp.session_data.0="+jwe+"; "+DefaultSessionCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))))
-	refused(ReasonUnknownSession, "an unknown session and a cache that is not encrypted", cookies(DefaultSessionCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))+"; better-auth.session_data="+credential.CompactCache))
+	refused(ReasonStatelessSession, "an unknown session and a JWE", cookies(credential.DefaultCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))+"; better-auth.session_data="+jwe))
+	refused(ReasonStatelessSession, "in chunks", cookies("__Secure-myapp.session_data.0="+jwe+"; "+credential.DefaultCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))))
+	refused(ReasonUnknownSession, "an unknown session and a cache that is not encrypted", cookies(credential.DefaultCookie+"="+url.QueryEscape(signedSession(unknownToken, testSecret))+"; better-auth.session_data="+credential.CompactCache))
 	refused(ReasonUnknownSession, "an unknown Bearer token and a JWE", append(bearer(unknownToken), cache))
-	refused(ReasonExpired, "an expired session and a JWE", cookies(DefaultSessionCookie+"="+url.QueryEscape(signedSession(expiredToken, testSecret))+"; better-auth.session_data="+jwe))
-	refused(ReasonBadSignature, "a forged cookie and a JWE", cookies(DefaultSessionCookie+"="+url.QueryEscape(signedSession(liveToken, "x"))+"; better-auth.session_data="+jwe))
+	refused(ReasonExpired, "an expired session and a JWE", cookies(credential.DefaultCookie+"="+url.QueryEscape(signedSession(expiredToken, testSecret))+"; better-auth.session_data="+jwe))
+	refused(ReasonBadSignature, "a forged cookie and a JWE", cookies(credential.DefaultCookie+"="+url.QueryEscape(signedSession(liveToken, "x"))+"; better-auth.session_data="+jwe))
 	refused(ReasonEncryptedToken, "a JWE", bearer(jwe))
 	refused(ReasonEncryptedToken, "a JWE with a key of its own", bearer(encodeSegment(`{"alg":"RSA-OAEP","enc":"A256GCM"}`)+".a2V5.aXY.Y2lwaGVy.dGFn"))
 	refused(ReasonMalformedCredential, "five parts, and no enc", bearer(encodeSegment(`{"alg":"dir"}`)+"..aXY.Y2lwaGVy.dGFn"))
 	refused(ReasonMalformedCredential, "six parts", bearer(jwe+".x"))
 	refused(ReasonUnsupportedType, "the compact cache", bearer(encodeSegment(`{"session":{"session":{},"user":{}},"expiresAt":1}`)))
 	rows = append(rows,
-		verdict{title: "a key, and a good JWT", headers: append(bearer(good), key), want: Identity{Subject: "user-1", Method: MethodJWKS}},
-		verdict{title: "a key, and a good cookie", headers: append(cookie(session), key), want: Identity{Subject: "user-2", Method: MethodSession}},
-		verdict{title: "a good cookie and its cache", headers: cookies(DefaultSessionCookie + "=" + session + "; better-auth.session_data=" + jwe), want: Identity{Subject: "user-2", Method: MethodSession}},
-		verdict{title: "DPoP, and a good cookie", headers: append(authorization("DPoP x"), cookie(session)...), want: Identity{Subject: "user-2", Method: MethodSession}},
+		verdict{title: "a key, and a good JWT", headers: append(bearer(good), key), want: Identity{Subject: "user-1", Method: identity.MethodJWKS}},
+		verdict{title: "a key, and a good cookie", headers: append(cookie(session), key), want: Identity{Subject: "user-2", Method: identity.MethodSession}},
+		verdict{title: "a good cookie and its cache", headers: cookies(credential.DefaultCookie + "=" + session + "; better-auth.session_data=" + jwe), want: Identity{Subject: "user-2", Method: identity.MethodSession}},
+		verdict{title: "DPoP, and a good cookie", headers: append(authorization("DPoP x"), cookie(session)...), want: Identity{Subject: "user-2", Method: identity.MethodSession}},
 	)
 	for _, row := range rows {
 		for wireName, request := range wire {

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"reflect"
 	"slices"
 	"strings"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/intake"
+	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/show"
 )
 
@@ -45,13 +46,13 @@ func (c *Config) validate() error {
 		return fault("DatabaseMaxLag", "is negative; give how far a standby may be behind, or 0 to ask a primary only")
 	case c.DatabaseConnections < 0 || c.DatabaseConnections > maxDatabaseConnections:
 		return fault("DatabaseConnections", "is %d; give a number from 1 to %d, or 0 for %d", c.DatabaseConnections,
-			maxDatabaseConnections, DefaultDatabaseConnections)
+			maxDatabaseConnections, postgres.DefaultConnections)
 	case c.ReadDatabaseURL != nil && c.DatabaseURL == "":
 		return fault("ReadDatabaseURL",
 			"is set without a DatabaseURL, so that nothing would be asked for sessions; set both")
 	case c.MaxMessageBytes < 0 || c.MaxMessageBytes > maxMaxMessageBytes:
 		return fault("MaxMessageBytes", "is %d; give a number of bytes up to %d, or 0 for %d", c.MaxMessageBytes,
-			maxMaxMessageBytes, DefaultMaxMessageBytes)
+			maxMaxMessageBytes, intake.DefaultMax)
 	case c.Shadow > ShadowReportAndTrustClientHeaders:
 		return fault("Shadow", "is %d; give ShadowOff, ShadowReport, "+
 			"ShadowHeaders or ShadowReportAndTrustClientHeaders", c.Shadow)
@@ -74,7 +75,7 @@ func (c *Config) validate() error {
 		}
 	}
 	for field, value := range map[string]any{"Metrics": c.Metrics, "TracerProvider": c.TracerProvider} {
-		if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
+		if value != nil && isNil(value) {
 			return fault(field, "holds a nil pointer; leave the field out")
 		}
 	}

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/identity"
+	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -27,7 +30,7 @@ type verdict struct {
 func bearer(token string) []header { return []header{{"authorization", "Bearer " + token}} }
 
 func cookie(value string) []header {
-	return []header{{"cookie", "theme=dark; " + DefaultSessionCookie + "=" + value + "; lang=en"}}
+	return []header{{"cookie", "theme=dark; " + credential.DefaultCookie + "=" + value + "; lang=en"}}
 }
 
 // verdictTable has many rows for each line of the documented table: a line is a family.
@@ -38,8 +41,8 @@ func verdictTable() []verdict {
 	goodHS := hs256(goodClaims(nil))
 	signed := signedSession(liveToken, testSecret)
 	encoded := url.QueryEscape(signed)
-	byJWKS, byHS256 := Identity{Subject: "user-1", Method: MethodJWKS}, Identity{Subject: "user-1", Method: MethodHS256}
-	bySession := Identity{Subject: "user-2", Method: MethodSession}
+	byJWKS, byHS256 := Identity{Subject: "user-1", Method: identity.MethodJWKS}, Identity{Subject: "user-1", Method: identity.MethodHS256}
+	bySession := Identity{Subject: "user-2", Method: identity.MethodSession}
 
 	allowed := func(title string, want Identity, headers []header) verdict {
 		return verdict{title: title, headers: headers, want: want}
@@ -74,7 +77,7 @@ func verdictTable() []verdict {
 		refused(ReasonMissingCredential, "Bearer alone", []header{{"authorization", "Bearer"}}),
 		refused(ReasonMissingCredential, "Bearer and a space", []header{{"authorization", "Bearer "}}),
 		refused(ReasonMissingCredential, "an empty cookie", cookie("")),
-		refused(ReasonMissingCredential, "an empty cookie before a good one", cookie("; "+DefaultSessionCookie+"="+encoded)),
+		refused(ReasonMissingCredential, "an empty cookie before a good one", cookie("; "+credential.DefaultCookie+"="+encoded)),
 		refused(ReasonUnsupportedScheme, "a token without a scheme", []header{{"authorization", good}}),
 		refused(ReasonUnsupportedScheme, "a scheme that only begins with Bearer", []header{{"authorization", "Bearers " + good}}),
 		refused(ReasonMissingCredential, "another cookie", []header{{"cookie", "session=" + encoded}}),
@@ -187,8 +190,8 @@ func verdictTable() []verdict {
 		refused(ReasonBadSignature, "a session signature with stray bits", bearer(signed[:len(signed)-2]+strayBits(signed[len(signed)-2])+"=")),
 		refused(ReasonBadSignature, "a cookie signed with another secret", cookie(url.QueryEscape(signedSession(liveToken, "another")))),
 		refused(ReasonBadSignature, "an expired session with a bad signature", bearer(signedSession(expiredToken, "another"))),
-		refused(ReasonBadSignature, "the first of two cookies bad", cookie(url.QueryEscape(signedSession(liveToken, "another"))+"; "+DefaultSessionCookie+"="+encoded)),
-		refused(ReasonBadSignature, "the __Secure- cookie bad, the plain one good", []header{{"cookie", DefaultSessionCookie + "=" + encoded + "; __Secure-" + DefaultSessionCookie + "=" + url.QueryEscape(signedSession(liveToken, "another"))}}),
+		refused(ReasonBadSignature, "the first of two cookies bad", cookie(url.QueryEscape(signedSession(liveToken, "another"))+"; "+credential.DefaultCookie+"="+encoded)),
+		refused(ReasonBadSignature, "the __Secure- cookie bad, the plain one good", []header{{"cookie", credential.DefaultCookie + "=" + encoded + "; __Secure-" + credential.DefaultCookie + "=" + url.QueryEscape(signedSession(liveToken, "another"))}}),
 		refused(ReasonBadSignature, "a bad Bearer credential and a good cookie", append(bearer(s["stranger"].issue(goodClaims(nil))), cookie(encoded)...)),
 
 		// Its claims.
@@ -306,8 +309,8 @@ func verdictTable() []verdict {
 		allowed("the cookie", bySession, cookie(encoded)),
 		allowed("the cookie, not encoded", bySession, cookie(signed)),
 		allowed("the cookie, quoted", bySession, cookie(`"`+encoded+`"`)),
-		allowed("the __Secure- cookie", bySession, []header{{"cookie", "__Secure-" + DefaultSessionCookie + "=" + encoded}}),
-		allowed("the second of two cookies bad", bySession, cookie(encoded+"; "+DefaultSessionCookie+"=bad")),
+		allowed("the __Secure- cookie", bySession, []header{{"cookie", "__Secure-" + credential.DefaultCookie + "=" + encoded}}),
+		allowed("the second of two cookies bad", bySession, cookie(encoded+"; "+credential.DefaultCookie+"=bad")),
 		allowed("Bearer alone and the cookie", bySession, append([]header{{"authorization", "Bearer "}}, cookie(encoded)...)),
 		allowed("Basic and the cookie", bySession, append([]header{{"authorization", "Basic eA=="}}, cookie(encoded)...)),
 	}
@@ -407,8 +410,8 @@ func TestVerdicts(t *testing.T) {
 		}
 	}
 	// Outages and what a route asks for have tests of their own; everything else must have a row here.
-	for _, fact := range Facts() {
-		if fact.Status != 503 && !seen[fact.Reason] && fact.Reason != ReasonSecretNotConfigured && fact.Reason != ReasonUnsignedToken && fact.Reason != ReasonSessionsNotConfigured && fact.Step != StepRoute {
+	for _, fact := range reason.Facts() {
+		if fact.Status != 503 && !seen[fact.Reason] && fact.Reason != ReasonSecretNotConfigured && fact.Reason != ReasonUnsignedToken && fact.Reason != ReasonSessionsNotConfigured && fact.Step != reason.StepRoute {
 			t.Errorf("no row for the reason %s", fact.Reason)
 		}
 	}
@@ -421,7 +424,7 @@ func TestCookieOverSeveralHeaders(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
 	headers := append([]header{{"cookie", "search=x"}}, cookie(url.QueryEscape(signedSession(liveToken, testSecret)))...)
 	headers[1].value = strings.TrimPrefix(headers[1].value, "theme=dark; ")
-	expectAllowed(t, decidedByCheck(t, a, wire["header_map"]("GET", headers)), Identity{Subject: "user-2", Method: MethodSession})
+	expectAllowed(t, decidedByCheck(t, a, wire["header_map"]("GET", headers)), Identity{Subject: "user-2", Method: identity.MethodSession})
 	expectDenial(t, decidedByCheck(t, a, wire["headers"]("GET", headers)), ReasonMissingCredential)
 }
 
@@ -450,7 +453,7 @@ func TestVerdictsWhereNotConfigured(t *testing.T) {
 func TestSignedSessionWithoutSecret(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: sessionsDatabase(t)})
 	for _, token := range []string{liveToken, signedSession(liveToken, "whatever")} {
-		expectAllowed(t, decidedByCheck(t, a, bearerRequest(token)), Identity{Subject: "user-2", Method: MethodSession})
+		expectAllowed(t, decidedByCheck(t, a, bearerRequest(token)), Identity{Subject: "user-2", Method: identity.MethodSession})
 	}
 }
 
@@ -462,6 +465,6 @@ func TestIssuerWithSlash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		expectAllowed(t, response, Identity{Subject: "user-1", Method: MethodJWKS})
+		expectAllowed(t, response, Identity{Subject: "user-1", Method: identity.MethodJWKS})
 	}
 }

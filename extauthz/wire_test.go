@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/request"
 )
 
@@ -31,7 +32,9 @@ func dialAuthorizer(t testing.TB, a *Authorizer, options ...grpc.ServerOption) a
 		t.Fatal(err)
 	}
 	server := grpc.NewServer(append(ServerOptions(), options...)...)
-	a.Register(server)
+	if err := a.Register(server); err != nil {
+		t.Fatal(err)
+	}
 	go server.Serve(listener)
 	t.Cleanup(server.Stop)
 	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -157,7 +160,7 @@ func FuzzEncodeAllow(f *testing.F) {
 		if utf8.ValidString(own) { // names come from messages whose text is UTF-8
 			r.ReadHeader(own, "spoofed")
 		}
-		identity := Identity{Subject: subject, Email: email, Name: name, Method: MethodSession, ExpiresAt: time.Unix(expiresAt, 0)}
+		identity := Identity{Subject: subject, Email: email, Name: name, Method: identity.MethodSession, ExpiresAt: time.Unix(expiresAt, 0)}
 		if issuedAt != 0 {
 			identity.IssuedAt = time.Unix(issuedAt, 0)
 		}
@@ -183,7 +186,7 @@ func FuzzEncodeAllow(f *testing.F) {
 }
 
 func BenchmarkEncodeAllow(b *testing.B) {
-	identity := Identity{Subject: "user-1", Email: "zoe@example.com", Name: "Zoë Day", Method: MethodSession, ExpiresAt: testNow}
+	identity := Identity{Subject: "user-1", Email: "zoe@example.com", Name: "Zoë Day", Method: identity.MethodSession, ExpiresAt: testNow}
 	b.ReportAllocs()
 	for b.Loop() {
 		checkwire.EncodeAllow(&request.Request{}, identity)

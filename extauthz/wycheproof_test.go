@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"extauthz/envoy/parts"
+	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
@@ -20,6 +21,7 @@ import (
 	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/secret"
+	"extauthz/extauthz/operator"
 )
 
 // Project Wycheproof's vectors are fetched as the Go module that they are, and stay out of this repository.
@@ -248,24 +250,24 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(observe.NewMetrics(nil, Version, jwks.Results())), observe.KeySet{Metrics: observe.NewMetrics(nil, Version, jwks.Results()), Tracing: nil})
+	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(observe.NewMetrics(nil, operator.Version, jwks.Results())), observe.KeySet{Metrics: observe.NewMetrics(nil, operator.Version, jwks.Results()), Tracing: nil})
 	set.Current.Store(&keyset.Snapshot{Keys: parsed, Fetched: testNow})
-	credential, err := ParseBearer(token)
+	read, err := credential.ParseBearer(token)
 	if err != nil {
 		return err
 	}
-	if credential.Kind == KindSession { // no JWT at all
+	if read.Kind == credential.KindSession { // no JWT at all
 		return reason.Deny(ReasonMalformedCredential)
 	}
-	if credential.Kind == KindHS256 {
-		secrets := secret.NewSet(func(Kind) {})
+	if read.Kind == credential.KindHS256 {
+		secrets := secret.NewSet(func(credential.Kind) {})
 		secrets.Replace(Secrets{Current: sharedSecret})
-		_, err := secrets.Signer(t.Context(), KindHS256, issuer.FitsHMAC(&credential.JWT))
+		_, err := secrets.Signer(t.Context(), credential.KindHS256, issuer.FitsHMAC(&read.JWT))
 		return err
 	}
-	if id := credential.JWT.KeyID; parsed[id] == nil && id != "" {
+	if id := read.JWT.KeyID; parsed[id] == nil && id != "" {
 		return reason.Deny(ReasonUnknownKey) // without asking an issuer that is not there
 	}
-	_, err = (&issuer.JwksVerifier{Issuer: &issuer.Issuer{Parts: issuer.Parts{Keys: set}}, Gate: issuer.NewGate()}).VerifySignature(t.Context(), &credential.JWT)
+	_, err = (&issuer.JwksVerifier{Issuer: &issuer.Issuer{Parts: issuer.Parts{Keys: set}}, Gate: issuer.NewGate()}).VerifySignature(t.Context(), &read.JWT)
 	return err
 }

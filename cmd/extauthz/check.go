@@ -16,6 +16,7 @@ import (
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 const checkHelp = `extauthz check judges one credential with the settings that serve would use, and prints each step:
@@ -65,20 +66,10 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 		return exitFault
 	}
 
-	parse := extauthz.ParseBearer
-	if isCookie {
-		parse = extauthz.ParseCookie
-	}
-	credential, err := parse(text)
-	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
-		printStep(stdout, extauthz.Step{Name: denial.Step(), Denial: denial, Reached: true})
-		return printVerdict(stdout, extauthz.Explanation{Denial: denial})
-	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	go authorizer.Run(ctx)
-	await(ctx, authorizer, credential.Kind)
-	explanation := authorizer.Explain(ctx, credential)
+	explanation := explain(ctx, authorizer, text, isCookie)
 	for _, step := range explanation.Steps {
 		printStep(stdout, step)
 	}
@@ -105,16 +96,25 @@ func credentialText(arg string, stdin io.Reader) (string, error) {
 	return arg, nil
 }
 
-// await waits until the part that judges this kind has answered, while there is hope.
-func await(ctx context.Context, authorizer *extauthz.Authorizer, kind extauthz.Kind) {
-	part := map[extauthz.Kind]string{extauthz.KindJWT: "jwks", extauthz.KindSession: "database"}[kind]
+// explain judges a credential once the part that judges it has answered, while there is hope.
+func explain(ctx context.Context, authorizer *extauthz.Authorizer, text string, isCookie bool) extauthz.Explanation {
+	part := operator.PartOf(text, isCookie)
 	deadline := time.Now().Add(patience / 2)
 	for time.Now().Before(deadline) && ctx.Err() == nil && slices.Contains(authorizer.Missing(), part) {
 		time.Sleep(10 * time.Millisecond)
 	}
+	return authorizer.Explain(ctx, presented(text, isCookie))
 }
 
-func printStep(w io.Writer, step extauthz.Step) {
+// presented is a credential as it was given: the cookie's value or a Bearer token.
+func presented(text string, isCookie bool) extauthz.Credential {
+	if isCookie {
+		return extauthz.Cookie(text)
+	}
+	return extauthz.Bearer(text)
+}
+
+func printStep(w io.Writer, step operator.Step) {
 	switch {
 	case step.Denial != nil:
 		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, settings.Named(step.Denial.Error()))
@@ -131,7 +131,7 @@ func printVerdict(w io.Writer, explanation extauthz.Explanation) int {
 	denial, identity := explanation.Denial, explanation.Identity
 	switch {
 	case denial == nil:
-		fmt.Fprintf(w, "\nallow: %s by %s\n", extauthz.EncodeHeader(identity.Subject), identity.Method)
+		fmt.Fprintf(w, "\nallow: %s by %s\n", operator.EncodeHeader(identity.Subject), identity.Method)
 		return exitOK
 	case denial.Status() == 503:
 		fmt.Fprintf(w, "\nnot checked: %d %s (%s)\n", denial.Status(), denial.Detail(), denial.Reason())

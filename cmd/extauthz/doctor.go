@@ -18,6 +18,7 @@ import (
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 const doctorHelp = `extauthz doctor tries the whole deployment from where it runs, with the settings that serve would use: settings, JWKS,
@@ -106,12 +107,12 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
 	found := diagnoseSettings(s, os.Environ())
-	found = append(found, authorizer.Diagnose(ctx)...)
+	found = append(found, authorizer.Operator().Diagnose(ctx)...)
 	go authorizer.Run(ctx)
 	for _, credential := range []struct {
 		name, text string
-		parse      func(string) (extauthz.Credential, error)
-	}{{"--token", given.token, extauthz.ParseBearer}, {"--cookie", given.cookie, extauthz.ParseCookie}} {
+		isCookie   bool
+	}{{"--token", given.token, false}, {"--cookie", given.cookie, true}} {
 		if credential.text == "" {
 			continue
 		}
@@ -120,7 +121,7 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 			discreet.Complain(stderr, credential.name, err)
 			return exitFault
 		}
-		found = append(found, diagnoseCredential(ctx, authorizer, text, credential.parse)...)
+		found = append(found, diagnoseCredential(ctx, authorizer, text, credential.isCookie)...)
 		if credential.name == "--token" {
 			given.token = text
 		}
@@ -143,7 +144,7 @@ func (a *doctorArguments) onlyBackend() bool {
 }
 
 // report prints what was found, and returns the exit status.
-func report(stdout, stderr io.Writer, asJSON bool, found []extauthz.Finding) int {
+func report(stdout, stderr io.Writer, asJSON bool, found []operator.Finding) int {
 	for i := range found {
 		f := &found[i]
 		f.Tried, f.Found, f.Fix = settings.Named(f.Tried), settings.Named(f.Found), settings.Named(f.Fix)
@@ -162,22 +163,22 @@ func report(stdout, stderr io.Writer, asJSON bool, found []extauthz.Finding) int
 	return worst(found)
 }
 
-func worst(found []extauthz.Finding) int {
+func worst(found []operator.Finding) int {
 	status := exitOK
 	for _, f := range found {
 		switch f.Level {
-		case extauthz.LevelFailure:
+		case operator.LevelFailure:
 			return exitFault
-		case extauthz.LevelWarning:
+		case operator.LevelWarning:
 			status = exitDeny
 		}
 	}
 	return status
 }
 
-func printFindings(w io.Writer, found []extauthz.Finding) {
-	words := map[extauthz.Level]string{extauthz.LevelOK: "ok", extauthz.LevelWarning: "warn", extauthz.LevelFailure: "FAIL"}
-	counts := map[extauthz.Level]int{}
+func printFindings(w io.Writer, found []operator.Finding) {
+	words := map[operator.Level]string{operator.LevelOK: "ok", operator.LevelWarning: "warn", operator.LevelFailure: "FAIL"}
+	counts := map[operator.Level]int{}
 	for _, f := range found {
 		counts[f.Level]++
 		fmt.Fprintf(w, "%-4s  %-10s  %s: %s\n", words[f.Level], f.Part, f.Tried, f.Found)
@@ -185,81 +186,75 @@ func printFindings(w io.Writer, found []extauthz.Finding) {
 			fmt.Fprintf(w, "%18sfix: %s\n", "", f.Fix)
 		}
 	}
-	fmt.Fprintf(w, "\n%d ok, %d to look at, %d failing\n", counts[extauthz.LevelOK], counts[extauthz.LevelWarning], counts[extauthz.LevelFailure])
+	fmt.Fprintf(w, "\n%d ok, %d to look at, %d failing\n", counts[operator.LevelOK], counts[operator.LevelWarning], counts[operator.LevelFailure])
 }
 
 // diagnoseSettings says what settings that are valid leave to be desired.
-func diagnoseSettings(s *settings.Settings, environment []string) (found []extauthz.Finding) {
-	add := func(level extauthz.Level, tried, what, fix string) {
-		found = append(found, extauthz.Finding{Part: partSettings, Tried: tried, Level: level, Found: what, Fix: fix})
+func diagnoseSettings(s *settings.Settings, environment []string) (found []operator.Finding) {
+	add := func(level operator.Level, tried, what, fix string) {
+		found = append(found, operator.Finding{Part: partSettings, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
-	if add(extauthz.LevelOK, "issuer", discreet.URL(s.Config.Issuer), ""); len(s.Config.Issuers) > 0 {
-		add(extauthz.LevelOK, "issuers", discreet.Message(fmt.Sprintf("%q", s.Config.Issuers)), "")
+	if add(operator.LevelOK, "issuer", discreet.URL(s.Config.Issuer), ""); len(s.Config.Issuers) > 0 {
+		add(operator.LevelOK, "issuers", discreet.Message(fmt.Sprintf("%q", s.Config.Issuers)), "")
 	}
-	add(extauthz.LevelOK, "audience", discreet.Value(strings.Join(s.Config.Audiences, ", ")), "")
+	add(operator.LevelOK, "audience", discreet.Value(strings.Join(s.Config.Audiences, ", ")), "")
 	switch length := len(s.Config.Secret); {
 	case length == 0:
-		add(extauthz.LevelWarning, "secret", "none: HS256 tokens and session cookies are refused", "Set BETTER_AUTH_SECRET_FILE, unless only JWTs by the JWKS and Bearer session tokens are to pass.")
+		add(operator.LevelWarning, "secret", "none: HS256 tokens and session cookies are refused", "Set BETTER_AUTH_SECRET_FILE, unless only JWTs by the JWKS and Bearer session tokens are to pass.")
 	case length < 32:
-		add(extauthz.LevelWarning, "secret", fmt.Sprintf("%d bytes", length), "HS256 wants 32 or more (RFC 7518 §3.2): make one by openssl rand -base64 32, here and in Better Auth.")
+		add(operator.LevelWarning, "secret", fmt.Sprintf("%d bytes", length), "HS256 wants 32 or more (RFC 7518 §3.2): make one by openssl rand -base64 32, here and in Better Auth.")
 	default:
-		add(extauthz.LevelOK, "secret", fmt.Sprintf("%d bytes; --cookie tells whether it is Better Auth's", length), "")
+		add(operator.LevelOK, "secret", fmt.Sprintf("%d bytes; --cookie tells whether it is Better Auth's", length), "")
 	}
 	if s.Config.DatabaseURL == "" {
-		add(extauthz.LevelWarning, "sessions", "off: session tokens and cookies are refused", "Set DATABASE_URL, unless only JWTs are to pass.")
+		add(operator.LevelWarning, "sessions", "off: session tokens and cookies are refused", "Set DATABASE_URL, unless only JWTs are to pass.")
 	}
 	const shadowFix = "Unset EXTAUTHZ_SHADOW at the end of the roll-out."
 	switch s.Config.Shadow {
 	case extauthz.ShadowOff:
 	case extauthz.ShadowReportAndTrustClientHeaders:
-		add(extauthz.LevelFailure, "shadow", "on: every request is allowed, and a client's own x-user-id reaches the backend",
+		add(operator.LevelFailure, "shadow", "on: every request is allowed, and a client's own x-user-id reaches the backend",
 			"Set EXTAUTHZ_SHADOW=report, which removes it. "+shadowFix)
 	default:
-		add(extauthz.LevelWarning, "shadow", "on: every request is allowed", shadowFix)
+		add(operator.LevelWarning, "shadow", "on: every request is allowed", shadowFix)
 	}
 	if s.Config.FormerForHS256 || s.Config.FormerForSessions {
-		add(extauthz.LevelWarning, "former secrets", "still verify", "Unset EXTAUTHZ_FORMER_SECRETS once extauthz_former_secret_uses_total stands still.")
+		add(operator.LevelWarning, "former secrets", "still verify", "Unset EXTAUTHZ_FORMER_SECRETS once extauthz_former_secret_uses_total stands still.")
 	}
 	if len(s.Config.KeepHeaders) > 0 {
-		add(extauthz.LevelOK, "kept headers", strings.Join(s.Config.KeepHeaders, ", ")+": pass as the client wrote them, and prove nothing", "")
+		add(operator.LevelOK, "kept headers", strings.Join(s.Config.KeepHeaders, ", ")+": pass as the client wrote them, and prove nothing", "")
 	}
 	if err := sources.UnknownVariables(environment); err != nil {
-		add(extauthz.LevelFailure, "environment", err.Error(), "Correct the name, or remove it: serve does not start with it.")
+		add(operator.LevelFailure, "environment", err.Error(), "Correct the name, or remove it: serve does not start with it.")
 	}
 	for _, line := range sources.Misspelt(environment) {
-		add(extauthz.LevelWarning, "environment", line, "Correct its name; it counts for nothing.")
+		add(operator.LevelWarning, "environment", line, "Correct its name; it counts for nothing.")
 	}
 	return found
 }
 
 // diagnoseCredential judges a credential step by step.
-func diagnoseCredential(ctx context.Context, authorizer *extauthz.Authorizer, text string, parse func(string) (extauthz.Credential, error)) (found []extauthz.Finding) {
-	add := func(level extauthz.Level, tried, what, fix string) {
-		found = append(found, extauthz.Finding{Part: partCredential, Tried: tried, Level: level, Found: what, Fix: fix})
-	}
-	credential, err := parse(text)
-	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
-		add(extauthz.LevelFailure, denial.Step(), denial.Error(), denial.Fix())
-		return found
+func diagnoseCredential(ctx context.Context, authorizer *extauthz.Authorizer, text string, isCookie bool) (found []operator.Finding) {
+	add := func(level operator.Level, tried, what, fix string) {
+		found = append(found, operator.Finding{Part: partCredential, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	await(ctx, authorizer, credential.Kind)
-	for _, step := range authorizer.Explain(ctx, credential).Steps {
+	for _, step := range explain(ctx, authorizer, text, isCookie).Steps {
 		switch {
 		case step.Denial != nil:
-			add(extauthz.LevelFailure, step.Name, step.Denial.Error(), step.Denial.Fix())
+			add(operator.LevelFailure, step.Name, step.Denial.Error(), step.Denial.Fix())
 		case step.Reached:
-			add(extauthz.LevelOK, step.Name, step.Found, "")
+			add(operator.LevelOK, step.Name, step.Found, "")
 		}
 	}
 	return found
 }
 
 // diagnoseRequest asks a protected URL as clients do, through Envoy.
-func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extauthz.Finding) {
-	add := func(level extauthz.Level, tried, what, fix string) {
-		found = append(found, extauthz.Finding{Part: partRequest, Tried: tried, Level: level, Found: what, Fix: fix})
+func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []operator.Finding) {
+	add := func(level operator.Level, tried, what, fix string) {
+		found = append(found, operator.Finding{Part: partRequest, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
 	client := &http.Client{Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	ask := func(method string, header map[string]string) (*http.Response, error) {
@@ -280,25 +275,25 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extau
 	response, err := ask(http.MethodGet, nil)
 	switch {
 	case err != nil:
-		add(extauthz.LevelFailure, noCredential, discreet.WithoutURL(err).Error(), "See that --url is Envoy's address and reachable from here.")
+		add(operator.LevelFailure, noCredential, discreet.WithoutURL(err).Error(), "See that --url is Envoy's address and reachable from here.")
 		return found
 	case authorOf(response, false, "") == byExtauthz:
-		add(extauthz.LevelOK, noCredential, "401, by extauthz", "")
+		add(operator.LevelOK, noCredential, "401, by extauthz", "")
 	case response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusForbidden:
-		add(extauthz.LevelFailure, noCredential, response.Status, "Envoy's filter gets no answer: look at the cluster of extauthz in Envoy's /clusters, and its health.")
+		add(operator.LevelFailure, noCredential, response.Status, "Envoy's filter gets no answer: look at the cluster of extauthz in Envoy's /clusters, and its health.")
 	default:
-		add(extauthz.LevelFailure, noCredential, response.Status+", where 401 by extauthz is wanted", "The request was not checked: see that the filter is on for this route, and that --url is a protected one.")
+		add(operator.LevelFailure, noCredential, response.Status+", where 401 by extauthz is wanted", "The request was not checked: see that the filter is on for this route, and that --url is a protected one.")
 	}
 	if given.token != "" {
 		const withToken = "GET with --token"
 		response, err := ask(http.MethodGet, map[string]string{"Authorization": "Bearer " + given.token})
 		switch {
 		case err != nil:
-			add(extauthz.LevelFailure, withToken, discreet.WithoutURL(err).Error(), "See that --url is reachable from here.")
+			add(operator.LevelFailure, withToken, discreet.WithoutURL(err).Error(), "See that --url is reachable from here.")
 		case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusServiceUnavailable:
-			add(extauthz.LevelFailure, withToken, response.Status, "If the credential is good above, the running server has other settings than these: compare 'extauthz config' there.")
+			add(operator.LevelFailure, withToken, response.Status, "If the credential is good above, the running server has other settings than these: compare 'extauthz config' there.")
 		default:
-			add(extauthz.LevelOK, withToken, response.Status, "")
+			add(operator.LevelOK, withToken, response.Status, "")
 		}
 	}
 	if given.origin != "" {
@@ -306,15 +301,15 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []extau
 		response, err := ask(http.MethodOptions, map[string]string{"Origin": given.origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"})
 		switch {
 		case err != nil:
-			add(extauthz.LevelFailure, preflight, discreet.WithoutURL(err).Error(), "See that --url is reachable from here.")
+			add(operator.LevelFailure, preflight, discreet.WithoutURL(err).Error(), "See that --url is reachable from here.")
 		case response.StatusCode == http.StatusUnauthorized:
-			add(extauthz.LevelFailure, preflight, "401", "Preflights carry no credential: put Envoy's CORS filter before ext_authz (envoy/public-routes.yaml).")
+			add(operator.LevelFailure, preflight, "401", "Preflights carry no credential: put Envoy's CORS filter before ext_authz (envoy/public-routes.yaml).")
 		case response.Header.Get("Access-Control-Allow-Origin") == "":
-			add(extauthz.LevelFailure, preflight, response.Status+", without access-control-allow-origin", "Allow "+given.origin+" in the route's CORS policy.")
+			add(operator.LevelFailure, preflight, response.Status+", without access-control-allow-origin", "Allow "+given.origin+" in the route's CORS policy.")
 		case !allowsHeader(response.Header, "authorization"):
-			add(extauthz.LevelFailure, preflight, "allowed, but not with an Authorization header", "Add authorization to allow_headers in the route's CORS policy.")
+			add(operator.LevelFailure, preflight, "allowed, but not with an Authorization header", "Add authorization to allow_headers in the route's CORS policy.")
 		default:
-			add(extauthz.LevelOK, preflight, response.Status+", allowed for "+response.Header.Get("Access-Control-Allow-Origin"), "")
+			add(operator.LevelOK, preflight, response.Status+", allowed for "+response.Header.Get("Access-Control-Allow-Origin"), "")
 		}
 	}
 	return found

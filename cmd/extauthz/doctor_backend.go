@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 const partBackend = "backend"
@@ -49,9 +49,9 @@ var attempts = []struct {
 func spoofedIdentity(more http.Header) http.Header {
 	header := http.Header{}
 	for name, value := range map[string]string{
-		extauthz.HeaderUserID: spoofedUser, extauthz.HeaderUserEmail: spoofedUser + "@example.com",
-		extauthz.HeaderUserName: spoofedUser, extauthz.HeaderMethod: string(extauthz.MethodJWKS),
-		extauthz.HeaderIssuedAt: "1767225600", extauthz.HeaderExpiresAt: "4102444800", // 2026, 2100
+		operator.HeaderUserID: spoofedUser, operator.HeaderUserEmail: spoofedUser + "@example.com",
+		operator.HeaderUserName: spoofedUser, operator.HeaderMethod: string(operator.MethodJWKS),
+		operator.HeaderIssuedAt: "1767225600", operator.HeaderExpiresAt: "4102444800", // 2026, 2100
 	} {
 		header.Set(name, value)
 	}
@@ -121,8 +121,8 @@ func protocolsOf(address backendAddress) []wire {
 }
 
 // diagnoseBackend asks the backend itself, as somebody does who is not Envoy. It must not let anybody in.
-func diagnoseBackend(ctx context.Context, address backendAddress) (found []extauthz.Finding) {
-	add := func(level extauthz.Level, tried, what, fix string) {
+func diagnoseBackend(ctx context.Context, address backendAddress) (found []operator.Finding) {
+	add := func(level operator.Level, tried, what, fix string) {
 		for i := range found {
 			if f := &found[i]; f.Tried == tried { // of several attempts of a kind the worst is shown
 				if rank(level) > rank(f.Level) {
@@ -131,7 +131,7 @@ func diagnoseBackend(ctx context.Context, address backendAddress) (found []extau
 				return
 			}
 		}
-		found = append(found, extauthz.Finding{Part: partBackend, Tried: tried, Level: level, Found: what, Fix: fix})
+		found = append(found, operator.Finding{Part: partBackend, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
 	var plain backendAnswer
 	for i, attempt := range attempts {
@@ -148,8 +148,8 @@ func diagnoseBackend(ctx context.Context, address backendAddress) (found []extau
 	return found
 }
 
-func rank(level extauthz.Level) int {
-	return map[extauthz.Level]int{extauthz.LevelOK: 0, extauthz.LevelWarning: 1, extauthz.LevelFailure: 2}[level]
+func rank(level operator.Level) int {
+	return map[operator.Level]int{operator.LevelOK: 0, operator.LevelWarning: 1, operator.LevelFailure: 2}[level]
 }
 
 // askBackend asks by each protocol until one gets an HTTP answer that is about the request, or none can connect.

@@ -11,7 +11,7 @@ import (
 	"syscall"
 
 	"extauthz/cmd/extauthz/internal/discreet"
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // backendAnswer is what came of one attempt, by the protocol that got furthest.
@@ -110,7 +110,7 @@ func (a backendAnswer) isRefused() bool {
 }
 
 // judge says how closed the backend is by one answer; plain is what it says to a request without any spoofed header.
-func (a backendAnswer) judge(plain backendAnswer) (level extauthz.Level, what, fix string) {
+func (a backendAnswer) judge(plain backendAnswer) (level operator.Level, what, fix string) {
 	const seeAddress = "See that --backend is the backend's own address, by the name that its certificate has."
 	closed := "refused: "
 	if a.connected {
@@ -118,32 +118,32 @@ func (a backendAnswer) judge(plain backendAnswer) (level extauthz.Level, what, f
 	}
 	switch {
 	case a.wantsCertificate():
-		return extauthz.LevelOK, "refused: it wants a client certificate: " + discreet.WithoutURL(a.err).Error(), ""
+		return operator.LevelOK, "refused: it wants a client certificate: " + discreet.WithoutURL(a.err).Error(), ""
 	case a.status == 0 && a.isRefused():
-		return extauthz.LevelOK, closed + reasonOf(a.err), ""
+		return operator.LevelOK, closed + reasonOf(a.err), ""
 	case a.timedOut():
-		return extauthz.LevelOK, fmt.Sprintf("refused: no connection within %v", backendPatience), ""
+		return operator.LevelOK, fmt.Sprintf("refused: no connection within %v", backendPatience), ""
 	case a.status == 0 && a.connected && isTimeout(a.err):
-		return extauthz.LevelWarning, fmt.Sprintf("took the connection, and gave no answer within %v", backendPatience),
+		return operator.LevelWarning, fmt.Sprintf("took the connection, and gave no answer within %v", backendPatience),
 			"Ask again, and give a path that the backend answers at once."
 	case a.status == 0 && a.connected:
-		return extauthz.LevelWarning, "took the connection, and then: " + discreet.WithoutURL(a.err).Error(), seeAddress
+		return operator.LevelWarning, "took the connection, and then: " + discreet.WithoutURL(a.err).Error(), seeAddress
 	case a.status == 0:
-		return extauthz.LevelFailure, discreet.WithoutURL(a.err).Error() + ": nothing was asked", seeAddress
+		return operator.LevelFailure, discreet.WithoutURL(a.err).Error() + ": nothing was asked", seeAddress
 	case a.by == byRBAC || a.by == byTLSProxy:
-		return extauthz.LevelOK, fmt.Sprintf("refused: %d by %s", a.status, a.by), ""
+		return operator.LevelOK, fmt.Sprintf("refused: %d by %s", a.status, a.by), ""
 	case a.by == byExtauthz:
-		return extauthz.LevelWarning, "401 by extauthz: an Envoy that asks it answers here",
+		return operator.LevelWarning, "401 by extauthz: an Envoy that asks it answers here",
 			"If it is the sidecar of the backend's own pod, that is as it should be. " +
 				"If not, this is Envoy's address, and nothing is known of the backend: give its own."
 	case plain.status != a.status:
-		return extauthz.LevelFailure, fmt.Sprintf("%d over %s, and %s without these headers: they are believed",
+		return operator.LevelFailure, fmt.Sprintf("%d over %s, and %s without these headers: they are believed",
 			a.status, a.protocol, describeStatus(plain)), backendFix
 	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
-		return extauthz.LevelWarning, fmt.Sprintf("%d by the backend itself, which can be reached past Envoy: it may "+
+		return operator.LevelWarning, fmt.Sprintf("%d by the backend itself, which can be reached past Envoy: it may "+
 			"believe a user whom it knows, or another header", a.status), backendFix
 	}
-	return extauthz.LevelFailure, fmt.Sprintf("let in: %d over %s", a.status, a.protocol), backendFix
+	return operator.LevelFailure, fmt.Sprintf("let in: %d over %s", a.status, a.protocol), backendFix
 }
 
 func describeStatus(a backendAnswer) string {

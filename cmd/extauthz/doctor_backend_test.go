@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // answering is a backend with these statuses: to a plain request, to one with an identity, and to one that says, too,
@@ -120,28 +120,28 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 			}
 		}
 	}
-	believed := all(extauthz.LevelFailure)
-	believed["GET past Envoy"] = extauthz.LevelWarning // 401
-	addressBelieved := all(extauthz.LevelWarning)
-	addressBelieved[forwarded] = extauthz.LevelFailure
+	believed := all(operator.LevelFailure)
+	believed["GET past Envoy"] = operator.LevelWarning // 401
+	addressBelieved := all(operator.LevelWarning)
+	addressBelieved[forwarded] = operator.LevelFailure
 	for title, row := range map[string]struct {
 		start func(t *testing.T) string
-		want  map[string]extauthz.Level // of an attempt; all others are ok
+		want  map[string]operator.Level // of an attempt; all others are ok
 	}{
-		"open":                               {plain(answering(200, 200, 200)), all(extauthz.LevelFailure)},
-		"a path that is not there":           {plain(answering(404, 404, 404)), all(extauthz.LevelFailure)},
-		"an error":                           {plain(answering(500, 500, 500)), all(extauthz.LevelFailure)},
-		"a redirect":                         {plain(answering(307, 307, 307)), all(extauthz.LevelFailure)},
+		"open":                               {plain(answering(200, 200, 200)), all(operator.LevelFailure)},
+		"a path that is not there":           {plain(answering(404, 404, 404)), all(operator.LevelFailure)},
+		"an error":                           {plain(answering(500, 500, 500)), all(operator.LevelFailure)},
+		"a redirect":                         {plain(answering(307, 307, 307)), all(operator.LevelFailure)},
 		"a header is believed":               {plain(answering(401, 200, 200)), believed},
 		"a header is believed, and may not":  {plain(answering(401, 403, 403)), believed},
 		"an address in a header is believed": {plain(answering(403, 403, 200)), addressBelieved},
 		"the same, and then it says 401":     {plain(answering(403, 403, 401)), addressBelieved},
 		"every header is wanted":             {plain(http.HandlerFunc(wantsAll)), believed},
-		"403 to all":                         {plain(answering(403, 403, 403)), all(extauthz.LevelWarning)},
+		"403 to all":                         {plain(answering(403, 403, 403)), all(operator.LevelWarning)},
 		"403 by Envoy's RBAC":                {plain(says(403, "RBAC: access denied")), nil},
-		"403 that quotes Envoy's RBAC":       {plain(says(403, "not RBAC: access denied")), all(extauthz.LevelWarning)},
-		"401 to all":                         {plain(answering(401, 401, 401)), all(extauthz.LevelWarning)},
-		"extauthz answers":                   {plain(http.HandlerFunc(byExtauthz)), all(extauthz.LevelWarning)},
+		"403 that quotes Envoy's RBAC":       {plain(says(403, "not RBAC: access denied")), all(operator.LevelWarning)},
+		"401 to all":                         {plain(answering(401, 401, 401)), all(operator.LevelWarning)},
+		"extauthz answers":                   {plain(http.HandlerFunc(byExtauthz)), all(operator.LevelWarning)},
 		"IPv6": {func(t *testing.T) string {
 			listener, err := net.Listen("tcp6", "[::1]:0")
 			if err != nil {
@@ -152,37 +152,37 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 			t.Cleanup(func() { server.Close() })
 			return "http://" + listener.Addr().String()
 		}, believed},
-		"HTTP/2 alone": {onlyHTTP2, all(extauthz.LevelFailure)},
+		"HTTP/2 alone": {onlyHTTP2, all(operator.LevelFailure)},
 		"TLS, given as http": {
-			encrypted(answering(200, 200, 200), tls.NoClientCert, "http"), all(extauthz.LevelFailure)},
+			encrypted(answering(200, 200, 200), tls.NoClientCert, "http"), all(operator.LevelFailure)},
 		"TLS that only asks for a certificate": {
-			encrypted(answering(200, 200, 200), tls.VerifyClientCertIfGiven, "https"), all(extauthz.LevelFailure)},
+			encrypted(answering(200, 200, 200), tls.VerifyClientCertIfGiven, "https"), all(operator.LevelFailure)},
 		"mTLS":                {encrypted(answering(200, 200, 200), tls.RequireAndVerifyClientCert, "https"), nil},
 		"mTLS, given as http": {encrypted(answering(200, 200, 200), tls.RequireAndVerifyClientCert, "http"), nil},
 		"no TLS, given as https": {func(t *testing.T) string {
 			return "https" + strings.TrimPrefix(plain(answering(200, 200, 200))(t), "http")
-		}, all(extauthz.LevelFailure)},
+		}, all(operator.LevelFailure)},
 		"mTLS by nginx": {encrypted(says(400, noCertificate), tls.RequestClientCert, "https"), nil},
 		"its words without mTLS": {
-			encrypted(says(400, noCertificate), tls.NoClientCert, "https"), all(extauthz.LevelFailure)},
-		"TLS for another name":                {otherName("https"), all(extauthz.LevelWarning)},
-		"TLS for another name, given as http": {otherName("http"), all(extauthz.LevelWarning)},
+			encrypted(says(400, noCertificate), tls.NoClientCert, "https"), all(operator.LevelFailure)},
+		"TLS for another name":                {otherName("https"), all(operator.LevelWarning)},
+		"TLS for another name, given as http": {otherName("http"), all(operator.LevelWarning)},
 		"the same, and other protocols are closed at once": {raw(func(c net.Conn) {
 			defer c.Close()
 			record := make([]byte, 1<<16)
 			if n, _ := c.Read(record); n > 0 && record[0] == 22 { // a handshake (RFC 8446 §5.1)
 				c.Write([]byte{21, 3, 3, 0, 2, 2, 112}) // unrecognized_name, and fatal
 			}
-		}), all(extauthz.LevelWarning)},
+		}), all(operator.LevelWarning)},
 		"connections are closed at once": {raw(func(c net.Conn) { c.Close() }), nil},
 		"connections are left waiting": {raw(func(c net.Conn) {
 			time.Sleep(time.Minute)
 			c.Close()
-		}), all(extauthz.LevelWarning)},
+		}), all(operator.LevelWarning)},
 		"another protocol": {raw(func(c net.Conn) {
 			fmt.Fprintln(c, "SSH-2.0-other")
 			io.Copy(io.Discard, c)
-		}), all(extauthz.LevelWarning)},
+		}), all(operator.LevelWarning)},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
@@ -195,9 +195,9 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 				seen[f.Tried] = true
 				want, given := row.want[f.Tried]
 				if !given {
-					want = extauthz.LevelOK
+					want = operator.LevelOK
 				}
-				if f.Level != want || (f.Level != extauthz.LevelOK) != (f.Fix != "") {
+				if f.Level != want || (f.Level != operator.LevelOK) != (f.Fix != "") {
 					t.Errorf("%s: %s %q, fix %q; want %s", f.Tried, f.Level, f.Found, f.Fix, want)
 				}
 			}
@@ -264,7 +264,7 @@ func TestDoctorCouldNotAskTheBackend(t *testing.T) {
 	stop()
 	for title, ctx := range map[string]context.Context{"no time left": ended, "stopped": stopped} {
 		for _, f := range diagnoseBackend(ctx, address) {
-			if f.Level != extauthz.LevelFailure || !strings.HasSuffix(f.Found, "nothing was asked") {
+			if f.Level != operator.LevelFailure || !strings.HasSuffix(f.Found, "nothing was asked") {
 				t.Errorf("%s: %s: %s %q", title, f.Tried, f.Level, f.Found)
 			}
 		}
@@ -281,7 +281,7 @@ func TestDoctorCouldNotAskTheBackend(t *testing.T) {
 		"a name that there is not":             {err: &net.DNSError{Err: "no such host", IsNotFound: true}},
 		"more sockets than this host may have": {err: dial(syscall.EMFILE)},
 	} {
-		if level, what, fix := a.judge(a); level != extauthz.LevelFailure || !a.saysNothing() || fix == "" {
+		if level, what, fix := a.judge(a); level != operator.LevelFailure || !a.saysNothing() || fix == "" {
 			t.Errorf("%s: %s %q, fix %q", title, level, what, fix)
 		}
 	}
@@ -291,9 +291,9 @@ func TestDoctorCouldNotAskTheBackend(t *testing.T) {
 var quiet = log.New(io.Discard, "", 0)
 
 // levels are what is wanted of attempts.
-type levels map[string]extauthz.Level
+type levels map[string]operator.Level
 
-func all(level extauthz.Level) levels {
+func all(level operator.Level) levels {
 	all := levels{}
 	for _, attempt := range attempts {
 		all[attempt.tried] = level

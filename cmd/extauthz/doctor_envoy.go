@@ -7,13 +7,13 @@ import (
 	"strings"
 
 	"extauthz/cmd/extauthz/internal/discreet"
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // diagnoseEnvoy judges Envoy's configuration, from a file or from its admin address: whether a request that nobody
 // checked, or whose identity headers are the client's own, can reach the backend. What it cannot judge it names.
 // authPaths are Better Auth's own.
-func diagnoseEnvoy(ctx context.Context, where string, authPaths ...string) []extauthz.Finding {
+func diagnoseEnvoy(ctx context.Context, where string, authPaths ...string) []operator.Finding {
 	e := &envoyConfig{authPaths: authPaths}
 	documents, err := readEnvoyConfig(ctx, where)
 	if err != nil {
@@ -35,18 +35,18 @@ type envoyConfig struct {
 	// trusted are the clusters that get requests with our identity headers in them, and so believe these.
 	trusted   map[string]bool
 	authPaths []string // prefixes that are Better Auth's own
-	found     []extauthz.Finding
+	found     []operator.Finding
 }
 
-func (e *envoyConfig) ok(tried, found string) { e.add(extauthz.LevelOK, tried, found, "") }
+func (e *envoyConfig) ok(tried, found string) { e.add(operator.LevelOK, tried, found, "") }
 
-func (e *envoyConfig) warn(tried, found, fix string) { e.add(extauthz.LevelWarning, tried, found, fix) }
+func (e *envoyConfig) warn(tried, found, fix string) { e.add(operator.LevelWarning, tried, found, fix) }
 
-func (e *envoyConfig) fail(tried, found, fix string) { e.add(extauthz.LevelFailure, tried, found, fix) }
+func (e *envoyConfig) fail(tried, found, fix string) { e.add(operator.LevelFailure, tried, found, fix) }
 
 // add appends a finding, once: several filters or routes may have the same.
-func (e *envoyConfig) add(level extauthz.Level, tried, found, fix string) {
-	f := extauthz.Finding{Part: partEnvoy, Tried: tried, Level: level, Found: found, Fix: fix}
+func (e *envoyConfig) add(level operator.Level, tried, found, fix string) {
+	f := operator.Finding{Part: partEnvoy, Tried: tried, Level: level, Found: found, Fix: fix}
 	if !slices.Contains(e.found, f) {
 		e.found = append(e.found, f)
 	}

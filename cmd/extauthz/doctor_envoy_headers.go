@@ -9,13 +9,13 @@ import (
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // setHeaders are the headers that extauthz sets, and removes where it has nothing to say.
-var setHeaders = []string{extauthz.HeaderUserID, extauthz.HeaderUserEmail, extauthz.HeaderUserName,
-	extauthz.HeaderMethod,
-	extauthz.HeaderIssuedAt, extauthz.HeaderExpiresAt}
+var setHeaders = []string{operator.HeaderUserID, operator.HeaderUserEmail, operator.HeaderUserName,
+	operator.HeaderMethod,
+	operator.HeaderIssuedAt, operator.HeaderExpiresAt}
 
 // spoofedHeaders are headers of a client's that extauthz removes beside those.
 var spoofedHeaders = []string{"x-user-role", "x-auth-request-user", "x_user_id", "x-user_id", "x_auth_method",

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"extauthz/cmd/extauthz/internal/settings"
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // Better Auth's own prefix is open as docs/better-auth.md has it, and said to be; anything like it is not.
@@ -91,7 +91,7 @@ func TestDoctorListsWhatStandsAside(t *testing.T) {
 		var got []string
 		for _, f := range diagnoseEnvoy(t.Context(), path) {
 			got = append(got, string(f.Level)+" "+f.Found)
-			if f.Level != extauthz.LevelOK && f.Fix == "" {
+			if f.Level != operator.LevelOK && f.Fix == "" {
 				t.Errorf("%+v says not what to do", f)
 			}
 		}

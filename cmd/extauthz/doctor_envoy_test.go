@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 const (
@@ -117,7 +117,7 @@ func TestDoctorReadsDumps(t *testing.T) {
 			for _, where := range []string{path, server.URL + "/behind/a/path/", server.URL + "/behind/a/path/config_dump?include_eds"} {
 				var got []string
 				for _, f := range diagnoseEnvoy(t.Context(), where) {
-					if f.Level != extauthz.LevelOK {
+					if f.Level != operator.LevelOK {
 						got = append(got, string(f.Level)+" "+f.Tried)
 					}
 					if strings.Contains(f.Found+f.Fix+f.Tried, "secret-of-the-key") {
@@ -164,7 +164,7 @@ func TestDoctorReadsFilesOfAllKinds(t *testing.T) {
 		}
 		got := ""
 		for _, f := range diagnoseEnvoy(t.Context(), path) {
-			if f.Level != extauthz.LevelOK {
+			if f.Level != operator.LevelOK {
 				got = string(f.Level) + " " + f.Tried
 				break
 			}
@@ -184,7 +184,7 @@ func TestDoctorFindsNothingInTheSamples(t *testing.T) {
 	} {
 		var got []string
 		for _, f := range diagnoseEnvoy(t.Context(), filepath.Join("../..", path)) {
-			if f.Level != extauthz.LevelOK {
+			if f.Level != operator.LevelOK {
 				got = append(got, string(f.Level)+" "+f.Tried)
 			}
 		}
@@ -219,7 +219,7 @@ listeners:
 		}
 		var got []string
 		for _, f := range diagnoseEnvoy(t.Context(), path) {
-			if f.Level != extauthz.LevelOK {
+			if f.Level != operator.LevelOK {
 				got = append(got, string(f.Level)+" "+f.Tried)
 			}
 		}

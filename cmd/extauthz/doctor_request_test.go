@@ -5,7 +5,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // A 401 is the check's only if extauthz wrote it. Backends that verify tokens by themselves say "Bearer", too, as
@@ -16,12 +16,12 @@ func TestDoctorKnowsWhoRefused(t *testing.T) {
 	}
 	for title, row := range map[string]struct {
 		header map[string]string
-		want   extauthz.Level
+		want   operator.Level
 	}{
-		"extauthz":         {says(`Bearer realm="api"`, "no-store"), extauthz.LevelOK},
-		"FastAPI":          {says("Bearer", ""), extauthz.LevelFailure},
-		"another resource": {says(`Bearer realm="shop"`, "no-store"), extauthz.LevelFailure},
-		"no challenge":     {nil, extauthz.LevelFailure},
+		"extauthz":         {says(`Bearer realm="api"`, "no-store"), operator.LevelOK},
+		"FastAPI":          {says("Bearer", ""), operator.LevelFailure},
+		"another resource": {says(`Bearer realm="shop"`, "no-store"), operator.LevelFailure},
+		"no challenge":     {nil, operator.LevelFailure},
 	} {
 		t.Run(title, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

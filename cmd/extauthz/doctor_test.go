@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // Each mistake in Envoy's configuration is found, and nothing in the samples.
@@ -65,7 +65,7 @@ func TestDoctorReadsEnvoyConfig(t *testing.T) {
 		}
 		var worse []string
 		for _, f := range diagnoseEnvoy(t.Context(), path) {
-			if f.Level != extauthz.LevelOK {
+			if f.Level != operator.LevelOK {
 				worse = append(worse, string(f.Level)+" "+f.Tried)
 				if f.Fix == "" {
 					t.Errorf("%+v says not what to do", f)
@@ -109,13 +109,13 @@ func TestDoctorJSON(t *testing.T) {
 	if code := run(t.Context(), []string{"doctor", "--json", "--token", "-"}, strings.NewReader(token), &stdout, &stderr); code != exitFault {
 		t.Errorf("exit status %d: %s", code, stderr.String())
 	}
-	var found []extauthz.Finding
+	var found []operator.Finding
 	if err := json.Unmarshal(stdout.Bytes(), &found); err != nil {
 		t.Fatal(err)
 	}
 	failing := map[string]bool{}
 	for _, f := range found {
-		if f.Level == extauthz.LevelFailure {
+		if f.Level == operator.LevelFailure {
 			failing[f.Part+" "+f.Tried] = true
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"extauthz/cmd/extauthz/hangup"
 	"extauthz/cmd/extauthz/internal/serverlog"
 	"extauthz/cmd/extauthz/internal/spelling"
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // Exit statuses. For check they are the verdict.
@@ -83,7 +83,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func version() string {
-	text := "extauthz " + extauthz.Version
+	text := "extauthz " + operator.Version
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, setting := range info.Settings {
 			if setting.Key == "vcs.revision" {

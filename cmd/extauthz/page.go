@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	_ "embed"
-	"errors"
 	"fmt"
 	"html/template"
 	"maps"
@@ -20,6 +19,7 @@ import (
 	"extauthz/cmd/extauthz/internal/readiness"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 //go:embed page.html
@@ -90,7 +90,7 @@ func (h *head) setHead(to head) { *h = to }
 
 func (p *page) render(w http.ResponseWriter, name string, data titled) {
 	nonce := rand.Text()
-	data.setHead(head{"extauthz: " + name, extauthz.Version, nonce})
+	data.setHead(head{"extauthz: " + name, operator.Version, nonce})
 	var body bytes.Buffer
 	if err := pageTemplate.ExecuteTemplate(&body, name, data); err != nil {
 		http.Error(w, "the page cannot be made: "+err.Error(), http.StatusInternalServerError)
@@ -128,7 +128,7 @@ type bar struct {
 type counted struct{ Class, Name, Count, Share string }
 
 type reasoned struct {
-	extauthz.Fact
+	operator.Fact
 	Count string
 }
 
@@ -137,7 +137,7 @@ type lasted struct{ Name, Count, Mean, Half, Most string }
 type part struct{ Name, Class, State, Since, Figures string }
 
 type keyRow struct {
-	extauthz.Key
+	operator.Key
 	Age string
 }
 
@@ -168,7 +168,7 @@ func (p *page) overview(w http.ResponseWriter, _ *http.Request) {
 	hits, misses := gauges["extauthz_remembered_lookups_total hit"], gauges["extauthz_remembered_lookups_total miss"]
 	o.Parts = append(o.Parts, part{Name: "memory of JWTs", Figures: fmt.Sprintf("tokens: %.0f, %.1f MiB; lookups that found theirs: %s",
 		gauges["extauthz_remembered_tokens"], gauges["extauthz_remembered_bytes"]/(1<<20), percent(hits, hits+misses))})
-	keys, _ := p.authorizer.Keys()
+	keys, _ := p.authorizer.Operator().Keys()
 	for _, key := range keys {
 		o.Keys = append(o.Keys, keyRow{key, now.Sub(key.Since).Round(time.Second).String()})
 	}
@@ -245,7 +245,7 @@ func (o *overview) count(hour *window) {
 			o.Methods = append(o.Methods, counted{Name: name, Count: fmt.Sprintf("%.0f", methods[name])})
 		}
 	}
-	for _, fact := range extauthz.Facts() {
+	for _, fact := range operator.Facts() {
 		if count := reasons[string(fact.Reason)]; count > 0 {
 			fact.Meaning, fact.Fix = settings.Named(fact.Meaning), settings.Named(fact.Fix)
 			o.Reasons = append(o.Reasons, reasoned{fact, fmt.Sprintf("%.0f", count)})
@@ -311,26 +311,15 @@ func (p *page) explain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e := &explained{}
-	parse := extauthz.ParseBearer
-	if r.PostForm.Get("kind") == "cookie" {
-		parse = extauthz.ParseCookie
-	}
 	text, err := credentialText(r.PostForm.Get("credential"), strings.NewReader(""))
 	if err != nil {
 		e.Verdict, e.Class = "there is no credential", "deny"
 		p.render(w, "explain", e)
 		return
 	}
-	credential, err := parse(text)
-	if denial, ok := errors.AsType[*extauthz.Denial](err); ok {
-		e.add(extauthz.Step{Name: denial.Step(), Denial: denial, Reached: true})
-		e.judge(extauthz.Explanation{Denial: denial})
-		p.render(w, "explain", e)
-		return
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	explanation := p.authorizer.Explain(ctx, credential)
+	explanation := p.authorizer.Explain(ctx, presented(text, r.PostForm.Get("kind") == "cookie"))
 	for _, step := range explanation.Steps {
 		e.add(step)
 	}
@@ -338,7 +327,7 @@ func (p *page) explain(w http.ResponseWriter, r *http.Request) {
 	p.render(w, "explain", e)
 }
 
-func (e *explained) add(step extauthz.Step) {
+func (e *explained) add(step operator.Step) {
 	switch {
 	case step.Denial != nil:
 		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", settings.Named(step.Denial.Error()),

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"extauthz/cmd/extauthz/internal/settings"
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // reasonsPage is docs/reasons.md as the reason table has it, in the operator's words.
@@ -25,7 +25,7 @@ This page is made from the table in ` + "`extauthz/internal/reason/table.go`" + 
 | reason | status | detail | what was found | fix |
 |---|---|---|---|---|
 `)
-	for _, fact := range extauthz.Facts() {
+	for _, fact := range operator.Facts() {
 		fmt.Fprintf(&page, "| `%s` | %d | %s | %s | %s |\n", fact.Reason, fact.Status, fact.Detail, settings.Named(fact.Meaning),
 			settings.Named(fact.Fix))
 	}

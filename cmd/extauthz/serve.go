@@ -39,6 +39,7 @@ import (
 	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/cmd/extauthz/internal/traces"
 	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 const serveHelp = `extauthz serve answers Envoy's external-authorization checks (envoy.service.auth.v3) until SIGTERM or SIGINT.
@@ -233,7 +234,9 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings.Settings) e
 		addresses    []string
 		work         sync.WaitGroup
 	)
-	s.authorizer.Register(grpcServer)
+	if err := s.authorizer.Register(grpcServer); err != nil {
+		return err
+	}
 	healthpb.RegisterHealthServer(grpcServer, healthServer)
 	if settings.Reflection {
 		reflection.Register(grpcServer)
@@ -263,7 +266,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings.Settings) e
 		})
 	}
 	s.notify(daemon.SdNotifyReady)
-	s.log.Info("serving", "version", extauthz.Version, "checks", addresses, "admin", s.admins[0].Addr().String(), "tls", s.certificates != nil, "traces", settings.Config.TracerProvider != nil,
+	s.log.Info("serving", "version", operator.Version, "checks", addresses, "admin", s.admins[0].Addr().String(), "tls", s.certificates != nil, "traces", settings.Config.TracerProvider != nil,
 		"issuer", discreet.URL(settings.Config.Issuer), "audiences", discreet.Value(strings.Join(settings.Config.Audiences, ",")), "hs256", len(settings.Config.Secret) > 0, "sessions", settings.Config.DatabaseURL != "")
 
 	var err error

@@ -50,6 +50,8 @@ const (
 	maxSessionToken = 256
 	// sessionSignatureLength is HMAC-SHA256 in standard base64 with its padding.
 	sessionSignatureLength = 44
+	// DefaultCookie is Better Auth's own name for the session cookie.
+	DefaultCookie = "better-auth.session_token"
 	// SecurePrefix is what a browser wants before the name of a cookie that only https may set
 	// (RFC 6265bis §4.1.3.1).
 	SecurePrefix = "__Secure-"

@@ -39,8 +39,27 @@ type Explanation struct {
 	Denial   *reason.Denial    // the answer; nil means allow. Where several steps fail, it is one of them.
 }
 
-// Explain judges a credential step by step, and leaves no trace.
-func (i *Issuer) Explain(ctx context.Context, presented credential.Credential) Explanation {
+// Explain judges a credential step by step, and leaves no trace. What no kind of credential looks like has one step.
+func (i *Issuer) Explain(ctx context.Context, presented credential.Presented) Explanation {
+	read, err := presented.Read()
+	if err != nil {
+		denial := reason.Of(err)
+		return Explanation{Denial: denial, Steps: []Step{{Name: denial.Step(), Denial: denial.Copied(), Reached: true}}}
+	}
+	return i.ExplainRead(ctx, read)
+}
+
+// PartOf names the part that judges a credential, as an operator knows it; empty when none is asked.
+func PartOf(presented credential.Presented) string {
+	read, err := presented.Read()
+	if err != nil {
+		return ""
+	}
+	return map[credential.Kind]string{credential.KindJWT: "jwks", credential.KindSession: "database"}[read.Kind]
+}
+
+// ExplainRead is Explain for a credential that was read.
+func (i *Issuer) ExplainRead(ctx context.Context, presented credential.Credential) Explanation {
 	identity, err := i.Verify(dryrun.With(ctx), presented)
 	e := Explanation{Identity: identity}
 	failed := ""

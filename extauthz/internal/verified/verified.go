@@ -10,6 +10,12 @@ import (
 	"time"
 )
 
+// What is remembered at most, unless told otherwise: so many tokens, and so many bytes of them.
+const (
+	DefaultTokens = 100_000
+	DefaultBytes  = 128 << 20
+)
+
 // Entry is what is remembered of one token, and where.
 type Entry[T any] struct {
 	Value T // never changed once it is remembered

@@ -14,6 +14,7 @@ import (
 	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 const (
@@ -96,8 +97,8 @@ func (r *Reloader) Look(ctx context.Context) Outcome {
 		return r.refuse(ctx, err.Error(), logUnusable, "error", discreet.Error(err))
 	}
 	if path := "DATABASE_URL_FILE"; fresh.ValueOf(path) != inForce.ValueOf(path) {
-		if err := extauthz.CheckDatabaseURL(fresh.Config.DatabaseURL); err != nil {
-			err = fresh.ConfigFault(err)
+		if err := operator.CheckDatabaseURL(fresh.Config.DatabaseURL); err != nil {
+			err = fresh.ConfigFault(&extauthz.ConfigError{Field: "DatabaseURL", Fault: err.Error()})
 			return r.refuse(ctx, err.Error(), logUnusable, "error", discreet.Error(err))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"extauthz/cmd/extauthz/internal/listen"
 	"extauthz/cmd/extauthz/internal/readiness"
 	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // Settings are everything that can be configured.
@@ -105,16 +106,16 @@ var Table = []Setting{
 		"file that holds it, in place of DATABASE_URL; read every two seconds: " +
 			"another password is used by new connections, another server or user at once",
 		readDatabaseURLFile},
-	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(extauthz.DefaultDatabaseConnections), "DatabaseConnections", between(1, 100),
+	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(operator.DefaultDatabaseConnections), "DatabaseConnections", between(1, 100),
 		"most connections to PostgreSQL, 1 to 100; checks that wait share queries, so few are enough",
 		readConnections},
 	{"EXTAUTHZ_DATABASE_MAX_LAG", "database-max-lag", "0s", "DatabaseMaxLag", duration,
 		"how far a standby may be behind its primary and still be asked for sessions, as in 2s: a sign-out is seen so much later; 0 asks a primary only",
 		func(s *Settings, v string) error { return readDuration(&s.Config.DatabaseMaxLag, v) }},
-	{"EXTAUTHZ_REMEMBERED_TOKENS", "remembered-tokens", strconv.Itoa(extauthz.DefaultRememberedTokens), "RememberedTokens", between(0, maxBound),
+	{"EXTAUTHZ_REMEMBERED_TOKENS", "remembered-tokens", strconv.Itoa(operator.DefaultRememberedTokens), "RememberedTokens", between(0, maxBound),
 		"most verified JWTs whose signature is not verified anew each time, about 0.7 KiB each; 0 verifies every time",
 		func(s *Settings, v string) error { return readBound(&s.Config.RememberedTokens, v, 1) }},
-	{"EXTAUTHZ_REMEMBERED_MIB", "remembered-mib", strconv.Itoa(extauthz.DefaultRememberedBytes >> 20), "RememberedBytes", between(0, maxBound>>20),
+	{"EXTAUTHZ_REMEMBERED_MIB", "remembered-mib", strconv.Itoa(operator.DefaultRememberedBytes >> 20), "RememberedBytes", between(0, maxBound>>20),
 		"most memory for them, in MiB; 0 verifies every time",
 		func(s *Settings, v string) error { return readBound(&s.Config.RememberedBytes, v, 1<<20) }},
 	{"EXTAUTHZ_SHADOW", "shadow", "off", "Shadow", oneOf("off", "report", "headers", shadowTrusting),
@@ -122,7 +123,7 @@ var Table = []Setting{
 			"and removes the client's own identity headers; headers also sets those of what would be allowed; " +
 			shadowTrusting + " changes no header, so that a backend that reads them believes whatever a client writes",
 		readShadow},
-	{"EXTAUTHZ_SESSION_COOKIE", "session-cookie", extauthz.DefaultSessionCookie, "SessionCookie", text,
+	{"EXTAUTHZ_SESSION_COOKIE", "session-cookie", operator.DefaultSessionCookie, "SessionCookie", text,
 		"the session cookie's name (Better Auth's cookiePrefix + .session_token), without __Secure-",
 		readCookieName},
 	{"EXTAUTHZ_TRUSTED_ORIGINS", "trusted-origins", "", "TrustedOrigins", listOfTexts,
@@ -145,7 +146,7 @@ var Table = []Setting{
 	{"EXTAUTHZ_SESSION_COLUMNS", "session-columns", "", "Schema.SessionColumns", text,
 		"its renamed columns, as token=…,expiresAt=…,userId=…",
 		func(s *Settings, v string) (err error) {
-			s.Config.Schema.SessionColumns, err = extauthz.ParseColumns(v, "token", "expiresAt", "userId")
+			s.Config.Schema.SessionColumns, err = operator.ParseColumns(v, "token", "expiresAt", "userId")
 			return err
 		}},
 	{"EXTAUTHZ_USER_TABLE", "user-table", "", "Schema.UserTable", text,
@@ -154,7 +155,7 @@ var Table = []Setting{
 	{"EXTAUTHZ_USER_COLUMNS", "user-columns", "", "Schema.UserColumns", text,
 		"its renamed columns, as id=…,email=…,name=…; `email=` or `name=` where there is none",
 		func(s *Settings, v string) (err error) {
-			s.Config.Schema.UserColumns, err = extauthz.ParseColumns(v, "id", "email", "name")
+			s.Config.Schema.UserColumns, err = operator.ParseColumns(v, "id", "email", "name")
 			return err
 		}},
 	{"EXTAUTHZ_LISTEN", "listen", "127.0.0.1:9191", "", listOfTexts,
@@ -163,7 +164,7 @@ var Table = []Setting{
 			"unix://@name for an abstract socket, or systemd:name for a socket that systemd opened; " +
 			"or a comma-separated list of these",
 		readListen},
-	{"EXTAUTHZ_MAX_MESSAGE_MIB", "max-message-mib", strconv.Itoa(extauthz.DefaultMaxMessageBytes >> 20),
+	{"EXTAUTHZ_MAX_MESSAGE_MIB", "max-message-mib", strconv.Itoa(operator.DefaultMaxMessageBytes >> 20),
 		"MaxMessageBytes", between(1, maxMessageMiB),
 		"most MiB of one check's message, the body that with_request_body sends along among them; " +
 			"a larger one is refused with 503",

@@ -23,7 +23,7 @@ import (
 	"google.golang.org/grpc"
 
 	"extauthz/cmd/extauthz/internal/discreet"
-	"extauthz/extauthz"
+	"extauthz/extauthz/operator"
 )
 
 // EndTime bounds how long the last spans may take to be sent.
@@ -48,7 +48,7 @@ func New(ctx context.Context, log *slog.Logger) (*trace.TracerProvider, error) {
 		return nil, fmt.Errorf("the OTEL_EXPORTER_OTLP_… variables cannot be used: %w", spanFault(err))
 	}
 	about, err := resource.New(ctx,
-		resource.WithAttributes(attribute.String("service.name", "extauthz"), attribute.String("service.version", extauthz.Version)),
+		resource.WithAttributes(attribute.String("service.name", "extauthz"), attribute.String("service.version", operator.Version)),
 		resource.WithTelemetrySDK(), resource.WithFromEnv()) // OTEL_SERVICE_NAME goes before ours
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES cannot be used: %w", err)

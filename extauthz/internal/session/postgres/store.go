@@ -70,6 +70,9 @@ type Store struct {
 	lastRead string
 }
 
+// DefaultConnections is enough for tens of thousands of session checks a second, since checks share queries.
+const DefaultConnections = 4
+
 // Config says which database to ask, and how.
 type Config struct {
 	URL         string                 // a connection string

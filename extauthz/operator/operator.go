@@ -1,0 +1,58 @@
+// Package operator is for who runs a server: what the command of this module shows beyond the check itself, a diagnosis, the
+// keys in use, the reasons and the settings' defaults. Embedders do without it, and it changes without a word in
+// CHANGELOG.md. It imports keyset, postgres, connstring, tables, verified, intake, credential, issuer, identity, checkwire,
+// reason and finding. It decides nothing.
+package operator
+
+import (
+	"context"
+	"time"
+
+	"extauthz/extauthz/internal/finding"
+	"extauthz/extauthz/internal/keyset"
+	"extauthz/extauthz/internal/session/postgres"
+)
+
+// Version is the release, as in CHANGELOG.md.
+const Version = "0.1.0"
+
+// View looks at the parts of one Authorizer, whose method Operator makes it. Its methods are safe for concurrent use.
+type View struct {
+	keys     *keyset.Set
+	database *postgres.Store // nil when not configured
+}
+
+// New looks at these parts; database is nil when there is none.
+func New(keys *keyset.Set, database *postgres.Store) *View { return &View{keys, database} }
+
+// Key is a key of the issuer's, as the JWKS in use has it: ID is its kid, which the issuer chose, so escape it before it
+// is shown; Algorithm its own, empty when it may not be used; Fault why it may not; Since when it was first fetched.
+type Key = keyset.Entry
+
+// Keys lists the keys of the JWKS in use, ordered by id, and when they were fetched. There are none before the first fetch.
+func (v *View) Keys() (keys []Key, fetched time.Time) { return v.keys.List() }
+
+// Finding is one thing that was tried: which Part it belongs to, what was Tried, how bad it is (Level), what was Found,
+// without a secret, and what to do (Fix).
+type Finding = finding.Finding
+
+// Level says how bad a [Finding] is.
+type Level = finding.Level
+
+// The levels.
+const (
+	LevelOK      = finding.LevelOK
+	LevelWarning = finding.LevelWarning // works, and could be better
+	LevelFailure = finding.LevelFailure // checks fail by it
+)
+
+// Diagnose tries what checks depend on, the JWKS and the database, from here and now, step by step, and says of each step
+// what came and what to do. It needs no background work, changes nothing, and takes a few seconds at most where something
+// hangs.
+func (v *View) Diagnose(ctx context.Context) []Finding {
+	found := v.keys.Diagnose(ctx)
+	if v.database != nil {
+		found = append(found, v.database.Diagnose(ctx)...)
+	}
+	return found
+}
