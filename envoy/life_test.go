@@ -38,7 +38,7 @@ func (m *mesh) underLoad(t *testing.T, clients int, header func() map[string]str
 				case a.status == http.StatusServiceUnavailable && a.body == `{"detail":"Authentication service unavailable"}`:
 					late.Add(1)
 				default:
-					t.Errorf("under load: %d %q", a.status, a.body)
+					t.Errorf("under load: %d %q%s", a.status, a.body, m.replicasByEnvoy(t))
 					return
 				}
 			}
@@ -50,6 +50,18 @@ func (m *mesh) underLoad(t *testing.T, clients int, header func() map[string]str
 	if late.Load() > requests.Load()/100 {
 		t.Errorf("under load: %d of %d got 503", late.Load(), requests.Load())
 	}
+}
+
+// replicasByEnvoy tells what Envoy makes of the replicas: the cause of most 503s of its own.
+func (m *mesh) replicasByEnvoy(t *testing.T) (stats string) {
+	t.Helper()
+	for _, name := range []string{
+		"membership_healthy", "outlier_detection.ejections_active", "upstream_cx_connect_fail", "upstream_rq_timeout",
+		"upstream_rq_per_try_timeout", "upstream_rq_retry_overflow", "upstream_rq_retry_limit_exceeded",
+	} {
+		stats += fmt.Sprintf(", %s %d", name, stat(t, "http://"+m.envoyAdmin, "cluster.extauthz."+name))
+	}
+	return stats
 }
 
 // more waits for as many requests more.
@@ -162,11 +174,14 @@ func TestRollingRestart(t *testing.T) {
 					}
 					more(t, done, 350)
 					replica.startExtauthz(t)
-					// Envoy takes it in again once its health check has passed.
+					// Envoy asks it again once a health check has passed. The next one stops after that, as a roll-out
+					// waits too: if all others were left out, those requests would fail that came before Envoy knew.
 					checks := func() string { return send(t, "GET", "http://"+replica.admin+"/metrics", nil, "").body }
 					eventually(t, "checks at the new process", func() bool {
 						return strings.Contains(checks(), `outcome="allow",reason=""} `) && !strings.Contains(checks(), `extauthz_checks_total{method="session",outcome="allow",reason=""} 0`)
 					})
+					more(t, done, 200) // with which every failed connection to the old process has been counted
+					r.awaitHealthy(t, 3)
 				}
 				t.Logf("%d requests", done())
 			})
