@@ -80,7 +80,7 @@ func TestReservedHeadersAreNamedEverywhere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const advice = "../cmd/extauthz/doctor_envoy_headers.go" // what doctor says to write
+	const advice = "../cmd/extauthz/internal/doctor/envoy/headers.go" // what doctor says to write
 	content, err := os.ReadFile(advice)
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,8 @@ import (
 
 	"extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/doctor/backend"
+	"extauthz/cmd/extauthz/internal/doctor/envoy"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
@@ -46,7 +48,6 @@ exit status: 0 all is well, 1 there are warnings, 2 something fails
 const (
 	partSettings   = "settings"
 	partCredential = "credential"
-	partEnvoy      = "envoy"
 	partRequest    = "request"
 )
 
@@ -82,13 +83,13 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 	case err == nil && given.origin != "" && given.url == "":
 		err = errors.New("--origin wants --url, the address that a browser there would call")
 	}
-	var backend backendAddress
+	var target backend.Address
 	if err == nil && given.backend != "" {
-		backend, err = readBackend(given.backend)
+		target, err = backend.Parse(given.backend)
 	}
 	unbounded := ctx
 	if err == nil && given.onlyBackend() {
-		return report(stdout, stderr, given.json, diagnoseBackend(unbounded, backend))
+		return report(stdout, stderr, given.json, backend.Diagnose(unbounded, target))
 	}
 	var authorizer *extauthz.Authorizer
 	if err == nil {
@@ -127,13 +128,13 @@ func doctor(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 		}
 	}
 	if given.envoy != "" {
-		found = append(found, diagnoseEnvoy(ctx, given.envoy, authPaths(s)...)...)
+		found = append(found, envoy.Diagnose(ctx, given.envoy, authPaths(s)...)...)
 	}
 	if given.url != "" {
 		found = append(found, diagnoseRequest(ctx, &given)...)
 	}
 	if given.backend != "" {
-		found = append(found, diagnoseBackend(unbounded, backend)...)
+		found = append(found, backend.Diagnose(unbounded, target)...)
 	}
 	return report(stdout, stderr, given.json, found)
 }
@@ -277,7 +278,7 @@ func diagnoseRequest(ctx context.Context, given *doctorArguments) (found []opera
 	case err != nil:
 		add(operator.LevelFailure, noCredential, discreet.WithoutURL(err).Error(), "See that --url is Envoy's address and reachable from here.")
 		return found
-	case authorOf(response, false, "") == byExtauthz:
+	case backend.AuthorOf(response, false, "") == backend.ByExtauthz:
 		add(operator.LevelOK, noCredential, "401, by extauthz", "")
 	case response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusForbidden:
 		add(operator.LevelFailure, noCredential, response.Status, "Envoy's filter gets no answer: look at the cluster of extauthz in Envoy's /clusters, and its health.")

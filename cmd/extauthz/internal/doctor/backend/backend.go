@@ -1,4 +1,6 @@
-package main
+// Package backend asks a backend itself, past Envoy, as somebody does who is not Envoy. It imports discreet alone and does
+// not know Envoy's configuration.
+package backend
 
 import (
 	"context"
@@ -17,10 +19,10 @@ import (
 	"extauthz/extauthz/operator"
 )
 
-const partBackend = "backend"
+const part = "backend"
 
-// backendPatience bounds one request to the backend, of which there are a few.
-const backendPatience = 2 * time.Second
+// requestTime bounds one request to the backend, of which there are a few.
+const requestTime = 2 * time.Second
 
 // spoofedUser is the user that doctor claims to be. It is no name that a backend would know.
 const spoofedUser = "extauthz-doctor"
@@ -67,21 +69,21 @@ func forwardedFor(address string) http.Header {
 	return http.Header{"X-Forwarded-For": {address}, "X-Real-Ip": {address}, "Forwarded": {forwarded}}
 }
 
-// backendAddress is where the backend is asked: over TCP, or at a Unix socket.
-type backendAddress struct {
+// Address is where the backend is asked: over TCP, or at a Unix socket.
+type Address struct {
 	socket string
 	url    *url.URL
 }
 
-// readBackend reads --backend: http://HOST:PORT/PATH, https://…, or unix:///PATH/OF/SOCKET?path=/PATH.
-func readBackend(text string) (backendAddress, error) {
+// Parse reads --backend: http://HOST:PORT/PATH, https://…, or unix:///PATH/OF/SOCKET?path=/PATH.
+func Parse(text string) (Address, error) {
 	address, err := url.Parse(text)
 	if err != nil {
-		return backendAddress{}, errors.New("--backend is no URL")
+		return Address{}, errors.New("--backend is no URL")
 	}
 	switch {
 	case address.User != nil:
-		return backendAddress{}, errors.New("--backend holds a user or a password; leave it out: no credential is sent")
+		return Address{}, errors.New("--backend holds a user or a password; leave it out: no credential is sent")
 	case address.Scheme == "unix" && address.Host == "" && strings.HasPrefix(address.Path, "/"):
 		path := address.Query().Get("path")
 		if path == "" {
@@ -89,13 +91,13 @@ func readBackend(text string) (backendAddress, error) {
 		}
 		target, err := url.Parse("http://localhost" + path)
 		if err != nil || !strings.HasPrefix(path, "/") {
-			return backendAddress{}, fmt.Errorf("--backend has the path %q; write ?path=/api/me", path)
+			return Address{}, fmt.Errorf("--backend has the path %q; write ?path=/api/me", path)
 		}
-		return backendAddress{socket: address.Path, url: target}, nil
+		return Address{socket: address.Path, url: target}, nil
 	case (address.Scheme == "http" || address.Scheme == "https") && address.Host != "":
-		return backendAddress{url: address}, nil
+		return Address{url: address}, nil
 	}
-	return backendAddress{}, errors.New("--backend wants the backend's own address: http://HOST:PORT/PATH, " +
+	return Address{}, errors.New("--backend wants the backend's own address: http://HOST:PORT/PATH, " +
 		"https://HOST:PORT/PATH or unix:///PATH/OF/SOCKET?path=/PATH")
 }
 
@@ -107,7 +109,7 @@ type wire struct {
 }
 
 // protocolsOf begins with the one that the URL names.
-func protocolsOf(address backendAddress) []wire {
+func protocolsOf(address Address) []wire {
 	plain := []wire{
 		{"HTTP/1.1", "http", func(p *http.Protocols) { p.SetHTTP1(true) }},
 		{"HTTP/2 without TLS", "http", func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }},
@@ -120,8 +122,8 @@ func protocolsOf(address backendAddress) []wire {
 	return append(plain, encrypted)
 }
 
-// diagnoseBackend asks the backend itself, as somebody does who is not Envoy. It must not let anybody in.
-func diagnoseBackend(ctx context.Context, address backendAddress) (found []operator.Finding) {
+// Diagnose asks the backend itself, as somebody does who is not Envoy. It must not let anybody in.
+func Diagnose(ctx context.Context, address Address) (found []operator.Finding) {
 	add := func(level operator.Level, tried, what, fix string) {
 		for i := range found {
 			if f := &found[i]; f.Tried == tried { // of several attempts of a kind the worst is shown
@@ -131,11 +133,11 @@ func diagnoseBackend(ctx context.Context, address backendAddress) (found []opera
 				return
 			}
 		}
-		found = append(found, operator.Finding{Part: partBackend, Tried: tried, Level: level, Found: what, Fix: fix})
+		found = append(found, operator.Finding{Part: part, Tried: tried, Level: level, Found: what, Fix: fix})
 	}
-	var plain backendAnswer
+	var plain answer
 	for i, attempt := range attempts {
-		a := askBackend(ctx, address, attempt.header)
+		a := ask(ctx, address, attempt.header)
 		if i == 0 {
 			plain = a
 		}
@@ -152,9 +154,9 @@ func rank(level operator.Level) int {
 	return map[operator.Level]int{operator.LevelOK: 0, operator.LevelWarning: 1, operator.LevelFailure: 2}[level]
 }
 
-// askBackend asks by each protocol until one gets an HTTP answer that is about the request, or none can connect.
-func askBackend(ctx context.Context, address backendAddress, header http.Header) backendAnswer {
-	var furthest backendAnswer
+// ask asks by each protocol until one gets an HTTP answer that is about the request, or none can connect.
+func ask(ctx context.Context, address Address, header http.Header) answer {
+	var furthest answer
 	for i, p := range protocolsOf(address) {
 		a := askBy(ctx, address, p, header)
 		if a.status != 0 && !(a.status == http.StatusBadRequest && p.scheme == "http") { // 400 may mean that TLS is wanted
@@ -170,8 +172,8 @@ func askBackend(ctx context.Context, address backendAddress, header http.Header)
 	return furthest
 }
 
-func askBy(whole context.Context, address backendAddress, p wire, header http.Header) (a backendAnswer) {
-	ctx, cancel := context.WithTimeout(whole, backendPatience)
+func askBy(whole context.Context, address Address, p wire, header http.Header) (a answer) {
+	ctx, cancel := context.WithTimeout(whole, requestTime)
 	defer cancel()
 	defer func() { // what has no time left was not refused
 		if a.err != nil && whole.Err() != nil {
@@ -224,6 +226,6 @@ func askBy(whole context.Context, address backendAddress, p wire, header http.He
 	}
 	defer response.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16)) // its beginning says who wrote it
-	a.status, a.by = response.StatusCode, authorOf(response, asked.Load(), string(body))
+	a.status, a.by = response.StatusCode, AuthorOf(response, asked.Load(), string(body))
 	return a
 }

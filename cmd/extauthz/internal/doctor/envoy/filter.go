@@ -1,4 +1,4 @@
-package main
+package envoy
 
 import (
 	"fmt"
@@ -9,20 +9,22 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+
+	"extauthz/cmd/extauthz/internal/doctor/envoyconfig"
 )
 
 // judgeFilter judges one ext_authz filter by itself.
-func (e *envoyConfig) judgeFilter(check authzFilter) {
-	config := check.config
-	if check.fetched {
-		e.warn("ext_authz", check.name+" comes by ECDS; its configuration was not read, at most its default_config",
+func (e *examination) judgeFilter(check envoyconfig.Check) {
+	config := check.Config
+	if check.Fetched {
+		e.warn("ext_authz", check.Name+" comes by ECDS; its configuration was not read, at most its default_config",
 			"Give doctor Envoy's admin address, whose dump has what is in force.")
 	}
-	if check.conditional {
-		e.warn("ext_authz", check.name+" asks only for those requests that its matcher chooses",
+	if check.Conditional {
+		e.warn("ext_authz", check.Name+" asks only for those requests that its matcher chooses",
 			"Put ext_authz into the chain by itself, and list the routes that need no check.")
 	}
-	if check.disabled {
+	if check.Disabled {
 		e.warn("ext_authz", "disabled unless a route turns it on", "See that every protected route does.")
 	}
 	if config == nil { // which is told, by its fault or above
@@ -85,7 +87,7 @@ func (e *envoyConfig) judgeFilter(check authzFilter) {
 
 // judgeRetries judges when a check is asked again. Of a grpc_service Envoy also reads max_interval, ten times
 // base_interval by default, as the timeout of a single try.
-func (e *envoyConfig) judgeRetries(service *corev3.GrpcService, ours time.Duration) {
+func (e *examination) judgeRetries(service *corev3.GrpcService, ours time.Duration) {
 	policy := service.GetRetryPolicy()
 	if policy == nil {
 		return
@@ -116,8 +118,8 @@ func (e *envoyConfig) judgeRetries(service *corev3.GrpcService, ours time.Durati
 
 // judgeWhen judges the conditions under which the filter asks at all. Where it does not ask and does not deny, the
 // client's own identity headers pass.
-func (e *envoyConfig) judgeWhen(check authzFilter) {
-	config := check.config
+func (e *examination) judgeWhen(check envoyconfig.Check) {
+	config := check.Config
 	denies := config.GetDenyAtDisable() != nil && config.GetDenyAtDisable().GetDefaultValue().GetValue()
 	if enabled := config.GetFilterEnabled(); enabled != nil {
 		const fix = "Leave filter_enabled out."
@@ -145,7 +147,7 @@ func (e *envoyConfig) judgeWhen(check authzFilter) {
 		switch {
 		case denies:
 			e.warn("filter_enabled_metadata", found+", and deny_at_disable refuses the rest", fix)
-		case check.at == 0:
+		case check.At == 0:
 			e.fail("filter_enabled_metadata", found+", and no filter before it sets any", fix)
 		default:
 			e.fail("filter_enabled_metadata", found, fix)
@@ -157,7 +159,7 @@ func (e *envoyConfig) judgeWhen(check authzFilter) {
 const mostOfAMessage = 8 << 20
 
 // judgeBody judges what of the request's body goes with each check: extauthz looks at none of it.
-func (e *envoyConfig) judgeBody(body *extauthzv3.BufferSettings) {
+func (e *examination) judgeBody(body *extauthzv3.BufferSettings) {
 	if body == nil {
 		return
 	}
@@ -178,9 +180,11 @@ func (e *envoyConfig) judgeBody(body *extauthzv3.BufferSettings) {
 }
 
 // judgeOrder judges what stands before and behind the check.
-func (e *envoyConfig) judgeOrder(m *manager) {
-	first := m.checks[0].at
-	cors := slices.IndexFunc(m.chain, func(f filter) bool { return f.config != nil && typeOf(f.config).Name() == "Cors" })
+func (e *examination) judgeOrder(m *envoyconfig.Manager) {
+	first := m.Checks[0].At
+	cors := slices.IndexFunc(m.Chain, func(f envoyconfig.Filter) bool {
+		return f.Config != nil && envoyconfig.TypeOf(f.Config).Name() == "Cors"
+	})
 	switch {
 	case cors > first:
 		e.fail("CORS", "its filter stands behind ext_authz, so preflights are refused",
@@ -188,17 +192,17 @@ func (e *envoyConfig) judgeOrder(m *manager) {
 	case cors >= 0:
 		e.ok("CORS", "preflights are answered before the check")
 	}
-	for at := first + 1; at < len(m.chain); at++ { // a filter may have the name of a check, so its place counts
-		if !slices.ContainsFunc(m.checks, func(c authzFilter) bool { return c.at == at }) {
-			e.judgeLater(m.chain[at], "behind ext_authz in "+m.name())
+	for at := first + 1; at < len(m.Chain); at++ { // a filter may have the name of a check, so its place counts
+		if !slices.ContainsFunc(m.Checks, func(c envoyconfig.Check) bool { return c.At == at }) {
+			e.judgeLater(m.Chain[at], "behind ext_authz in "+m.Name())
 		}
 	}
-	if len(m.checks) > 1 {
-		names := make([]string, len(m.checks))
-		for i, check := range m.checks {
-			names[i] = check.name
+	if len(m.Checks) > 1 {
+		names := make([]string, len(m.Checks))
+		for i, check := range m.Checks {
+			names[i] = check.Name
 		}
-		e.warn("ext_authz", fmt.Sprintf("%d filters in %s: %s, each judged by itself", len(m.checks), m.name(),
+		e.warn("ext_authz", fmt.Sprintf("%d filters in %s: %s, each judged by itself", len(m.Checks), m.Name(),
 			strings.Join(names, ", ")),
 			"See that the last word on identity headers is extauthz's, and that no route turns off the one that asks it.")
 	}

@@ -1,4 +1,4 @@
-package main
+package envoyconfig
 
 import (
 	"encoding/json"
@@ -15,18 +15,18 @@ import (
 
 const typedStruct = "xds.type.v3.TypedStruct"
 
-// decodeFault is a piece of the configuration that is not of its type's form.
-type decodeFault struct {
-	what string
-	err  error
+// Fault is a piece of the configuration that is not of its type's form.
+type Fault struct {
+	What string
+	Err  error
 }
 
 // decoder turns what JSON or YAML hold into Envoy's own messages. An extension whose type this binary does not link, or
 // that is not well formed, becomes a TypedStruct, which holds its type and its fields, so that the rest can still be
 // judged.
 type decoder struct {
-	faults []decodeFault
-	unread []string // fields that no linked type has
+	Faults []Fault
+	Unread []string // fields that no linked type has
 }
 
 // decode fills a message; what is wrong with it is kept among the faults.
@@ -36,7 +36,7 @@ func (d *decoder) decode(value any, into proto.Message) bool {
 		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(encoded, into)
 	}
 	if err != nil {
-		d.faults = append(d.faults, decodeFault{shortName(into.ProtoReflect().Descriptor().FullName()), err})
+		d.Faults = append(d.Faults, Fault{shortName(into.ProtoReflect().Descriptor().FullName()), err})
 	}
 	return err == nil
 }
@@ -72,7 +72,7 @@ func (d *decoder) message(value any, of protoreflect.MessageDescriptor) any {
 		switch {
 		case field == nil && name == "@type":
 		case field == nil:
-			d.unread = append(d.unread, string(of.Name())+"."+name)
+			d.Unread = append(d.Unread, string(of.Name())+"."+name)
 		case !secretFields[field.Name()]:
 			known[name] = d.field(item, field)
 		}
@@ -133,15 +133,15 @@ func (d *decoder) any(fields map[string]any) any {
 	inner := &decoder{}
 	decoded := inner.message(content, kind.Descriptor())
 	if isJudged(name) {
-		d.unread = append(d.unread, inner.unread...)
+		d.Unread = append(d.Unread, inner.Unread...)
 	}
 	encoded, err := json.Marshal(decoded)
 	if err == nil {
 		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(encoded, into)
 	}
-	d.faults = append(d.faults, inner.faults...)
+	d.Faults = append(d.Faults, inner.Faults...)
 	if err != nil {
-		d.faults = append(d.faults, decodeFault{shortName(name), err})
+		d.Faults = append(d.Faults, Fault{shortName(name), err})
 		return opaque
 	}
 	typed, isMessage := decoded.(map[string]any)
@@ -169,8 +169,8 @@ func without(fields map[string]any, name string) map[string]any {
 	return rest
 }
 
-// typeOf is the type of an extension, also of one that could not be decoded.
-func typeOf(extension *anypb.Any) protoreflect.FullName {
+// TypeOf is the type of an extension, also of one that could not be decoded.
+func TypeOf(extension *anypb.Any) protoreflect.FullName {
 	name := extension.MessageName()
 	if name == typedStruct {
 		opaque := &typedstructv3.TypedStruct{}
@@ -181,11 +181,11 @@ func typeOf(extension *anypb.Any) protoreflect.FullName {
 	return name
 }
 
-// texts visits every text in a message, inside its extensions too.
-func texts(message proto.Message, visit func(field, text string)) {
+// Texts visits every text in a message, inside its extensions too.
+func Texts(message proto.Message, visit func(field, text string)) {
 	if extension, ok := message.(*anypb.Any); ok {
 		if inner, err := extension.UnmarshalNew(); err == nil {
-			texts(inner, visit)
+			Texts(inner, visit)
 		}
 		return
 	}
@@ -196,7 +196,7 @@ func texts(message proto.Message, visit func(field, text string)) {
 	each := func(field protoreflect.FieldDescriptor, value protoreflect.Value) {
 		switch {
 		case field.Message() != nil:
-			texts(value.Message().Interface(), visit)
+			Texts(value.Message().Interface(), visit)
 		case field.Kind() == protoreflect.StringKind:
 			visit(string(field.Name()), value.String())
 		}

@@ -1,4 +1,4 @@
-package main
+package envoyconfig
 
 import (
 	"bytes"
@@ -11,17 +11,21 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"extauthz/cmd/extauthz/internal/discreet"
 )
 
-// maxEnvoyConfig bounds what is read of Envoy's configuration; a mesh's whole dump has a few MiB.
-const maxEnvoyConfig = 64 << 20
+// maxBytes bounds what is read of Envoy's configuration; a mesh's whole dump has a few MiB.
+const maxBytes = 64 << 20
 
-// readEnvoyConfig returns the documents of a file, or the one that Envoy's admin address gives.
-func readEnvoyConfig(ctx context.Context, where string) (documents []any, err error) {
+// readTime bounds how long Envoy's admin address may take.
+const readTime = 5 * time.Second
+
+// Read returns the documents of a file, or the one that Envoy's admin address gives.
+func Read(ctx context.Context, where string) (documents []any, err error) {
 	content, err := readBounded(ctx, where)
 	if err != nil {
 		return nil, err
@@ -53,7 +57,7 @@ func readBounded(ctx context.Context, where string) ([]byte, error) {
 		if target.Path = strings.TrimRight(target.Path, "/"); !strings.HasSuffix(target.Path, "/config_dump") {
 			target.Path += "/config_dump"
 		}
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, readTime)
 		defer cancel()
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 		if err != nil {
@@ -76,9 +80,9 @@ func readBounded(ctx context.Context, where string) ([]byte, error) {
 		defer file.Close()
 		from = file
 	}
-	content, err := io.ReadAll(io.LimitReader(from, maxEnvoyConfig+1))
-	if err == nil && len(content) > maxEnvoyConfig {
-		err = fmt.Errorf("it has more than %d MiB", maxEnvoyConfig>>20)
+	content, err := io.ReadAll(io.LimitReader(from, maxBytes+1))
+	if err == nil && len(content) > maxBytes {
+		err = fmt.Errorf("it has more than %d MiB", maxBytes>>20)
 	}
 	return content, err
 }

@@ -1,4 +1,4 @@
-package main
+package backend
 
 import (
 	"context"
@@ -186,12 +186,12 @@ func TestDoctorAsksTheBackend(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			address, err := readBackend(row.start(t) + "/api/me")
+			address, err := Parse(row.start(t) + "/api/me")
 			if err != nil {
 				t.Fatal(err)
 			}
 			seen := map[string]bool{}
-			for _, f := range diagnoseBackend(t.Context(), address) {
+			for _, f := range Diagnose(t.Context(), address) {
 				seen[f.Tried] = true
 				want, given := row.want[f.Tried]
 				if !given {
@@ -229,23 +229,23 @@ func TestDoctorAsksAUnixSocket(t *testing.T) {
 	})}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
-	address, err := readBackend("unix://" + path + "?path=/api/me")
+	address, err := Parse("unix://" + path + "?path=/api/me")
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := fmt.Sprint(diagnoseBackend(t.Context(), address))
+	found := fmt.Sprint(Diagnose(t.Context(), address))
 	if !strings.Contains(found, "let in: 200 over HTTP/1.1") || strings.Contains(found, "404") {
 		t.Error(found)
 	}
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	server.Close() // which leaves the socket, at which nobody listens: that is no refusal
-	if found := fmt.Sprint(diagnoseBackend(t.Context(), address)); !strings.Contains(found, "nothing was asked") {
+	if found := fmt.Sprint(Diagnose(t.Context(), address)); !strings.Contains(found, "nothing was asked") {
 		t.Error(found)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if found := fmt.Sprint(diagnoseBackend(t.Context(), address)); !strings.Contains(found, "nothing was asked") {
+	if found := fmt.Sprint(Diagnose(t.Context(), address)); !strings.Contains(found, "nothing was asked") {
 		t.Error(found)
 	}
 }
@@ -254,7 +254,7 @@ func TestDoctorAsksAUnixSocket(t *testing.T) {
 func TestDoctorCouldNotAskTheBackend(t *testing.T) {
 	server := httptest.NewServer(answering(200, 200, 200))
 	t.Cleanup(server.Close)
-	address, err := readBackend(server.URL + "/api/me")
+	address, err := Parse(server.URL + "/api/me")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestDoctorCouldNotAskTheBackend(t *testing.T) {
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	for title, ctx := range map[string]context.Context{"no time left": ended, "stopped": stopped} {
-		for _, f := range diagnoseBackend(ctx, address) {
+		for _, f := range Diagnose(ctx, address) {
 			if f.Level != operator.LevelFailure || !strings.HasSuffix(f.Found, "nothing was asked") {
 				t.Errorf("%s: %s: %s %q", title, f.Tried, f.Level, f.Found)
 			}
@@ -272,7 +272,7 @@ func TestDoctorCouldNotAskTheBackend(t *testing.T) {
 	dial := func(number syscall.Errno) error {
 		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", number)}
 	}
-	for title, a := range map[string]backendAnswer{
+	for title, a := range map[string]answer{
 		"a resolver that is silent": {err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{
 			Err: "i/o timeout", Name: "backend.example.com", IsTimeout: true, IsTemporary: true}}},
 		"no route to that network":             {err: dial(syscall.ENETUNREACH)},

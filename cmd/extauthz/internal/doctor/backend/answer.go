@@ -1,4 +1,4 @@
-package main
+package backend
 
 import (
 	"crypto/tls"
@@ -14,34 +14,34 @@ import (
 	"extauthz/extauthz/operator"
 )
 
-// backendAnswer is what came of one attempt, by the protocol that got furthest.
-type backendAnswer struct {
+// answer is what came of one attempt, by the protocol that got furthest.
+type answer struct {
 	protocol  string
 	status    int    // 0: no HTTP came back
-	by        author // of the status
+	by        Author // of the status
 	err       error  // where status is 0
 	connected bool   // below HTTP and TLS
 	unix      bool   // at a Unix socket
 	asked     bool   // the server asked for a client certificate
 }
 
-// author is who wrote an answer: a proxy's own refusal never came to the backend.
-type author string
+// Author is who wrote an answer: a proxy's own refusal never came to the backend.
+type Author string
 
 const (
-	byBackend  author = "" // or by whoever does not say otherwise
-	byExtauthz author = "extauthz"
-	byRBAC     author = "Envoy's RBAC filter"
-	byTLSProxy author = "a proxy that wants a client certificate"
+	byBackend  Author = "" // or by whoever does not say otherwise
+	ByExtauthz Author = "extauthz"
+	byRBAC     Author = "Envoy's RBAC filter"
+	byTLSProxy Author = "a proxy that wants a client certificate"
 )
 
-// authorOf knows extauthz by its challenge, and Envoy and nginx by the whole of what they say.
-func authorOf(response *http.Response, askedForCertificate bool, body string) author {
+// AuthorOf knows extauthz by its challenge, and Envoy and nginx by the whole of what they say.
+func AuthorOf(response *http.Response, askedForCertificate bool, body string) Author {
 	switch response.StatusCode {
 	case http.StatusUnauthorized:
 		if response.Header.Get("Cache-Control") == "no-store" &&
 			strings.HasPrefix(response.Header.Get("Www-Authenticate"), `Bearer realm="api"`) {
-			return byExtauthz
+			return ByExtauthz
 		}
 	case http.StatusForbidden:
 		if strings.TrimSpace(body) == "RBAC: access denied" {
@@ -56,7 +56,7 @@ func authorOf(response *http.Response, askedForCertificate bool, body string) au
 }
 
 // reach orders the answers of a server by how much they tell of it.
-func (a backendAnswer) reach() int {
+func (a answer) reach() int {
 	switch {
 	case a.wantsCertificate():
 		return 3
@@ -76,23 +76,23 @@ func isAlert(err error) bool {
 
 // wantsCertificate tells whether TLS ended by an alert after the server had asked for a certificate. Without that an
 // alert may be about the server's name or TLS' version, and who knows these is let in.
-func (a backendAnswer) wantsCertificate() bool { return a.status == 0 && a.asked && isAlert(a.err) }
+func (a answer) wantsCertificate() bool { return a.status == 0 && a.asked && isAlert(a.err) }
 
 // timedOut tells whether the network let no connection through. A resolver that is silent says nothing of the backend.
-func (a backendAnswer) timedOut() bool {
+func (a answer) timedOut() bool {
 	_, isLookup := errors.AsType[*net.DNSError](a.err)
 	return a.status == 0 && !a.connected && !isLookup && isTimeout(a.err)
 }
 
 // saysNothing tells whether other headers would change nothing about it: what is asked is not there, or never answers.
-func (a backendAnswer) saysNothing() bool {
+func (a answer) saysNothing() bool {
 	return a.status == 0 && !a.isRefused() && !a.wantsCertificate() && !a.timedOut()
 }
 
 // isRefused tells whether the network or the system itself refused the connection, or it was closed without a word.
 // Errors of this host alone are none: no route to the backend's network, or a firewall for what goes out. At a Unix
 // socket "connection refused" only means that nobody listens; who may not connect gets "permission denied".
-func (a backendAnswer) isRefused() bool {
+func (a answer) isRefused() bool {
 	refusals := []error{syscall.ECONNRESET, syscall.EPIPE}
 	if a.unix {
 		refusals = append(refusals, syscall.EACCES, syscall.EPERM)
@@ -110,7 +110,7 @@ func (a backendAnswer) isRefused() bool {
 }
 
 // judge says how closed the backend is by one answer; plain is what it says to a request without any spoofed header.
-func (a backendAnswer) judge(plain backendAnswer) (level operator.Level, what, fix string) {
+func (a answer) judge(plain answer) (level operator.Level, what, fix string) {
 	const seeAddress = "See that --backend is the backend's own address, by the name that its certificate has."
 	closed := "refused: "
 	if a.connected {
@@ -122,9 +122,9 @@ func (a backendAnswer) judge(plain backendAnswer) (level operator.Level, what, f
 	case a.status == 0 && a.isRefused():
 		return operator.LevelOK, closed + reasonOf(a.err), ""
 	case a.timedOut():
-		return operator.LevelOK, fmt.Sprintf("refused: no connection within %v", backendPatience), ""
+		return operator.LevelOK, fmt.Sprintf("refused: no connection within %v", requestTime), ""
 	case a.status == 0 && a.connected && isTimeout(a.err):
-		return operator.LevelWarning, fmt.Sprintf("took the connection, and gave no answer within %v", backendPatience),
+		return operator.LevelWarning, fmt.Sprintf("took the connection, and gave no answer within %v", requestTime),
 			"Ask again, and give a path that the backend answers at once."
 	case a.status == 0 && a.connected:
 		return operator.LevelWarning, "took the connection, and then: " + discreet.WithoutURL(a.err).Error(), seeAddress
@@ -132,7 +132,7 @@ func (a backendAnswer) judge(plain backendAnswer) (level operator.Level, what, f
 		return operator.LevelFailure, discreet.WithoutURL(a.err).Error() + ": nothing was asked", seeAddress
 	case a.by == byRBAC || a.by == byTLSProxy:
 		return operator.LevelOK, fmt.Sprintf("refused: %d by %s", a.status, a.by), ""
-	case a.by == byExtauthz:
+	case a.by == ByExtauthz:
 		return operator.LevelWarning, "401 by extauthz: an Envoy that asks it answers here",
 			"If it is the sidecar of the backend's own pod, that is as it should be. " +
 				"If not, this is Envoy's address, and nothing is known of the backend: give its own."
@@ -146,7 +146,7 @@ func (a backendAnswer) judge(plain backendAnswer) (level operator.Level, what, f
 	return operator.LevelFailure, fmt.Sprintf("let in: %d over %s", a.status, a.protocol), backendFix
 }
 
-func describeStatus(a backendAnswer) string {
+func describeStatus(a answer) string {
 	if a.status == 0 {
 		return "no answer"
 	}

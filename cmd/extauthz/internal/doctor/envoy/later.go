@@ -1,10 +1,9 @@
-package main
+package envoy
 
 import (
 	"regexp"
 	"strings"
 
-	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	headertometadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
@@ -14,6 +13,9 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"extauthz/cmd/extauthz/internal/doctor/envoyconfig"
+	"extauthz/cmd/extauthz/internal/doctor/identityheaders"
 )
 
 // harmless are the packages of filters that set no header whose name their configuration chooses.
@@ -45,13 +47,13 @@ func packages(prefix, suffix string, names ...string) map[protoreflect.FullName]
 }
 
 // judgeLater judges a filter that works after the check, and so can undo it.
-func (e *envoyConfig) judgeLater(later filter, where string) {
-	if later.fetched {
-		e.warn("later filters", later.name+" "+where+" comes by ECDS and cannot be judged",
+func (e *examination) judgeLater(later envoyconfig.Filter, where string) {
+	if later.Fetched {
+		e.warn("later filters", later.Name+" "+where+" comes by ECDS and cannot be judged",
 			"Give doctor Envoy's admin address, whose dump has what is in force.")
 	}
-	if later.config != nil {
-		e.judgeLaterConfig(later.name, later.config, where)
+	if later.Config != nil {
+		e.judgeLaterConfig(later.Name, later.Config, where)
 	}
 }
 
@@ -61,14 +63,14 @@ const (
 	opaqueFix  = "See that it neither sets nor removes x-user-… and x-auth-… headers, or put it before ext_authz."
 )
 
-func (e *envoyConfig) judgeLaterConfig(name string, config *anypb.Any, where string) {
-	if router, ok := unmarshal(config, &routerv3.Router{}); ok {
-		for _, f := range e.resources.chain(router.GetUpstreamHttpFilters()) {
+func (e *examination) judgeLaterConfig(name string, config *anypb.Any, where string) {
+	if router, ok := envoyconfig.Unmarshal(config, &routerv3.Router{}); ok {
+		for _, f := range e.resources.Chain(router.GetUpstreamHttpFilters()) {
 			e.judgeLater(f, "among the router's upstream filters")
 		}
 		return
 	}
-	if lua, ok := unmarshal(config, &luav3.Lua{}); ok {
+	if lua, ok := envoyconfig.Unmarshal(config, &luav3.Lua{}); ok {
 		//lint:ignore SA1019 Envoy still reads the field, and a script in it runs.
 		inline := lua.GetInlineCode()
 		sources := []*corev3.DataSource{lua.GetDefaultSourceCode(),
@@ -79,43 +81,43 @@ func (e *envoyConfig) judgeLaterConfig(name string, config *anypb.Any, where str
 		e.judgeLua(name, sources, where)
 		return
 	}
-	if lua, ok := unmarshal(config, &luav3.LuaPerRoute{}); ok {
+	if lua, ok := envoyconfig.Unmarshal(config, &luav3.LuaPerRoute{}); ok {
 		if lua.GetSourceCode() != nil {
 			e.judgeLua(name, []*corev3.DataSource{lua.GetSourceCode()}, where)
 		}
 		return
 	}
-	if mutation, ok := unmarshal(config, &headermutationv3.HeaderMutation{}); ok {
+	if mutation, ok := envoyconfig.Unmarshal(config, &headermutationv3.HeaderMutation{}); ok {
 		e.judgeMutations(name, mutation.GetMutations(), where)
 		return
 	}
-	if mutation, ok := unmarshal(config, &headermutationv3.HeaderMutationPerRoute{}); ok {
+	if mutation, ok := envoyconfig.Unmarshal(config, &headermutationv3.HeaderMutationPerRoute{}); ok {
 		e.judgeMutations(name, mutation.GetMutations(), where)
 		return
 	}
-	if limit, ok := unmarshal(config, &localratelimitv3.LocalRateLimit{}); ok {
+	if limit, ok := envoyconfig.Unmarshal(config, &localratelimitv3.LocalRateLimit{}); ok {
 		e.judgeAdded(name, limit.GetRequestHeadersToAddWhenNotEnforced(), where)
 		return
 	}
-	if quota, ok := unmarshal(config, &quotav3.RateLimitQuotaFilterConfig{}); ok {
+	if quota, ok := envoyconfig.Unmarshal(config, &quotav3.RateLimitQuotaFilterConfig{}); ok {
 		e.judgeAdded(name, quota.GetRequestHeadersToAddWhenNotEnforced(), where)
 		return
 	}
-	if toMetadata, ok := unmarshal(config, &headertometadatav3.Config{}); ok {
+	if toMetadata, ok := envoyconfig.Unmarshal(config, &headertometadatav3.Config{}); ok {
 		for _, rule := range toMetadata.GetRequestRules() {
-			if rule.GetRemove() && isIdentityHeader(rule.GetHeader()) {
+			if rule.GetRemove() && identityheaders.IsIdentity(rule.GetHeader()) {
 				e.fail(laterTried, name+" "+where+" removes "+rule.GetHeader(), laterFix)
 			}
 		}
 		return
 	}
 	var named []string
-	texts(config, func(_, text string) {
-		if isIdentityHeader(text) {
+	envoyconfig.Texts(config, func(_, text string) {
+		if identityheaders.IsIdentity(text) {
 			named = append(named, text)
 		}
 	})
-	switch kind := typeOf(config).Parent(); {
+	switch kind := envoyconfig.TypeOf(config).Parent(); {
 	case harmless[kind] || istioFilters[kind]:
 	case setters[kind] && len(named) > 0:
 		e.fail(laterTried, name+" "+where+" sets "+strings.Join(sortedSet(named), ", "), laterFix)
@@ -124,38 +126,20 @@ func (e *envoyConfig) judgeLaterConfig(name string, config *anypb.Any, where str
 	}
 }
 
-func (e *envoyConfig) judgeMutations(name string, mutations *headermutationv3.Mutations, where string) {
+func (e *examination) judgeMutations(name string, mutations *headermutationv3.Mutations, where string) {
 	for _, mutation := range mutations.GetRequestMutations() {
-		if header, does := mutated(mutation); does {
+		if header, does := identityheaders.Mutated(mutation); does {
 			e.fail(laterTried, name+" "+where+" sets or removes "+header, laterFix)
 		}
 	}
 }
 
-func (e *envoyConfig) judgeAdded(name string, headers []*corev3.HeaderValueOption, where string) {
+func (e *examination) judgeAdded(name string, headers []*corev3.HeaderValueOption, where string) {
 	for _, header := range headers {
-		if key := header.GetHeader().GetKey(); isIdentityHeader(key) {
+		if key := header.GetHeader().GetKey(); identityheaders.IsIdentity(key) {
 			e.fail(laterTried, name+" "+where+" sets "+key, laterFix)
 		}
 	}
-}
-
-// mutated names the identity header that a mutation changes.
-func mutated(mutation *mutationv3.HeaderMutation) (name string, does bool) {
-	switch action := mutation.GetAction().(type) {
-	case *mutationv3.HeaderMutation_Remove:
-		return action.Remove, isIdentityHeader(action.Remove)
-	case *mutationv3.HeaderMutation_Append:
-		key := action.Append.GetHeader().GetKey()
-		return key, isIdentityHeader(key)
-	case *mutationv3.HeaderMutation_RemoveOnMatch_:
-		for _, name := range setHeaders {
-			if matchesText(action.RemoveOnMatch.GetKeyMatcher(), name) {
-				return name, true
-			}
-		}
-	}
-	return "", false
 }
 
 var (
@@ -164,7 +148,7 @@ var (
 )
 
 // judgeLua searches the script, as far as it is in the configuration.
-func (e *envoyConfig) judgeLua(name string, sources []*corev3.DataSource, where string) {
+func (e *examination) judgeLua(name string, sources []*corev3.DataSource, where string) {
 	for _, source := range sources {
 		text := source.GetInlineString() + string(source.GetInlineBytes())
 		switch {

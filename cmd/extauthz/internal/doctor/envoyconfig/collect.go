@@ -1,4 +1,6 @@
-package main
+// Package envoyconfig reads Envoy's configuration: a bootstrap file, the files of a control plane, or a running Envoy's
+// dump, with the resources in them wherever they stand. It imports discreet alone, and judges nothing.
+package envoyconfig
 
 import (
 	"maps"
@@ -19,27 +21,27 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// envoyResources are the resources that a document holds, wherever they stand in it: a bootstrap file, the files of a
+// Resources are the resources that a document holds, wherever they stand in it: a bootstrap file, the files of a
 // file-based control plane, a dump of a running Envoy, or a Kubernetes object around one of these.
-type envoyResources struct {
+type Resources struct {
 	decoder
-	listeners  []*listenerv3.Listener
+	Listeners  []*listenerv3.Listener
 	loose      []*hcmv3.HttpConnectionManager // that stand in no listener
 	routes     []*routev3.RouteConfiguration
 	scopes     []*routev3.ScopedRouteConfiguration
 	extensions map[string]*corev3.TypedExtensionConfig // by ECDS
-	clusters   map[string]*clusterv3.Cluster
-	isPartial  bool     // a bootstrap file whose listeners come by LDS, too
-	notRead    []string // network filters by ECDS that are not among what was read
+	Clusters   map[string]*clusterv3.Cluster
+	IsPartial  bool     // a bootstrap file whose listeners come by LDS, too
+	NotRead    []string // network filters by ECDS that are not among what was read
 }
 
-// collect finds the resources in a document, by their type or, where a file has none, by the fields that only they
+// Collect finds the resources in a document, by their type or, where a file has none, by the fields that only they
 // have.
-func (r *envoyResources) collect(value any) {
+func (r *Resources) Collect(value any) {
 	switch value := value.(type) {
 	case []any:
 		for _, item := range value {
-			r.collect(item)
+			r.Collect(item)
 		}
 	case string: // a file inside a ConfigMap
 		if strings.Contains(value, "static_resources") || strings.Contains(value, "staticResources") ||
@@ -47,7 +49,7 @@ func (r *envoyResources) collect(value any) {
 			var inner any
 			if yaml.Unmarshal([]byte(value), &inner) == nil {
 				if inner = plain(inner); inner != any(value) {
-					r.collect(inner)
+					r.Collect(inner)
 				}
 			}
 		}
@@ -55,24 +57,24 @@ func (r *envoyResources) collect(value any) {
 		if !r.collectResource(value) {
 			r.noteDynamic(value)
 			for _, name := range slices.Sorted(maps.Keys(value)) {
-				r.collect(value[name])
+				r.Collect(value[name])
 			}
 		}
 	}
 }
 
 // noteDynamic notes that a bootstrap file has its listeners from elsewhere.
-func (r *envoyResources) noteDynamic(fields map[string]any) {
+func (r *Resources) noteDynamic(fields map[string]any) {
 	for _, name := range []string{"dynamic_resources", "dynamicResources"} {
 		dynamic, _ := fields[name].(map[string]any)
 		for _, source := range []string{"lds_config", "ldsConfig", "lds_resources_locator", "ldsResourcesLocator"} {
-			r.isPartial = r.isPartial || dynamic[source] != nil
+			r.IsPartial = r.IsPartial || dynamic[source] != nil
 		}
 	}
 }
 
 // collectResource decodes a resource and tells whether the fields were one, or are to be left out.
-func (r *envoyResources) collectResource(fields map[string]any) bool {
+func (r *Resources) collectResource(fields map[string]any) bool {
 	url, _ := fields["@type"].(string)
 	has := func(names ...string) bool {
 		return slices.ContainsFunc(names, func(name string) bool { _, there := fields[name]; return there })
@@ -88,7 +90,7 @@ func (r *envoyResources) collectResource(fields map[string]any) bool {
 	case kind == "Listener", url == "" && has("filter_chains", "filterChains", "default_filter_chain",
 		"defaultFilterChain", "api_listener", "apiListener"):
 		if l := (&listenerv3.Listener{}); r.decode(content, l) {
-			r.listeners = append(r.listeners, l)
+			r.Listeners = append(r.Listeners, l)
 		}
 	case kind == "ScopedRouteConfiguration":
 		if s := (&routev3.ScopedRouteConfiguration{}); r.decode(content, s) {
@@ -108,10 +110,10 @@ func (r *envoyResources) collectResource(fields map[string]any) bool {
 	case kind == "Cluster", url == "" && has("name") && has("load_assignment", "loadAssignment", "connect_timeout",
 		"connectTimeout"):
 		if c := (&clusterv3.Cluster{}); r.decode(content, c) {
-			if r.clusters == nil {
-				r.clusters = map[string]*clusterv3.Cluster{}
+			if r.Clusters == nil {
+				r.Clusters = map[string]*clusterv3.Cluster{}
 			}
-			r.clusters[c.GetName()] = c
+			r.Clusters[c.GetName()] = c
 		}
 	default:
 		return false
@@ -119,52 +121,52 @@ func (r *envoyResources) collectResource(fields map[string]any) bool {
 	return true
 }
 
-// manager is an HTTP connection manager with what belongs to it.
-type manager struct {
+// Manager is an HTTP connection manager with what belongs to it.
+type Manager struct {
 	listener string
-	config   *hcmv3.HttpConnectionManager
-	chain    []filter
-	checks   []authzFilter // the ext_authz filters of the chain
-	routes   []*routev3.RouteConfiguration
-	missing  []string // routes that it has by a name that is not among what was read
+	Config   *hcmv3.HttpConnectionManager
+	Chain    []Filter
+	Checks   []Check // the ext_authz filters of the chain
+	Routes   []*routev3.RouteConfiguration
+	Missing  []string // routes that it has by a name that is not among what was read
 }
 
-func (m *manager) name() string {
-	if m.config.GetStatPrefix() != "" {
-		return m.config.GetStatPrefix()
+func (m *Manager) Name() string {
+	if m.Config.GetStatPrefix() != "" {
+		return m.Config.GetStatPrefix()
 	}
 	return m.listener
 }
 
-// filter is one place of a chain of HTTP filters.
-type filter struct {
-	name     string // by which routes configure it
-	config   *anypb.Any
-	disabled bool // unless a route turns it on
-	fetched  bool // by ECDS, and not among what was read
+// Filter is one place of a chain of HTTP filters.
+type Filter struct {
+	Name     string // by which routes configure it
+	Config   *anypb.Any
+	Disabled bool // unless a route turns it on
+	Fetched  bool // by ECDS, and not among what was read
 	mayCheck bool // fetched, and of ext_authz's type
 }
 
-func (f filter) isCheck() bool { return f.config != nil && typeOf(f.config) == extAuthzType }
+func (f Filter) IsCheck() bool { return f.Config != nil && TypeOf(f.Config) == extAuthzType }
 
-// authzFilter is an ext_authz filter.
-type authzFilter struct {
-	filter
-	at          int                  // its place in the chain
-	config      *extauthzv3.ExtAuthz // nil where it could not be decoded, which is told already
-	conditional bool                 // it is asked only where a matcher says so
+// Check is an ext_authz filter.
+type Check struct {
+	Filter
+	At          int                  // its place in the chain
+	Config      *extauthzv3.ExtAuthz // nil where it could not be decoded, which is told already
+	Conditional bool                 // it is asked only where a matcher says so
 }
 
-// chain reads a chain of filters, and what ECDS gave for it.
-func (r *envoyResources) chain(filters []*hcmv3.HttpFilter) (chain []filter) {
+// Chain reads a chain of filters, and what ECDS gave for it.
+func (r *Resources) Chain(filters []*hcmv3.HttpFilter) (chain []Filter) {
 	for _, f := range filters {
-		place := filter{name: f.GetName(), config: f.GetTypedConfig(), disabled: f.GetDisabled()}
+		place := Filter{Name: f.GetName(), Config: f.GetTypedConfig(), Disabled: f.GetDisabled()}
 		if discovery := f.GetConfigDiscovery(); discovery != nil {
-			place.config = discovery.GetDefaultConfig()
+			place.Config = discovery.GetDefaultConfig()
 			if fetched := r.extensions[f.GetName()]; fetched != nil {
-				place.config = fetched.GetTypedConfig()
+				place.Config = fetched.GetTypedConfig()
 			} else {
-				place.fetched = true
+				place.Fetched = true
 				place.mayCheck = slices.ContainsFunc(discovery.GetTypeUrls(),
 					func(url string) bool { return typeName(url) == extAuthzType })
 			}
@@ -174,45 +176,45 @@ func (r *envoyResources) chain(filters []*hcmv3.HttpFilter) (chain []filter) {
 	return chain
 }
 
-func (r *envoyResources) newManager(listener string, config *hcmv3.HttpConnectionManager) *manager {
-	m := &manager{listener: listener, config: config, chain: r.chain(config.GetHttpFilters())}
-	for at, place := range m.chain {
+func (r *Resources) newManager(listener string, config *hcmv3.HttpConnectionManager) *Manager {
+	m := &Manager{listener: listener, Config: config, Chain: r.Chain(config.GetHttpFilters())}
+	for at, place := range m.Chain {
 		switch {
-		case place.config == nil:
+		case place.Config == nil:
 			if place.mayCheck {
-				m.checks = append(m.checks, authzFilter{filter: place, at: at})
+				m.Checks = append(m.Checks, Check{Filter: place, At: at})
 			}
 			continue
-		case place.isCheck():
-			found := authzFilter{filter: place, at: at}
-			if config := (&extauthzv3.ExtAuthz{}); place.config.UnmarshalTo(config) == nil {
-				found.config = config
+		case place.IsCheck():
+			found := Check{Filter: place, At: at}
+			if config := (&extauthzv3.ExtAuthz{}); place.Config.UnmarshalTo(config) == nil {
+				found.Config = config
 			}
-			m.checks = append(m.checks, found)
+			m.Checks = append(m.Checks, found)
 			continue
 		}
 		// Composite and ExtensionWithMatcher hold filters that only some requests pass; so may what is not known here.
-		inner := authzFilter{filter: place, at: at, conditional: true}
+		inner := Check{Filter: place, At: at, Conditional: true}
 		holds := false
-		extensionsIn(place.config, func(extension *anypb.Any) {
-			if config, ok := unmarshal(extension, &extauthzv3.ExtAuthz{}); ok {
-				inner.config, holds = config, true
+		extensionsIn(place.Config, func(extension *anypb.Any) {
+			if config, ok := Unmarshal(extension, &extauthzv3.ExtAuthz{}); ok {
+				inner.Config, holds = config, true
 			}
 		})
-		texts(place.config, func(_, text string) { holds = holds || strings.HasSuffix(text, "/"+extAuthzType) })
+		Texts(place.Config, func(_, text string) { holds = holds || strings.HasSuffix(text, "/"+extAuthzType) })
 		if holds {
-			m.checks = append(m.checks, inner)
+			m.Checks = append(m.Checks, inner)
 		}
 	}
-	m.routes, m.missing = r.routesOf(config)
-	for _, table := range m.routes {
-		m.missing = append(m.missing, opaqueRouting(table)...)
+	m.Routes, m.Missing = r.routesOf(config)
+	for _, table := range m.Routes {
+		m.Missing = append(m.Missing, OpaqueRouting(table)...)
 	}
 	return m
 }
 
 // routesOf resolves a manager's routes: written out, by RDS, or in scopes.
-func (r *envoyResources) routesOf(config *hcmv3.HttpConnectionManager) (found []*routev3.RouteConfiguration, missing []string) {
+func (r *Resources) routesOf(config *hcmv3.HttpConnectionManager) (found []*routev3.RouteConfiguration, missing []string) {
 	named := func(name string) {
 		for _, routes := range r.routes {
 			if routes.GetName() == name {
@@ -250,9 +252,9 @@ func (r *envoyResources) routesOf(config *hcmv3.HttpConnectionManager) (found []
 	return found, missing
 }
 
-// allManagers are the managers of all listeners, in each of their filter chains.
-func (r *envoyResources) allManagers() (managers []*manager) {
-	for _, l := range r.listeners {
+// AllManagers are the managers of all listeners, in each of their filter chains.
+func (r *Resources) AllManagers() (managers []*Manager) {
+	for _, l := range r.Listeners {
 		for _, f := range r.networkFilters(l) {
 			if config := (&hcmv3.HttpConnectionManager{}); f.UnmarshalTo(config) == nil {
 				managers = append(managers, r.withUpgrades(l.GetName(), config)...)
@@ -267,22 +269,22 @@ func (r *envoyResources) allManagers() (managers []*manager) {
 
 // withUpgrades is a manager, and one more for each upgrade that has a chain of its own with a check in it. An upgrade
 // whose chain has none is judged by its manager.
-func (r *envoyResources) withUpgrades(listener string, config *hcmv3.HttpConnectionManager) []*manager {
-	managers := []*manager{r.newManager(listener, config)}
+func (r *Resources) withUpgrades(listener string, config *hcmv3.HttpConnectionManager) []*Manager {
+	managers := []*Manager{r.newManager(listener, config)}
 	for _, upgrade := range config.GetUpgradeConfigs() {
-		if !slices.ContainsFunc(r.chain(upgrade.GetFilters()), filter.isCheck) {
+		if !slices.ContainsFunc(r.Chain(upgrade.GetFilters()), Filter.IsCheck) {
 			continue
 		}
 		own := proto.CloneOf(config)
 		own.HttpFilters, own.UpgradeConfigs = upgrade.GetFilters(), nil
-		own.StatPrefix = managers[0].name() + " (" + upgrade.GetUpgradeType() + ")"
+		own.StatPrefix = managers[0].Name() + " (" + upgrade.GetUpgradeType() + ")"
 		managers = append(managers, r.newManager(listener, own))
 	}
 	return managers
 }
 
 // networkFilters are the filters' configurations in all of a listener's chains.
-func (r *envoyResources) networkFilters(l *listenerv3.Listener) (configs []*anypb.Any) {
+func (r *Resources) networkFilters(l *listenerv3.Listener) (configs []*anypb.Any) {
 	chains := l.GetFilterChains()
 	if l.GetDefaultFilterChain() != nil {
 		chains = append(slices.Clone(chains), l.GetDefaultFilterChain())
@@ -294,7 +296,7 @@ func (r *envoyResources) networkFilters(l *listenerv3.Listener) (configs []*anyp
 			} else if fetched := r.extensions[f.GetName()]; fetched != nil && f.GetConfigDiscovery() != nil { // by ECDS
 				configs = append(configs, fetched.GetTypedConfig())
 			} else if f.GetConfigDiscovery() != nil {
-				r.notRead = append(r.notRead, l.GetName()+" "+f.GetName())
+				r.NotRead = append(r.NotRead, l.GetName()+" "+f.GetName())
 			}
 		}
 	}
@@ -304,8 +306,8 @@ func (r *envoyResources) networkFilters(l *listenerv3.Listener) (configs []*anyp
 	return configs
 }
 
-// tcpProxies are the clusters that a listener passes bytes to, without looking into them.
-func (r *envoyResources) tcpProxies(l *listenerv3.Listener) (clusters []string) {
+// TcpProxies are the clusters that a listener passes bytes to, without looking into them.
+func (r *Resources) TcpProxies(l *listenerv3.Listener) (clusters []string) {
 	for _, f := range r.networkFilters(l) {
 		proxy := &tcpv3.TcpProxy{}
 		if f.UnmarshalTo(proxy) != nil {
@@ -323,7 +325,11 @@ func (r *envoyResources) tcpProxies(l *listenerv3.Listener) (clusters []string) 
 
 const extAuthzType = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 
-// unmarshal is an extension as a message of that type, or nil.
-func unmarshal[M proto.Message](extension *anypb.Any, into M) (M, bool) {
+// Unmarshal is an extension as a message of that type, or nil.
+func Unmarshal[M proto.Message](extension *anypb.Any, into M) (M, bool) {
 	return into, extension != nil && extension.UnmarshalTo(into) == nil
+}
+
+func (m *Manager) RefusesUnderscores() bool {
+	return m.Config.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction() != corev3.HttpProtocolOptions_ALLOW
 }

@@ -1,4 +1,4 @@
-package main
+package envoy
 
 import (
 	"os"
@@ -6,13 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz/operator"
 )
 
 // Better Auth's own prefix is open as docs/better-auth.md has it, and said to be; anything like it is not.
 func TestDoctorListsOpenRoutes(t *testing.T) {
-	demo, err := os.ReadFile("../../envoy/demo/envoy.yaml")
+	demo, err := os.ReadFile("../../../../../envoy/demo/envoy.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +51,7 @@ func TestDoctorListsOpenRoutes(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, f := range diagnoseEnvoy(t.Context(), path, row.paths...) {
+		for _, f := range Diagnose(t.Context(), path, row.paths...) {
 			if f.Tried == "open routes" {
 				got = append(got, string(f.Level)+" "+f.Found)
 			}
@@ -76,7 +75,7 @@ func TestDoctorListsWhatStandsAside(t *testing.T) {
 		{"k8s/standalone/envoy.yaml", "match: { path: /stats/prometheus }", "match: { prefix: /stats }", "warning not in stats"},
 		{"k8s/standalone/envoy.yaml", "route: { cluster: admin }", "route: { cluster: backend }", "failure stats reaches cluster backend"},
 	} {
-		sample, err := os.ReadFile("../../" + row.sample)
+		sample, err := os.ReadFile("../../../../../" + row.sample)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +88,7 @@ func TestDoctorListsWhatStandsAside(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, f := range diagnoseEnvoy(t.Context(), path) {
+		for _, f := range Diagnose(t.Context(), path) {
 			got = append(got, string(f.Level)+" "+f.Found)
 			if f.Level != operator.LevelOK && f.Fix == "" {
 				t.Errorf("%+v says not what to do", f)
@@ -97,25 +96,6 @@ func TestDoctorListsWhatStandsAside(t *testing.T) {
 		}
 		if !strings.Contains(strings.Join(got, "\n"), row.want) {
 			t.Errorf("%s with %q: no %q in\n%s", row.sample, row.to, row.want, strings.Join(got, "\n"))
-		}
-	}
-}
-
-// The prefixes that are Better Auth's come from the settings.
-func TestAuthPaths(t *testing.T) {
-	for _, row := range []struct{ issuer, jwks, want string }{
-		{"https://app.example.com", "", "/api/auth/"},
-		{"https://app.example.com/", "", "/api/auth/"},
-		{"https://app.example.com/api/auth", "", "/api/auth/"},
-		{"https://app.example.com/custom", "", "/api/auth/ /custom/"},
-		{"https://app.example.com", "http://auth.internal:3000/login/jwks", "/api/auth/ /login/"},
-		{"https://app.example.com", "http://auth.internal:3000/jwks", "/api/auth/"},
-		{"my-app", "https://app.example.com/api/auth/jwks", "/api/auth/"},
-	} {
-		s := &settings.Settings{}
-		s.Config.Issuer, s.Config.JWKSURL = row.issuer, row.jwks
-		if got := strings.Join(authPaths(s), " "); got != row.want {
-			t.Errorf("%q %q: %s, want %s", row.issuer, row.jwks, got, row.want)
 		}
 	}
 }

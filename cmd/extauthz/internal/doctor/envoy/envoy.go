@@ -1,4 +1,7 @@
-package main
+// Package envoy judges Envoy's configuration: whether a request that nobody checked, or whose identity headers are the
+// client's own, can reach the backend. It imports envoyconfig, routing and identityheaders, and does not know the
+// settings.
+package envoy
 
 import (
 	"context"
@@ -7,79 +10,83 @@ import (
 	"strings"
 
 	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/doctor/envoyconfig"
 	"extauthz/extauthz/operator"
 )
 
-// diagnoseEnvoy judges Envoy's configuration, from a file or from its admin address: whether a request that nobody
+// part is what the findings are about.
+const part = "envoy"
+
+// Diagnose judges Envoy's configuration, from a file or from its admin address: whether a request that nobody
 // checked, or whose identity headers are the client's own, can reach the backend. What it cannot judge it names.
 // authPaths are Better Auth's own.
-func diagnoseEnvoy(ctx context.Context, where string, authPaths ...string) []operator.Finding {
-	e := &envoyConfig{authPaths: authPaths}
-	documents, err := readEnvoyConfig(ctx, where)
+func Diagnose(ctx context.Context, where string, authPaths ...string) []operator.Finding {
+	e := &examination{authPaths: authPaths}
+	documents, err := envoyconfig.Read(ctx, where)
 	if err != nil {
 		e.fail("read "+discreet.URL(where), err.Error(),
 			"Give a file of Envoy's configuration, or its admin address as http://127.0.0.1:9901.")
 		return e.found
 	}
 	for _, document := range documents {
-		e.resources.collect(document)
+		e.resources.Collect(document)
 	}
 	e.judge()
 	return e.found
 }
 
-// envoyConfig is what of a configuration concerns the check, and what was found so far.
-type envoyConfig struct {
-	resources envoyResources
-	managers  []*manager
+// examination is what of a configuration concerns the check, and what was found so far.
+type examination struct {
+	resources envoyconfig.Resources
+	managers  []*envoyconfig.Manager
 	// trusted are the clusters that get requests with our identity headers in them, and so believe these.
 	trusted   map[string]bool
 	authPaths []string // prefixes that are Better Auth's own
 	found     []operator.Finding
 }
 
-func (e *envoyConfig) ok(tried, found string) { e.add(operator.LevelOK, tried, found, "") }
+func (e *examination) ok(tried, found string) { e.add(operator.LevelOK, tried, found, "") }
 
-func (e *envoyConfig) warn(tried, found, fix string) { e.add(operator.LevelWarning, tried, found, fix) }
+func (e *examination) warn(tried, found, fix string) { e.add(operator.LevelWarning, tried, found, fix) }
 
-func (e *envoyConfig) fail(tried, found, fix string) { e.add(operator.LevelFailure, tried, found, fix) }
+func (e *examination) fail(tried, found, fix string) { e.add(operator.LevelFailure, tried, found, fix) }
 
 // add appends a finding, once: several filters or routes may have the same.
-func (e *envoyConfig) add(level operator.Level, tried, found, fix string) {
-	f := operator.Finding{Part: partEnvoy, Tried: tried, Level: level, Found: found, Fix: fix}
+func (e *examination) add(level operator.Level, tried, found, fix string) {
+	f := operator.Finding{Part: part, Tried: tried, Level: level, Found: found, Fix: fix}
 	if !slices.Contains(e.found, f) {
 		e.found = append(e.found, f)
 	}
 }
 
 // judge goes through all that was read: managers, their filters, their routes and the clusters behind.
-func (e *envoyConfig) judge() {
+func (e *examination) judge() {
 	const present = "filter"
-	e.managers = e.resources.allManagers()
-	for _, fault := range e.resources.faults {
-		e.fail(fault.what, "cannot be understood: "+fault.err.Error(),
+	e.managers = e.resources.AllManagers()
+	for _, fault := range e.resources.Faults {
+		e.fail(fault.What, "cannot be understood: "+fault.Err.Error(),
 			"Have Envoy itself look at it: envoy --mode validate -c FILE")
 	}
-	if missing := sortedSet(e.resources.notRead); len(missing) > 0 {
+	if missing := sortedSet(e.resources.NotRead); len(missing) > 0 {
 		e.warn("not read", strings.Join(missing, ", ")+": filters by ECDS that are not in what was read",
 			"Give doctor Envoy's admin address, whose dump has what is in force.")
 	}
-	if e.resources.isPartial {
+	if e.resources.IsPartial {
 		e.warn("not read", "listeners by LDS, which dynamic_resources asks for",
 			"Give doctor Envoy's admin address, whose dump has what is in force.")
 	}
 	var checked, unchecked, aside []string
 	for _, m := range e.managers {
-		if len(m.checks) == 0 {
+		if len(m.Checks) == 0 {
 			if names, isAside := e.isAside(m); isAside {
 				aside = append(aside, names...)
 				continue
 			}
-			unchecked = append(unchecked, m.name())
+			unchecked = append(unchecked, m.Name())
 			continue
 		}
-		checked = append(checked, m.name())
-		for _, check := range m.checks {
+		checked = append(checked, m.Name())
+		for _, check := range m.Checks {
 			e.judgeFilter(check)
 		}
 		e.judgeOrder(m)
@@ -102,32 +109,32 @@ func (e *envoyConfig) judge() {
 	e.judgeRoutes()
 	e.judgeBypasses()
 	e.judgeUpstreamFilters()
-	if len(e.resources.unread) > 0 {
-		e.warn("not read", strings.Join(sortedSet(e.resources.unread), ", ")+": fields that this release does not know",
+	if len(e.resources.Unread) > 0 {
+		e.warn("not read", strings.Join(sortedSet(e.resources.Unread), ", ")+": fields that this release does not know",
 			"See that none of them turns the check off or changes identity headers.")
 	}
 }
 
 // judgeManager judges how paths and headers are read before anything matches them.
-func (e *envoyConfig) judgeManager(m *manager) {
+func (e *examination) judgeManager(m *envoyconfig.Manager) {
 	var missing []string
-	if !m.config.GetNormalizePath().GetValue() {
+	if !m.Config.GetNormalizePath().GetValue() {
 		missing = append(missing, "normalize_path: true")
 	}
-	if !m.config.GetMergeSlashes() {
+	if !m.Config.GetMergeSlashes() {
 		missing = append(missing, "merge_slashes: true")
 	}
-	action := m.config.GetPathWithEscapedSlashesAction().String()
+	action := m.Config.GetPathWithEscapedSlashesAction().String()
 	if action != "REJECT_REQUEST" && !strings.HasPrefix(action, "UNESCAPE") {
 		missing = append(missing, "path_with_escaped_slashes_action: REJECT_REQUEST")
 	}
 	if len(missing) > 0 {
 		e.warn("paths", "may mean another thing to Envoy than to the backend",
-			"Set "+strings.Join(missing, ", ")+" for "+m.name()+".")
+			"Set "+strings.Join(missing, ", ")+" for "+m.Name()+".")
 	} else {
 		e.ok("paths", "are normalised before they are matched")
 	}
-	switch action := m.config.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction().String(); action {
+	switch action := m.Config.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction().String(); action {
 	case "REJECT_REQUEST", "DROP_HEADER":
 		e.ok("underscores", "headers with them are refused or dropped")
 	default:
@@ -136,28 +143,20 @@ func (e *envoyConfig) judgeManager(m *manager) {
 				"that it sees.")
 	}
 	// An upgrade may have a filter chain of its own, beside the one with the check.
-	for _, upgrade := range m.config.GetUpgradeConfigs() {
+	for _, upgrade := range m.Config.GetUpgradeConfigs() {
 		if strings.EqualFold(upgrade.GetUpgradeType(), "h2c") {
-			e.fail("tunnels", m.name()+" upgrades to h2c: what is sent through it afterwards reaches the backend unchecked",
+			e.fail("tunnels", m.Name()+" upgrades to h2c: what is sent through it afterwards reaches the backend unchecked",
 				"Leave h2c out of upgrade_configs.")
 		}
 		if enabled := upgrade.GetEnabled(); len(upgrade.GetFilters()) == 0 || enabled != nil && !enabled.GetValue() {
 			continue
 		}
-		if chain := e.resources.chain(upgrade.GetFilters()); !slices.ContainsFunc(chain, filter.isCheck) {
+		if chain := e.resources.Chain(upgrade.GetFilters()); !slices.ContainsFunc(chain, envoyconfig.Filter.IsCheck) {
 			e.fail("upgrade_configs", fmt.Sprintf("%s upgrades of %s have filters of their own, without ext_authz: they are "+
-				"not checked", upgrade.GetUpgradeType(), m.name()),
+				"not checked", upgrade.GetUpgradeType(), m.Name()),
 				"Leave filters out of upgrade_configs, so that the manager's own are used.")
 		}
 	}
-}
-
-// isIdentityHeader tells whether a backend may take a header for one of ours, also in the spelling that WSGI and CGI
-// servers fold into it.
-func isIdentityHeader(name string) bool {
-	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
-	return (strings.HasPrefix(name, "x-user-") || strings.HasPrefix(name, "x-auth-")) &&
-		name != "x-user-agent" // gRPC-Web's
 }
 
 func sortedSet(texts []string) []string {

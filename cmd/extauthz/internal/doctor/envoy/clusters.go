@@ -1,4 +1,4 @@
-package main
+package envoy
 
 import (
 	"fmt"
@@ -7,13 +7,15 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"extauthz/cmd/extauthz/internal/doctor/envoyconfig"
 )
 
 const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // judgeCluster judges the cluster that ext_authz asks.
-func (e *envoyConfig) judgeCluster(name string) {
-	cluster, there := e.resources.clusters[name]
+func (e *examination) judgeCluster(name string) {
+	cluster, there := e.resources.Clusters[name]
 	if !there {
 		e.fail("cluster "+name, "is not there, though ext_authz asks it", "Add the cluster, as in envoy/http.yaml.")
 		return
@@ -41,25 +43,25 @@ func speaksHTTP2(cluster *clusterv3.Cluster) bool {
 }
 
 func optionsOf(cluster *clusterv3.Cluster) *httpv3.HttpProtocolOptions {
-	options, _ := unmarshal(cluster.GetTypedExtensionProtocolOptions()[httpOptions], &httpv3.HttpProtocolOptions{})
+	options, _ := envoyconfig.Unmarshal(cluster.GetTypedExtensionProtocolOptions()[httpOptions], &httpv3.HttpProtocolOptions{})
 	return options
 }
 
 // trustAliases adds the clusters that reach the same backends as those that believe identity headers: by the same
 // addresses, or as one of several clusters that stand behind another.
-func (e *envoyConfig) trustAliases() {
+func (e *examination) trustAliases() {
 	for before := -1; before < len(e.trusted); {
 		before = len(e.trusted)
 		reached := map[string]bool{}
 		for name := range maps.Clone(e.trusted) {
-			for _, address := range addresses(e.resources.clusters[name]) {
+			for _, address := range addresses(e.resources.Clusters[name]) {
 				reached[address] = true
 			}
 			for _, member := range e.members(name) {
 				e.trusted[member] = true
 			}
 		}
-		for name, cluster := range e.resources.clusters {
+		for name, cluster := range e.resources.Clusters {
 			if slices.ContainsFunc(addresses(cluster), func(address string) bool { return reached[address] }) ||
 				slices.ContainsFunc(e.members(name), func(member string) bool { return e.trusted[member] }) {
 				e.trusted[name] = true
@@ -69,13 +71,13 @@ func (e *envoyConfig) trustAliases() {
 }
 
 // members are the clusters that a cluster of clusters, such as an aggregate, chooses from.
-func (e *envoyConfig) members(name string) (names []string) {
-	custom := e.resources.clusters[name].GetClusterType().GetTypedConfig()
+func (e *examination) members(name string) (names []string) {
+	custom := e.resources.Clusters[name].GetClusterType().GetTypedConfig()
 	if custom == nil {
 		return nil
 	}
-	texts(custom, func(_, text string) {
-		if e.resources.clusters[text] != nil && text != name {
+	envoyconfig.Texts(custom, func(_, text string) {
+		if e.resources.Clusters[text] != nil && text != name {
 			names = append(names, text)
 		}
 	})
@@ -99,9 +101,9 @@ func addresses(cluster *clusterv3.Cluster) (list []string) {
 }
 
 // judgeUpstreamFilters judges the filters that work behind the router, in the clusters that believe identity headers.
-func (e *envoyConfig) judgeUpstreamFilters() {
+func (e *examination) judgeUpstreamFilters() {
 	for _, name := range slices.Sorted(maps.Keys(e.trusted)) {
-		for _, f := range e.resources.chain(optionsOf(e.resources.clusters[name]).GetHttpFilters()) {
+		for _, f := range e.resources.Chain(optionsOf(e.resources.Clusters[name]).GetHttpFilters()) {
 			e.judgeLater(f, "among the upstream filters of cluster "+name)
 		}
 	}
