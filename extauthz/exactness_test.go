@@ -32,11 +32,35 @@ type span struct{ from, to time.Time }
 
 // modelIssuer is an issuer whose keys come and go, that is down at times, and that remembers all of it.
 type modelIssuer struct {
-	mu     sync.Mutex
-	random *rand.Rand
-	keys   []signer
-	listed [][]span // of each key
-	down   []span
+	mu      sync.Mutex
+	random  *rand.Rand
+	keys    []signer
+	listed  [][]span // of each key
+	down    []span
+	brought []brought
+}
+
+// brought is the keys that a fetch brought, and when.
+type brought struct {
+	at   time.Time
+	keys []bool // whether each of the issuer's is listed
+}
+
+// inForce tells whether a key set that lists the key was in force at any moment between: the last one that was brought
+// before, and those that were brought meanwhile. What happens in one instant happens in some order.
+func (m *modelIssuer) inForce(key int, from, to time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := len(m.brought) - 1; i >= 0; i-- {
+		b := m.brought[i]
+		if !b.at.After(to) && b.keys[key] {
+			return true
+		}
+		if b.at.Before(from) {
+			break
+		}
+	}
+	return false
 }
 
 func isOpen(spans []span) bool { return len(spans) > 0 && spans[len(spans)-1].to.IsZero() }
@@ -69,8 +93,9 @@ func (m *modelIssuer) RoundTrip(*http.Request) (*http.Response, error) {
 	m.mu.Lock()
 	isDown := isOpen(m.down)
 	var listed []map[string]any
+	keys := make([]bool, len(m.keys))
 	for i, key := range m.keys {
-		if isOpen(m.listed[i]) {
+		if keys[i] = isOpen(m.listed[i]); keys[i] {
 			listed = append(listed, key.jwk(nil))
 		}
 	}
@@ -79,6 +104,9 @@ func (m *modelIssuer) RoundTrip(*http.Request) (*http.Response, error) {
 	if isDown {
 		return httpAnswer(http.StatusBadGateway, nil), nil
 	}
+	m.mu.Lock()
+	m.brought = append(m.brought, brought{time.Now(), keys})
+	m.mu.Unlock()
 	answer := &fakeIssuer{keys: append([]map[string]any{}, listed...)}
 	return answer.RoundTrip(nil)
 }
@@ -92,8 +120,8 @@ type modelSecrets struct {
 
 // In made-up time, with keys that are published and withdrawn, secrets that rotate, an issuer that is slow and down, and a memory that is
 // too small, each answer is held against what was true while its check ran:
-// an expired token is never allowed; a withdrawn key's never once a refresh has passed; a former secret's never at all; and what was valid all
-// the while is allowed, or answered with 503, and never called invalid.
+// an expired token is never allowed; a withdrawn key's never once a fetch has come without it, remembered or not, nor once a refresh was due;
+// a former secret's never at all; and what was valid all the while is allowed, or answered with 503, and never called invalid.
 func TestNoInterleavingAllowsWhatIsGone(t *testing.T) {
 	histories, allowed, refused, outages := sized(60, 15), 0, 0, 0
 	if testing.Short() {
@@ -232,6 +260,8 @@ func runHistory(t *testing.T, seed uint64, count func(allowed, refused, outages 
 						}
 					}
 					switch {
+					case outcome == decision.Allow && !fake.inForce(h.key, began, ended):
+						t.Errorf("a token by %s is allowed, which the key set in force did not have", fake.keys[h.key].id)
 					case outcome == decision.Allow && !overlaps(listed, oldest, ended):
 						t.Errorf("a token by %s is allowed, which was withdrawn long ago", fake.keys[h.key].id)
 					case outcome == decision.Deny && ended.Before(end) && covers(listed, began, ended):
