@@ -73,7 +73,7 @@ test: tools lint $(GOTESTSUM) ## all tests, on real parts, and the linters
 		-- -timeout 60m -p 1 $(RACE) ./... || { \
 		echo "failed:"; sed -n 's/.*"Action":"fail".*"Test":"\([^"]*\)".*/  \1/p' .parts/test.json; exit 1; }
 
-QUICK := ^(TestVerdicts|TestArchitecture|TestFactsAreWhole|TestIssuer.*|TestRoute.*|TestKept.*|.*Page|Fuzz.*)$$
+QUICK := ^(TestVerdicts|TestArchitecture|TestBenchmarks.*|TestFactsAreWhole|TestIssuer.*|TestRoute.*|TestKept.*|.*Page|Fuzz.*)$$
 test-quick: ## while you work: vet, the rooms, the verdict table, fuzz seeds and the settings, without the race detector
 	go vet ./extauthz/... ./cmd/...
 	go test ./extauthz/internal/...
@@ -117,16 +117,11 @@ lint: $(STATICCHECK) $(GOVULNCHECK) ## gofmt, go vet, staticcheck, and govulnche
 	else echo "govulncheck left out, it cannot run here: $$(grep -m1 '^govulncheck: ' <<<"$$output")"; fi
 
 fuzz: ## each fuzz target for FUZZTIME, a count of executions (300000x)
-	@for target in $$(grep -ho 'func Fuzz[A-Za-z0-9]*' extauthz/*_test.go | cut -c6-); do \
-		echo "$$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./extauthz || exit 1; done
+	@.ci/fuzz $(FUZZTIME)
 
 FUZZMINUTES ?= 5
 fuzz-long: ## each fuzz target for at least FUZZMINUTES (5)
-	@for target in $$(grep -ho 'func Fuzz[A-Za-z0-9]*' extauthz/*_test.go | cut -c6-); do \
-		until=$$((SECONDS + 60 * $(FUZZMINUTES))); \
-		while [ $$SECONDS -lt $$until ]; do \
-			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $(FUZZFLAGS) ./extauthz || exit 1; \
-		done; echo "$$target: at least $(FUZZMINUTES) minutes, nothing found"; done
+	@.ci/fuzz $(FUZZTIME) $(FUZZMINUTES)
 
 bench: tools ## what a check costs, against other ways; writes docs/performance.md
 	@go build -o .parts/bin/bench ./envoy/bench

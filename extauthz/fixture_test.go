@@ -14,6 +14,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -286,6 +287,14 @@ func runAuthorizer(t testing.TB, config Config) *Authorizer {
 	go func() { a.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return a
+}
+
+// reasonOf is the reason of a denial, empty for none.
+func reasonOf(err error) Reason {
+	if denial, ok := errors.AsType[*Denial](err); ok {
+		return denial.Reason()
+	}
+	return ""
 }
 
 // header is one header of a request.

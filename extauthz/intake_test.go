@@ -577,3 +577,19 @@ func TestManyFieldsTakeLinearTime(t *testing.T) {
 		}
 	}
 }
+
+// bodies are a request's body as Envoy sends it: as text, as bytes, none.
+func bodies(size int) map[string]func(*authv3.CheckRequest) {
+	return map[string]func(*authv3.CheckRequest){
+		"body": func(in *authv3.CheckRequest) {
+			in.Attributes.Request.Http.Body = string(bytes.Repeat([]byte("a"), size))
+		},
+		"raw_body": func(in *authv3.CheckRequest) {
+			in.Attributes.Request.Http.RawBody = bytes.Repeat([]byte{0xff, 0x0a}, size/2)
+		},
+		"both": func(in *authv3.CheckRequest) {
+			in.Attributes.Request.Http.Body = string(bytes.Repeat([]byte("b"), size/2))
+			in.Attributes.Request.Http.RawBody = bytes.Repeat([]byte{0}, size/2)
+		},
+	}
+}

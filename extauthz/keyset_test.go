@@ -425,54 +425,6 @@ func TestRepeatedKeyID(t *testing.T) {
 	}
 }
 
-func FuzzParseKeys(f *testing.F) {
-	document, err := json.Marshal(map[string]any{"keys": testKeys()})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(document)
-	f.Add([]byte(`{"keys":[{"kid":"a","kid":"b","kty":"RSA","n":"AQ","e":"AQ"}]}`))
-	f.Add([]byte(`{"keys":[{"kid":"a","kty":"EC","crv":"P-256"},{"kid":"b","kty":"OKP","crv":"X25519","x":"AA"}]}`))
-	f.Fuzz(func(t *testing.T, document []byte) {
-		keys, _, err := jose.ParseKeys(document)
-		if err != nil {
-			return
-		}
-		for id, key := range keys {
-			if id == "" || key.ID != id || (key.Fault == "") != (key.Public != nil) {
-				t.Errorf("%q: %+v", id, key)
-			}
-			if key.Fault == "" && key.Verify([]byte("signed"), []byte("no signature")) {
-				t.Errorf("%q verifies anything", id)
-			}
-		}
-	})
-}
-
-func BenchmarkVerify(b *testing.B) {
-	for _, name := range []string{"ed", "es256", "es512", "rs", "ps"} {
-		s := signers()[name]
-		document, err := json.Marshal(map[string]any{"keys": []any{s.jwk(nil)}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		keys, _, err := jose.ParseKeys(document)
-		if err != nil {
-			b.Fatal(err)
-		}
-		message := []byte(goodClaims(nil))
-		signature := s.sign(message)
-		b.Run(s.algorithm, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if !keys[s.id].Verify(message, signature) {
-					b.Fatal("refused")
-				}
-			}
-		})
-	}
-}
-
 // A key in the JWKS URL's query is in no message.
 func TestQueryOfJWKSURLIsNotShown(t *testing.T) {
 	issuer := &fakeIssuer{answer: refuseConnection}

@@ -9,10 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/keyset"
-	"extauthz/extauthz/internal/secret"
 )
 
 // A secret is rotated under load: no credential that is in force fails at any moment, what only a former secret
@@ -154,24 +152,5 @@ func TestRefreshWithdrawsKeysNow(t *testing.T) {
 		a.Refresh()
 		time.Sleep(keyset.FetchSpacing)
 		expectToken(t, a, token, ReasonUnknownKey)
-	})
-}
-
-// FuzzSessionSignature: of all texts, one is the signature of a token.
-func FuzzSessionSignature(f *testing.F) {
-	secrets := secret.NewSet(func(credential.Kind) {})
-	secrets.Replace(Secrets{Current: []byte(testSecret)})
-	whole := signedSession(liveToken, testSecret)
-	f.Add(liveToken, whole[len(liveToken)+1:])
-	f.Add(unknownToken, whole[len(liveToken)+1:])
-	f.Add(liveToken, "")
-	f.Fuzz(func(t *testing.T, token, signature string) {
-		err := secrets.VerifySession(t.Context(), &credential.Credential{Kind: credential.KindSession, Token: token, Signature: signature})
-		if isRight := token+"."+signature == signedSession(token, testSecret); isRight != (err == nil) {
-			t.Fatalf("%q by %q: %v", token, signature, err)
-		}
-		if err != nil && reasonOf(err) != ReasonBadSignature {
-			t.Fatalf("%v", err)
-		}
 	})
 }

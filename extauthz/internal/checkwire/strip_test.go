@@ -1,4 +1,4 @@
-package extauthz
+package checkwire_test
 
 import (
 	"bytes"

@@ -1,14 +1,14 @@
-package extauthz
+package issuer_test
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"extauthz/extauthz/internal/issuer"
+	"extauthz/extauthz/internal/reason"
 )
 
 // As many verifications run at once as there are turns; the others wait, or are shed where the wait would be too long.
@@ -37,14 +37,6 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// reasonOf is the reason of a denial, empty for none.
-func reasonOf(err error) Reason {
-	if denial, ok := errors.AsType[*Denial](err); ok {
-		return denial.Reason()
-	}
-	return ""
-}
-
 func TestGateSheds(t *testing.T) {
 	g := &issuer.Gate{Turns: make(chan struct{}, 1)}
 	g.Usual.Store(int64(issuer.MaxQueue / 3))
@@ -52,26 +44,30 @@ func TestGateSheds(t *testing.T) {
 	go g.Pass(t.Context(), func() bool { close(held); <-release; return true })
 	<-held
 	givenUp, giveUp := context.WithCancel(t.Context())
-	outcomes := make(chan Reason)
+	outcomes := make(chan reason.Reason)
 	for waiting := int64(1); waiting <= 3; waiting++ {
 		go func() {
 			_, err := g.Pass(givenUp, func() bool { return true })
-			outcomes <- reasonOf(err)
+			outcomes <- reason.Of(err).Reason()
 		}()
-		eventually(t, "the next to wait", func() bool { return g.Waiting.Load() == waiting })
+		for deadline := time.Now().Add(time.Minute); g.Waiting.Load() != waiting; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the next does not wait")
+			}
+		}
 	}
-	if _, err := g.Pass(t.Context(), func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonOverloaded {
+	if _, err := g.Pass(t.Context(), func() bool { t.Error("verified all the same"); return true }); reason.Of(err).Reason() != reason.Overloaded {
 		t.Errorf("%v, want it shed", err)
 	}
 	giveUp()
 	for range 3 {
-		if reason := <-outcomes; reason != ReasonCancelled {
-			t.Errorf("reason %q of one that was given up", reason)
+		if why := <-outcomes; why != reason.Cancelled {
+			t.Errorf("reason %q of one that was given up", why)
 		}
 	}
 	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
-	if _, err := g.Pass(late, func() bool { t.Error("verified all the same"); return true }); reasonOf(err) != ReasonTimeBudgetSpent {
+	if _, err := g.Pass(late, func() bool { t.Error("verified all the same"); return true }); reason.Of(err).Reason() != reason.TimeBudgetSpent {
 		t.Errorf("%v of one whose time is spent", err)
 	}
 	close(release)
