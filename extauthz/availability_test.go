@@ -215,7 +215,7 @@ func TestNamesWithoutAnAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		var lookUps atomic.Int64
-		a.database.Keeper.Current().Config.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+		a.only().database.Keeper.Current().Config.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
 			if lookUps.Add(1) == 1 || host == "silent.example.com" {
 				<-ctx.Done()
 				return nil, ctx.Err()
@@ -337,7 +337,7 @@ func TestConnectionStringChanges(t *testing.T) {
 	before := connections(a)
 	password := strings.Replace(second, "//postgres@", "//postgres:another@", 1) // trusted whatever it is
 	current.Store(&password)
-	eventually(t, "the password", func() bool { return a.database.Keeper.Current().Config.Password == "another" })
+	eventually(t, "the password", func() bool { return a.only().database.Keeper.Current().Config.Password == "another" })
 	if after := connections(a); len(after) < len(before) {
 		t.Errorf("%d connections after another password, %d before", len(after), len(before))
 	}
@@ -406,8 +406,8 @@ func TestNameThatMoves(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a.database.Keeper.Current().Config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{*address.Load()}, nil }
-			a.database.NamesEvery = 50 * time.Millisecond
+			a.only().database.Keeper.Current().Config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{*address.Load()}, nil }
+			a.only().database.NamesEvery = 50 * time.Millisecond
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
 			go func() { a.Run(ctx); close(ended) }()

@@ -46,9 +46,7 @@ func (a *Authorizer) Close() {
 		a.life.mu.Unlock()
 		a.life.end()
 		a.life.running.Wait()
-		if a.database != nil {
-			a.database.Close()
-		}
+		a.issuers.close()
 		a.registration.Withdraw()
 	})
 }

@@ -41,5 +41,5 @@ func (a *Authorizer) Explain(ctx context.Context, presented Credential) Explanat
 	if presented.presented == nil {
 		presented = Bearer("")
 	}
-	return a.issuer.Explain(ctx, *presented.presented)
+	return a.decider.Issuers.Load().Explain(ctx, *presented.presented)
 }

@@ -36,7 +36,7 @@ func TestDiagnoseTimeZone(t *testing.T) {
 			}
 			a := startAuthorizer(t, config)
 			expectReason(t, checkToken(t, a, liveToken), "")
-			session, err := a.database.Session(t.Context(), liveToken)
+			session, err := a.only().database.Session(t.Context(), liveToken)
 			if left := time.Until(session.ExpiresAt); err != nil || left < 50*time.Minute || left > time.Hour {
 				t.Errorf("%v, and %s left", err, left)
 			}

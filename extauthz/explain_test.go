@@ -106,7 +106,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 	for title, sent := range explainable() {
 		t.Run(title, func(t *testing.T) {
 			presented := sentCredential(sent.text, sent.cookie)
-			average, stats := a.issuer.Verifiers[credential.KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(), a.memory.Stats()
+			average, stats := a.only().issuer.Verifiers[credential.KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(), a.memory.Stats()
 			fetches := title != "a JWT with an unknown kid" // which causes one; the issuer has seen it, and so it counts
 			eventually(t, "the last fetch to be counted, which is done after its checks are answered", func() bool {
 				families := gather(t, registry)
@@ -128,7 +128,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 			if a.memory.Stats() != stats {
 				t.Errorf("remembered: %+v, before %+v", a.memory.Stats(), stats)
 			}
-			if now := a.issuer.Verifiers[credential.KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(); now != average {
+			if now := a.only().issuer.Verifiers[credential.KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(); now != average {
 				t.Errorf("the average of verifications moved from %d to %d", average, now)
 			}
 			d := judgeOne(t, a, sent.text, sent.cookie)
@@ -199,7 +199,7 @@ func TestExplainOddCredentials(t *testing.T) {
 		{"nothing of an unknown kind", credential.Credential{Kind: 77}, http.StatusServiceUnavailable},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			e := a.issuer.ExplainRead(t.Context(), row.read)
+			e := a.only().issuer.ExplainRead(t.Context(), row.read)
 			if e.Denial == nil || e.Denial.Status() != row.status {
 				t.Fatalf("%v, want status %d", e.Denial, row.status)
 			}
@@ -212,7 +212,7 @@ func TestExplainOddCredentials(t *testing.T) {
 			if told == 0 {
 				t.Errorf("no step says so: %+v", e.Steps)
 			}
-			if _, err := a.issuer.Verifiers.Verify(t.Context(), row.read); err == nil {
+			if _, err := a.only().issuer.Verifiers.Verify(t.Context(), row.read); err == nil {
 				t.Error("the verifier allows it")
 			}
 		})

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,21 +28,16 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"extauthz/extauthz/internal/checkwire"
-	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/intake"
 	"extauthz/extauthz/internal/issuer"
-	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/observe"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
-	"extauthz/extauthz/internal/secret"
-	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/show"
-	"extauthz/extauthz/internal/site"
 	"extauthz/extauthz/internal/verified"
 	"extauthz/extauthz/operator"
 )
@@ -152,15 +148,13 @@ func (e *ConfigError) Error() string { return e.Field + " " + e.Fault }
 type Authorizer struct {
 	authv3.UnimplementedAuthorizationServer
 
-	shadow   Shadow
-	kept     keptHeaders
-	intake   *intake.Intake
-	decider  *decide.Decider
-	issuer   *issuer.Issuer
-	secrets  *secret.Set
-	keys     *keyset.Set
-	memory   *verified.Memory[issuer.Proof] // nil when turned off
-	database *postgres.Store                // nil when not configured
+	shadow  Shadow
+	kept    keptHeaders
+	intake  *intake.Intake
+	decider *decide.Decider
+	memory  *verified.Memory[issuer.Proof] // nil when turned off
+	made    madeBy                         // what issuers are made with
+	issuers *runningIssuers
 
 	log       *slog.Logger
 	audit     observe.Audit
@@ -177,35 +171,13 @@ type Authorizer struct {
 // *[ConfigError], and nothing is left behind then. One that is not needed any more is to be closed
 // ([Authorizer.Close]).
 func New(config Config) (*Authorizer, error) {
-	config = config.clone()
-	names, err := readIssuer(&config)
-	if err != nil {
-		return nil, err
-	}
-	config.JWKSURL = names.jwksURL
-	var proxy *url.URL
-	if config.JWKSProxy != "" {
-		if config.Client != nil {
-			return nil, &ConfigError{"JWKSProxy", "and Client are both set; give the proxy to the client's transport"}
-		}
-		if proxy, err = jwks.ParseProxy(config.JWKSProxy); err != nil {
-			return nil, &ConfigError{"JWKSProxy", err.Error()}
-		}
-	}
+	config.KeepHeaders = slices.Clone(config.KeepHeaders)
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
 	kept, err := newKeptHeaders(config.KeepHeaders)
 	if err != nil {
 		return nil, err
-	}
-	trusted, err := site.ReadPatterns(config.TrustedOrigins)
-	if err != nil {
-		return nil, &ConfigError{"TrustedOrigins", err.Error()}
-	}
-	if config.RequireSignature && len(config.Secret) == 0 {
-		return nil, &ConfigError{"RequireSignature",
-			"is true, and no secret is set to check a signature with; set Better Auth's secret, or leave it out"}
 	}
 	config.setDefaults()
 	registration := observe.NewRegistration(config.Metrics)
@@ -226,38 +198,13 @@ func New(config Config) (*Authorizer, error) {
 		decisions: observe.NewLog(panics, config.Shadow != ShadowOff), metrics: metrics,
 		tracing: tracing,
 	}
-	a.keys = keyset.New(jwks.New(config.JWKSURL, "extauthz/"+operator.Version, config.Client, proxy), config.Now, panics,
-		observe.KeySet{Metrics: metrics, Tracing: tracing})
-	if config.refill > 0 {
-		a.keys.SetRefill(config.refill)
-	}
-	if config.DatabaseURL != "" {
-		a.database, err = postgres.New(postgres.Config{
-			URL: config.DatabaseURL, ReadURL: config.ReadDatabaseURL, Connections: config.DatabaseConnections,
-			MaxLag: config.DatabaseMaxLag, Names: config.Schema, Budget: config.budget,
-		}, panics, observe.Store{Metrics: metrics, Tracing: tracing})
-		if err != nil {
-			return nil, &ConfigError{"DatabaseURL", err.Error()}
-		}
+	a.made = madeBy{client: config.Client, now: config.Now, budget: config.budget, refill: config.refill, gate: issuer.NewGate()}
+	a.decider = &decide.Decider{Budget: config.budget, Panics: panics, Hits: metrics.Hits, Misses: metrics.Misses}
+	a.issuers = newRunningIssuers(panics)
+	if err := a.setIssuers([]issuerConfig{config.plain()}); err != nil {
+		return nil, err
 	}
 	a.watch(registration)
-	a.secrets = secret.NewSet(func(kind credential.Kind) { metrics.CountFormer(issuer.MethodOf[kind]) })
-	a.ReplaceSecrets(Secrets{Current: config.Secret, Former: config.FormerSecrets, FormerForHS256: config.FormerForHS256, FormerForSessions: config.FormerForSessions})
-	a.issuer = issuer.New(issuer.Parts{
-		Accepted: names.accepted, Audiences: config.Audiences, Cookie: config.SessionCookie, Trusted: trusted,
-		Keys: a.keys, Secrets: a.secrets, RequireSignature: config.RequireSignature,
-		Memory: a.memory, Now: config.Now,
-		Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
-		Answer: func(who Identity) issuer.Answer {
-			return checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, who))
-		},
-	})
-	if a.database != nil {
-		a.issuer.Sessions = a.database
-	}
-	a.decider = &decide.Decider{
-		Issuer: a.issuer, Budget: config.budget, Panics: panics, Hits: metrics.Hits, Misses: metrics.Misses,
-	}
 	if err := registration.Commit(); err != nil {
 		a.Close()
 		return nil, &ConfigError{"Metrics", err.Error()}
@@ -266,9 +213,6 @@ func New(config Config) (*Authorizer, error) {
 }
 
 func (c *Config) setDefaults() {
-	if c.DatabaseConnections == 0 {
-		c.DatabaseConnections = postgres.DefaultConnections
-	}
 	if c.RememberedTokens == 0 {
 		c.RememberedTokens = verified.DefaultTokens
 	}
@@ -280,9 +224,6 @@ func (c *Config) setDefaults() {
 	}
 	if c.MaxMessageBytes == 0 {
 		c.MaxMessageBytes = intake.DefaultMax
-	}
-	if c.SessionCookie == "" {
-		c.SessionCookie = credential.DefaultCookie
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -340,13 +281,10 @@ func (a *Authorizer) Run(ctx context.Context) {
 	defer context.AfterFunc(a.life.ctx, stop)()
 	var work sync.WaitGroup
 	work.Go(func() { a.decisions.TellLeftOut(ctx) })
-	work.Go(func() { a.panics.Supervise(ctx, guard.InJWKS, a.keys.Run) })
 	if a.shadow != ShadowOff {
 		work.Go(func() { a.remindOfShadow(ctx) })
 	}
-	if a.database != nil {
-		work.Go(func() { a.panics.Supervise(ctx, guard.InDatabase, a.database.Run) })
-	}
+	a.issuers.run(ctx)
 	work.Wait()
 }
 
@@ -354,11 +292,13 @@ func (a *Authorizer) Run(ctx context.Context) {
 // the server is ready, and stays so: a part that fails later fails its own checks only.
 func (a *Authorizer) Missing() []string {
 	var missing []string
-	if !a.keys.IsFetched() {
-		missing = append(missing, "jwks")
-	}
-	if a.database != nil && !a.database.IsReady() {
-		missing = append(missing, "database")
+	for _, i := range a.issuers.all() {
+		if !i.keys.IsFetched() {
+			missing = append(missing, "jwks")
+		}
+		if i.database != nil && !i.database.IsReady() {
+			missing = append(missing, "database")
+		}
 	}
 	return missing
 }
@@ -367,35 +307,45 @@ func (a *Authorizer) Missing() []string {
 // remembered or not. A rotation first makes the new secret current and the old one former, and leaves that out at its end.
 // What former secrets are good for stays as it is.
 func (a *Authorizer) SetSecrets(current []byte, former [][]byte) {
-	a.secrets.ReplaceValues(current, former)
+	a.replaceSecrets(func(inForce Secrets) Secrets {
+		inForce.Current, inForce.Former = current, former
+		return inForce
+	})
 }
 
 // ReplaceSecrets is [Authorizer.SetSecrets] that also says what former secrets are good for. No check sees the one
 // without the other.
-func (a *Authorizer) ReplaceSecrets(secrets Secrets) { a.secrets.Replace(secrets) }
+func (a *Authorizer) ReplaceSecrets(secrets Secrets) {
+	a.replaceSecrets(func(Secrets) Secrets { return secrets })
+}
 
 // Refresh fetches the JWKS now, so that withdrawn keys stop: within 250 ms of the fetch before at the earliest, and
 // also where the issuer asked to be left alone. It replaces the connections to the database, by the connection string
 // and the addresses as they are now. It does not wait, and no check fails by it.
 func (a *Authorizer) Refresh() {
-	a.keys.Refresh()
-	if a.database != nil {
-		a.database.Refresh()
+	for _, i := range a.issuers.all() {
+		i.keys.Refresh()
+		if i.database != nil {
+			i.database.Refresh()
+		}
 	}
 }
 
 // Parts tells how the parts are now, be the server ready or not.
 func (a *Authorizer) Parts() []Part {
-	parts := []Part{a.keys.State.Part("jwks")}
-	if a.database != nil {
-		parts = append(parts, a.database.Part())
+	var parts []Part
+	for _, i := range a.issuers.all() {
+		parts = append(parts, i.keys.State.Part("jwks"))
+		if i.database != nil {
+			parts = append(parts, i.database.Part())
+		}
 	}
 	return parts
 }
 
 // Operator is what the command of this module looks at and embedders need not: the keys in use, and a diagnosis. Its type is
 // internal, and changes without a word in CHANGELOG.md.
-func (a *Authorizer) Operator() *operator.View { return operator.New(a.keys, a.database) }
+func (a *Authorizer) Operator() *operator.View { return operator.New(a.issuers.operated) }
 
 // Check decides one request. It is the whole way, from Envoy's question to the answer; it never
 // returns an error, since Envoy would answer one by its failure mode and not by ours. A server

@@ -46,7 +46,7 @@ func TestInternalErrorIsAnOutage(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL})
-			a.issuer.Verifiers[credential.KindJWT] = verify
+			a.only().issuer.Verifiers[credential.KindJWT] = verify
 			response, err := a.Check(t.Context(), bearerRequest(signers()["ed"].issue(goodClaims(nil))))
 			if err != nil {
 				t.Fatal(err)
@@ -113,7 +113,7 @@ func TestDecisionsAreLogged(t *testing.T) {
 		}
 	}
 	checkAll(good, expired, liveToken)
-	known := a.keys.Current.Swap(nil) // as if the issuer had never answered
+	known := a.only().keys.Current.Swap(nil) // as if the issuer had never answered
 	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
 	givenUp, giveUp := context.WithCancel(t.Context())
@@ -124,7 +124,7 @@ func TestDecisionsAreLogged(t *testing.T) {
 		}
 	}
 	// Every row of the verdict table, to look for tokens.
-	a.keys.Current.Store(known)
+	a.only().keys.Current.Store(known)
 	start := len(log.String())
 	for _, row := range verdictTable() {
 		if _, err := a.Check(t.Context(), wire["headers"](row.method, row.headers)); err != nil {
@@ -380,7 +380,7 @@ func BenchmarkColdCheck(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		key := a.keys.Current.Load().Keys[s.id]
+		key := a.only().keys.Current.Load().Keys[s.id]
 		b.Run(s.algorithm, func(b *testing.B) {
 			b.ReportAllocs()
 			var alone, whole time.Duration
@@ -392,7 +392,7 @@ func BenchmarkColdCheck(b *testing.B) {
 				between := time.Now()
 				credential, err := credential.ParseBearer(token)
 				if err == nil {
-					_, err = a.issuer.Verifiers.Verify(context.Background(), credential)
+					_, err = a.only().issuer.Verifiers.Verify(context.Background(), credential)
 				}
 				if err != nil {
 					b.Fatal(err)

@@ -165,11 +165,11 @@ func TestFetchesAreCounted(t *testing.T) {
 			}
 		}
 		expect(observe.ResultOK, 1)
-		if usable := a.keys.Usable(); usable != 1 {
+		if usable := a.only().keys.Usable(); usable != 1 {
 			t.Errorf("%d usable keys, want 1 of the 2", usable)
 		}
 		time.Sleep(30 * time.Second)
-		if age := a.keys.Age(); age != 30*time.Second {
+		if age := a.only().keys.Age(); age != 30*time.Second {
 			t.Errorf("age %s after 30 s", age)
 		}
 		for _, row := range []struct {

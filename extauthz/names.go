@@ -18,7 +18,7 @@ type issuerNames struct {
 // without a path. A project that names the issuer itself (jwt.issuer) mostly writes its base URL there, so a URL
 // without a path counts as it was given, too, with and without its trailing slash. One with a path does not: what
 // follows the origin there is the issuer of Better Auth's OAuth tokens.
-func readIssuer(config *Config) (issuerNames, error) {
+func readIssuer(config *issuerConfig) (issuerNames, error) {
 	var derived []string
 	jwksURL := config.JWKSURL
 	if config.Issuer != "" || jwksURL == "" || len(config.Issuers) == 0 {

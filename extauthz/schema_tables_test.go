@@ -161,7 +161,7 @@ func TestSessionTableInUse(t *testing.T) {
 	execute(t, dsn, `drop table "Session"`, `alter table "session" rename to kept`, `alter table kept rename column "userAgent" to agent`)
 	eventually(t, "the table's absence", func() bool {
 		checkToken(t, a, liveToken)
-		return strings.Contains(a.database.State.Part("database").Fault, `"public"."session", from which sessions were read, is gone, and "public"."sessions" may be another library's`)
+		return strings.Contains(a.only().database.State.Part("database").Fault, `"public"."session", from which sessions were read, is gone, and "public"."sessions" may be another library's`)
 	})
 	expectReason(t, checkToken(t, a, "foreign"), ReasonDatabaseUnavailable)
 	execute(t, dsn, `alter table kept rename column agent to "userAgent"`)

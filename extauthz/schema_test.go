@@ -193,7 +193,7 @@ func TestQueryUsesTheIndex(t *testing.T) {
 	for i := range tokens {
 		tokens[i] = fmt.Sprintf("many-%d", i)
 	}
-	rows, err := connections(a)[0].Conn.Query(t.Context(), "explain "+a.database.Query.Load().Many, tokens)
+	rows, err := connections(a)[0].Conn.Query(t.Context(), "explain "+a.only().database.Query.Load().Many, tokens)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func (c *countingLink) Ask(tokens []string) (map[string]*session.Row, error) {
 
 // connections are those that an Authorizer has open. A test may use one only while no check does.
 func connections(a *Authorizer) (list []*postgres.Connection) {
-	a.database.Keeper.Each(func(connection *postgres.Connection, _ bool) { list = append(list, connection) })
+	a.only().database.Keeper.Each(func(connection *postgres.Connection, _ bool) { list = append(list, connection) })
 	return list
 }
 
@@ -150,7 +150,7 @@ func onlyConnection(t *testing.T, a *Authorizer) (only *postgres.Connection) {
 	eventually(t, "one connection", func() bool {
 		var list []*postgres.Connection
 		isRetired := false
-		a.database.Keeper.Each(func(connection *postgres.Connection, isRetiring bool) {
+		a.only().database.Keeper.Each(func(connection *postgres.Connection, isRetiring bool) {
 			list, isRetired = append(list, connection), isRetired || isRetiring
 		})
 		if len(list) == 1 && !isRetired {
@@ -422,7 +422,7 @@ func TestPoolerLosesPreparedStatements(t *testing.T) {
 			}
 			for range 5 {
 				expectReason(t, checkToken(t, a, liveToken), "")
-				if !a.database.Unnamed.Load() {
+				if !a.only().database.Unnamed.Load() {
 					t.Error("statements are still prepared")
 				}
 				if _, err := onlyConnection(t, a).Conn.Exec(t.Context(), `discard all`); err != nil {

@@ -16,7 +16,7 @@ func BenchmarkStandbyInEachAnswer(b *testing.B) {
 	dsn := sessionsDatabase(b)
 	tokens := insertSessions(b, dsn, 2000)
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1})
-	query := a.database.Query.Load().Query
+	query := a.only().database.Query.Load().Query
 	plain := func(query string) string {
 		_, inner, _ := strings.Cut(query, "left join (")
 		inner, _, _ = strings.Cut(inner, ") f on true")

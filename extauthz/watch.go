@@ -23,18 +23,19 @@ func (a *Authorizer) watch(registerer *observe.Registration) {
 		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.Stats().Evicted) }))
 	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.",
 		func() float64 { return float64(a.intake.HeldBytes()) })
-	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return a.keys.Age().Seconds() })
-	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(a.keys.Usable()) })
-	if a.database != nil {
+	one := a.issuers.all()[0]
+	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return one.keys.Age().Seconds() })
+	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(one.keys.Usable()) })
+	if one.database != nil {
 		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.",
-			func() float64 { return float64(a.database.Connections()) })
+			func() float64 { return float64(one.database.Connections()) })
 		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.",
-			func() float64 { return float64(a.database.Busy()) })
+			func() float64 { return float64(one.database.Busy()) })
 		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.",
-			func() float64 { return float64(a.database.Waiting()) })
-		if a.database.JudgesLag() {
+			func() float64 { return float64(one.database.Waiting()) })
+		if one.database.JudgesLag() {
 			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where a standby may answer; 0 for a primary.",
-				a.database.LagSeconds)
+				one.database.LagSeconds)
 		}
 	}
 }

@@ -260,8 +260,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 		return reason.Deny(ReasonMalformedCredential)
 	}
 	if read.Kind == credential.KindHS256 {
-		secrets := secret.NewSet(func(credential.Kind) {})
-		secrets.Replace(Secrets{Current: sharedSecret})
+		secrets := secret.New(Secrets{Current: sharedSecret}, nil, func(credential.Kind) {})
 		_, err := secrets.Signer(t.Context(), credential.KindHS256, issuer.FitsHMAC(&read.JWT))
 		return err
 	}

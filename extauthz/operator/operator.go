@@ -17,20 +17,28 @@ import (
 const Version = "0.1.0"
 
 // View looks at the parts of one Authorizer, whose method Operator makes it. Its methods are safe for concurrent use.
-type View struct {
-	keys     *keyset.Set
-	database *postgres.Store // nil when not configured
+type View struct{ parts func() []Parts }
+
+// Parts are what one issuer's checks depend on.
+type Parts struct {
+	Keys     *keyset.Set
+	Database *postgres.Store // nil when not configured
 }
 
-// New looks at these parts; database is nil when there is none.
-func New(keys *keyset.Set, database *postgres.Store) *View { return &View{keys, database} }
+// New looks at the parts of the issuers that are in force when it is asked.
+func New(parts func() []Parts) *View { return &View{parts} }
 
 // Key is a key of the issuer's, as the JWKS in use has it: ID is its kid, which the issuer chose, so escape it before it
 // is shown; Algorithm its own, empty when it may not be used; Fault why it may not; Since when it was first fetched.
 type Key = keyset.Entry
 
 // Keys lists the keys of the JWKS in use, ordered by id, and when they were fetched. There are none before the first fetch.
-func (v *View) Keys() (keys []Key, fetched time.Time) { return v.keys.List() }
+func (v *View) Keys() (keys []Key, fetched time.Time) {
+	for _, of := range v.parts() {
+		keys, fetched = of.Keys.List()
+	}
+	return keys, fetched
+}
 
 // Finding is one thing that was tried: which Part it belongs to, what was Tried, how bad it is (Level), what was Found,
 // without a secret, and what to do (Fix).
@@ -50,9 +58,12 @@ const (
 // what came and what to do. It needs no background work, changes nothing, and takes a few seconds at most where something
 // hangs.
 func (v *View) Diagnose(ctx context.Context) []Finding {
-	found := v.keys.Diagnose(ctx)
-	if v.database != nil {
-		found = append(found, v.database.Diagnose(ctx)...)
+	var found []Finding
+	for _, of := range v.parts() {
+		found = append(found, of.Keys.Diagnose(ctx)...)
+		if of.Database != nil {
+			found = append(found, of.Database.Diagnose(ctx)...)
+		}
 	}
 	return found
 }

@@ -6,6 +6,7 @@ package decide
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"extauthz/extauthz/internal/credential"
@@ -41,9 +42,10 @@ type counter interface{ Inc() }
 
 // Decider decides requests. Its methods are safe for concurrent use.
 type Decider struct {
-	Issuer *issuer.Issuer
-	Budget time.Duration // of one check
-	Panics *guard.Panics
+	// Issuers are those in force. A check reads them once, so that all of it is judged by the same.
+	Issuers atomic.Pointer[issuer.Set]
+	Budget  time.Duration // of one check
+	Panics  *guard.Panics
 	// Hits and Misses count the looks for a remembered token.
 	Hits, Misses counter
 }
@@ -65,18 +67,20 @@ func (d *Decider) Decide(ctx context.Context, r *request.Request, came *decision
 		came.Denial = reason.Deny(reason.TooManyHeaders)
 		return
 	}
+	inForce := d.Issuers.Load()
+	one := inForce.List[0]
 	var wanted route.Rules
 	if len(r.Route) > 0 {
 		var err error
-		if wanted, err = route.Read(r.Route, d.Issuer.Audiences); err != nil {
+		if wanted, err = route.Read(r.Route, one.Audiences); err != nil {
 			came.Denial = reason.Of(err)
 			return
 		}
 	}
-	found, err := credential.Find(r, d.Issuer.Cookie)
+	found, err := credential.Find(r, one.Cookie)
 	switch {
 	case err == nil:
-		d.judgeCredential(ctx, r, found, came)
+		d.judgeCredential(ctx, r, inForce, found, came)
 		if came.Denial == nil && len(r.Route) > 0 {
 			err = wanted.Check(came.Method, found.Text)
 		}
@@ -89,8 +93,10 @@ func (d *Decider) Decide(ctx context.Context, r *request.Request, came *decision
 }
 
 // judgeCredential has the credential judged, by what is remembered or anew.
-func (d *Decider) judgeCredential(ctx context.Context, r *request.Request, found credential.Presented, came *decision.Decision) {
-	if d.Issuer.Remembers() && found.IsMemorable() && d.recall(found.Text, came) {
+func (d *Decider) judgeCredential(
+	ctx context.Context, r *request.Request, inForce *issuer.Set, found credential.Presented, came *decision.Decision,
+) {
+	if inForce.Remembers() && found.IsMemorable() && d.recall(inForce, found.Text, came) {
 		return
 	}
 	presented, err := found.Read()
@@ -101,10 +107,11 @@ func (d *Decider) judgeCredential(ctx context.Context, r *request.Request, found
 	ctx, cancel := WithTimeBudget(ctx, d.Budget)
 	defer cancel()
 	came.Method = issuer.MethodOf[presented.Kind]
-	came.Identity, err = d.Issuer.Verify(ctx, presented)
+	by := inForce.List[0]
+	came.Identity, err = by.Verify(ctx, presented)
 	if presented.Cookie {
 		if err == nil {
-			err = site.Check(r, d.Issuer.Trusted)
+			err = site.Check(r, by.Trusted)
 		} else if isSessionUnknown(err) && credential.HasEncryptedCache(r.Cookies) {
 			err = reason.Deny(reason.StatelessSession)
 		}
@@ -124,8 +131,8 @@ func isSessionUnknown(err error) bool {
 }
 
 // recall judges a JWT whose signature was verified before. It returns false when there is no such proof that still counts.
-func (d *Decider) recall(token string, came *decision.Decision) bool {
-	proof, err := d.Issuer.Recall(token)
+func (d *Decider) recall(inForce *issuer.Set, token string, came *decision.Decision) bool {
+	proof, err := inForce.Recall(token)
 	if proof == nil {
 		d.Misses.Inc()
 		return false

@@ -17,8 +17,8 @@ import (
 	"extauthz/extauthz/internal/verified"
 )
 
-// Issuer is one Better Auth: whose tokens are accepted, by which keys and secrets, and where its sessions are. Its methods
-// are safe for concurrent use.
+// Issuer is one Better Auth at one time: whose tokens are accepted, by which keys and secrets, and where its sessions are.
+// It is never changed, only replaced. Its methods are safe for concurrent use.
 type Issuer struct {
 	Parts
 	expected  [credential.Kinds]jose.Expectations
@@ -37,6 +37,8 @@ type Parts struct {
 
 	RequireSignature bool // refuses session tokens without one
 
+	Owner  *Owner                  // of what is remembered; a new one where it is nil
+	Gate   *Gate                   // for verifications; shared with other issuers, or nil for one of its own
 	Memory *verified.Memory[Proof] // nil where nothing is remembered
 	// Digest is of a whole token; it keeps nothing of it.
 	Digest func(token string) verified.Digest
@@ -57,10 +59,16 @@ const Leeway = 60 * time.Second
 // New makes an issuer of its parts.
 func New(parts Parts) *Issuer {
 	i := &Issuer{Parts: parts}
+	if i.Owner == nil {
+		i.Owner = &Owner{new(byte)}
+	}
+	if i.Gate == nil {
+		i.Gate = NewGate()
+	}
 	i.expected[credential.KindJWT] = jose.Expectations{Issuers: parts.Accepted, Audiences: parts.Audiences, Leeway: Leeway}
 	i.expected[credential.KindHS256] = jose.Expectations{Issuers: parts.Accepted, Audiences: parts.Audiences}
 	i.Verifiers = chain{
-		credential.KindJWT:     &JwksVerifier{i, NewGate()},
+		credential.KindJWT:     &JwksVerifier{i, i.Gate},
 		credential.KindHS256:   &secretVerifier{i},
 		credential.KindSession: &sessionVerifier{i},
 	}
@@ -73,19 +81,12 @@ func (i *Issuer) Verify(ctx context.Context, presented credential.Credential) (i
 	return i.Verifiers.Verify(ctx, presented)
 }
 
-// Recall judges a JWT whose signature was verified before: everything but the signature anew. It returns nil when the token
-// is not remembered, or its key or secret is no longer in force; then it is judged like a new one.
-func (i *Issuer) Recall(token string) (*Proof, error) {
-	remembered := i.Memory.Find(i.Digest(token))
-	if remembered == nil {
-		return nil, nil
+// hasSignerOf tells whether the key or secret that verified the token is in force.
+func (i *Issuer) hasSignerOf(p *Proof) bool {
+	if p.key != nil {
+		return i.Keys.IsCurrent(p.key, i.Now())
 	}
-	p, now := &remembered.Value, i.Now()
-	if p.key != nil && !i.Keys.IsCurrent(p.key, now) || p.secret != nil && !i.Secrets.IsInForce(p.secret) {
-		i.Memory.Forget(remembered)
-		return nil, nil
-	}
-	return p, i.expected[p.Kind].Recheck(&p.Times, p.issuer, p.audience, now)
+	return i.Secrets.IsInForce(p.secret)
 }
 
 // Remembers tells whether verified tokens are remembered.

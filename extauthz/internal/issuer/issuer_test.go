@@ -79,12 +79,11 @@ func newBench(t testing.TB, change func(*issuer.Parts)) *bench {
 	parts := issuer.Parts{
 		Accepted: []string{ours}, Audiences: []string{audience}, Cookie: "better-auth.session_token",
 		Keys:    keyset.New(jwks.New(ours+"/jwks", "test", nil, nil), clock, panics, unobserved{}),
-		Secrets: secret.NewSet(func(credential.Kind) {}),
+		Secrets: secretSet(secret.Secrets{Current: []byte(current), Former: [][]byte{[]byte(former)}}, nil),
 		Memory:  verified.New[issuer.Proof](1<<10, 1<<20), Now: clock,
 		Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
 		Answer: func(who identity.Identity) issuer.Answer { return answered(who) },
 	}
-	parts.Secrets.Replace(secret.Secrets{Current: []byte(current), Former: [][]byte{[]byte(former)}})
 	if change != nil {
 		change(&parts)
 	}
@@ -92,6 +91,20 @@ func newBench(t testing.TB, change func(*issuer.Parts)) *bench {
 	b.list(b.key)
 	return b
 }
+
+func secretSet(secrets secret.Secrets, earlier *secret.Set) *secret.Set {
+	return secret.New(secrets, earlier, func(credential.Kind) {})
+}
+
+// replaceSecrets puts a successor in force that has other secrets.
+func (b *bench) replaceSecrets(secrets secret.Secrets) {
+	parts := b.Parts
+	parts.Secrets = secretSet(secrets, parts.Secrets)
+	b.Issuer = issuer.New(parts)
+}
+
+// inForce is the issuer as the only one.
+func (b *bench) inForce() *issuer.Set { return issuer.NewSet([]*issuer.Issuer{b.Issuer}, b.Memory) }
 
 // list has the issuer list these keys from now on.
 func (b *bench) list(keys ...*jose.Key) {
@@ -168,7 +181,7 @@ func (b *bench) cookie(t testing.TB, text string) reason.Reason {
 
 // recalled tells whether a token is remembered, and the reason that it is refused for then.
 func (b *bench) recalled(token string) (isRemembered bool, why reason.Reason) {
-	proof, err := b.Recall(token)
+	proof, err := b.inForce().Recall(token)
 	if proof == nil {
 		return false, ""
 	}
@@ -283,7 +296,7 @@ func TestRecallNeedsTheSecret(t *testing.T) {
 			if why := b.bearer(t, text); why != "" {
 				t.Fatal(why)
 			}
-			b.Secrets.Replace(row.then)
+			b.replaceSecrets(row.then)
 			if is, why := b.recalled(text); is != row.isRemembered || why != "" {
 				t.Errorf("remembered %t, reason %q", is, why)
 			}
@@ -373,12 +386,12 @@ func TestSessions(t *testing.T) {
 			}
 		})
 	}
-	plain, without, strict, forSessions := with(nil), with(func(p *issuer.Parts) { p.Secrets.Replace(secret.Secrets{}) }),
+	plain, without, strict, forSessions := with(nil), with(func(p *issuer.Parts) { p.Secrets = secretSet(secret.Secrets{}, nil) }),
 		with(func(p *issuer.Parts) { p.RequireSignature = true }), with(func(p *issuer.Parts) {
-			p.Secrets.Replace(secret.Secrets{Current: []byte(current), Former: [][]byte{[]byte(former)}, FormerForSessions: true})
+			p.Secrets = secretSet(secret.Secrets{Current: []byte(current), Former: [][]byte{[]byte(former)}, FormerForSessions: true}, nil)
 		})
 	forTokens := with(func(p *issuer.Parts) {
-		p.Secrets.Replace(secret.Secrets{Current: []byte(current), Former: [][]byte{[]byte(former)}, FormerForHS256: true})
+		p.Secrets = secretSet(secret.Secrets{Current: []byte(current), Former: [][]byte{[]byte(former)}, FormerForHS256: true}, nil)
 	})
 	for title, row := range map[string]struct {
 		got, expected reason.Reason
@@ -418,9 +431,10 @@ func BenchmarkRecall(b *testing.B) {
 	if why := bench.bearer(b, text); why != "" {
 		b.Fatal(why)
 	}
+	inForce := bench.inForce()
 	b.ReportAllocs()
 	for b.Loop() {
-		if proof, err := bench.Recall(text); proof == nil || err != nil {
+		if proof, err := inForce.Recall(text); proof == nil || err != nil {
 			b.Fatal(proof, err)
 		}
 	}

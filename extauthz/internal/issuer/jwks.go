@@ -72,6 +72,7 @@ func (i *Issuer) judgeClaims(ctx context.Context, credential *credential.Credent
 	}
 	if i.Remembers() && !dryrun.Is(ctx) {
 		proof := proofOf(&claims, expected, credential.Kind, signer, i.Answer(identity))
+		proof.Value.owner = i.Owner
 		i.Memory.Add(proof, i.Digest(credential.Token), proof.Value.Size(), claims.Expires.Time().Add(Leeway), now)
 	}
 	return identity, nil
@@ -83,7 +84,7 @@ func proofOf(c *jose.Claims, expected *jose.Expectations, kind credential.Kind, 
 	p := &entry.Value
 	*p = Proof{
 		Answer: answer, Kind: kind, signedBy: signer, Times: c.Times,
-		issuer: expected.Issuers[slices.Index(expected.Issuers, c.Issuer)],
+		issuer: &expected.Issuers[slices.Index(expected.Issuers, c.Issuer)],
 	}
 	for i, audience := range expected.Audiences {
 		if slices.Contains(c.Audience, audience) {

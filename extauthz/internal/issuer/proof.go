@@ -12,8 +12,9 @@ import (
 // holds nothing twice: the identity is read back from the answer when it is wanted.
 type Proof struct {
 	Answer Answer // the allow, for a request that brings no identity headers
+	owner  *Owner
 	signedBy
-	issuer   string   // shared with the configuration, like audience
+	issuer   *string  // shared with the configuration, like audience
 	audience []string // those of the token's that are ours
 	Times    jose.Times
 	Kind     credential.Kind

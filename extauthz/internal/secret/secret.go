@@ -9,8 +9,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/dryrun"
@@ -48,49 +46,21 @@ type Secrets struct {
 	FormerForHS256, FormerForSessions bool
 }
 
-// secretSet is the secrets at one time, and what the former ones are good for. It is never changed, only replaced.
-type secretSet struct {
+// Set is the secrets in force at one time, and what the former ones are good for: during a rotation, tokens of a service
+// that has not moved yet, and session tokens that were signed before it. It is never changed, only replaced, so that what
+// one check asks of it fits together.
+type Set struct {
 	current *Shared // nil when none is configured
 	former  []*Shared
 	uses    [credential.Kinds]bool // the kinds of credentials that a former secret may verify
+	used    func(credential.Kind)  // told of each use of a former secret; does not wait
 }
 
-// Set are the secrets in force, and what the former ones are good for: during a rotation, tokens of a
-// service that has not moved yet, and session tokens that were signed before it. All methods are safe for
-// concurrent use.
-type Set struct {
-	mu     sync.Mutex // serializes replacements
-	set    atomic.Pointer[secretSet]
-	former func(credential.Kind) // told of each use of a former secret; does not wait
-}
-
-// NewSet has none in force. former is told of each use of a former secret, and does not wait.
-func NewSet(former func(credential.Kind)) *Set {
-	s := &Set{former: former}
-	s.set.Store(new(secretSet))
-	return s
-}
-
-// Replace puts other secrets in force, as a whole; an empty current one turns off what needs a secret.
-func (s *Set) Replace(fresh Secrets) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var uses [credential.Kinds]bool
-	uses[credential.KindHS256], uses[credential.KindSession] = fresh.FormerForHS256, fresh.FormerForSessions
-	s.put(fresh.Current, fresh.Former, uses)
-}
-
-// ReplaceValues is replace for the secrets alone: what the former ones are good for stays.
-func (s *Set) ReplaceValues(current []byte, former [][]byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.put(current, former, s.set.Load().uses)
-}
-
-// put makes the set. s.mu is held.
-func (s *Set) put(current []byte, former [][]byte, uses [credential.Kinds]bool) {
+// New puts secrets in force, as a whole; an empty current one turns off what needs a secret. A secret that the earlier set
+// has too, which may be nil, stays the same value. used is told of each use of a former secret, and does not wait.
+func New(secrets Secrets, earlier *Set, used func(credential.Kind)) *Set {
 	var known []*Shared
-	if earlier := s.set.Load(); earlier != nil {
+	if earlier != nil {
 		known = append(slices.Clone(earlier.former), earlier.current)
 	}
 	keep := func(value []byte) *Shared {
@@ -101,29 +71,29 @@ func (s *Set) put(current []byte, former [][]byte, uses [credential.Kinds]bool) 
 		}
 		return &Shared{bytes.Clone(value)}
 	}
-	fresh := &secretSet{uses: uses}
-	if len(current) > 0 {
-		fresh.current = keep(current)
+	s := &Set{used: used}
+	s.uses[credential.KindHS256], s.uses[credential.KindSession] = secrets.FormerForHS256, secrets.FormerForSessions
+	if len(secrets.Current) > 0 {
+		s.current = keep(secrets.Current)
 	}
-	for _, value := range former {
+	for _, value := range secrets.Former {
 		if len(value) > 0 {
-			fresh.former = append(fresh.former, keep(value))
+			s.former = append(s.former, keep(value))
 		}
 	}
-	s.set.Store(fresh)
+	return s
 }
 
 // IsConfigured tells whether there is a current secret.
-func (s *Set) IsConfigured() bool { return s.set.Load().current != nil }
+func (s *Set) IsConfigured() bool { return s.current != nil }
 
 // IsInForce tells whether a token that this secret signed counts, and counts the use of a former one.
 func (s *Set) IsInForce(signer *Shared) bool {
-	set := s.set.Load()
 	switch {
-	case set.current == signer:
+	case s.current == signer:
 		return true
-	case set.uses[credential.KindHS256] && slices.Contains(set.former, signer):
-		s.former(credential.KindHS256)
+	case s.uses[credential.KindHS256] && slices.Contains(s.former, signer):
+		s.used(credential.KindHS256)
 		return true
 	}
 	return false
@@ -131,18 +101,17 @@ func (s *Set) IsInForce(signer *Shared) bool {
 
 // Signer returns the secret by which fits is true: the current one, or a former one if these count for this kind.
 func (s *Set) Signer(ctx context.Context, kind credential.Kind, fits func(Value) bool) (*Shared, error) {
-	set := s.set.Load()
-	if set.current == nil {
+	if s.current == nil {
 		return nil, reason.Deny(reason.SecretNotConfigured)
 	}
-	if fits(set.current.value) {
-		return set.current, nil
+	if fits(s.current.value) {
+		return s.current, nil
 	}
-	if set.uses[kind] {
-		for _, former := range set.former {
+	if s.uses[kind] {
+		for _, former := range s.former {
 			if fits(former.value) {
 				if !dryrun.Is(ctx) {
-					s.former(kind)
+					s.used(kind)
 				}
 				return former, nil
 			}

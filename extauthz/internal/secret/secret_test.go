@@ -25,13 +25,11 @@ func signatureOf(token, by string) string {
 }
 
 func newSet(current string, former ...string) *secret.Set {
-	set := secret.NewSet(func(credential.Kind) {})
 	secrets := secret.Secrets{Current: []byte(current), FormerForSessions: true}
 	for _, one := range former {
 		secrets.Former = append(secrets.Former, []byte(one))
 	}
-	set.Replace(secrets)
-	return set
+	return secret.New(secrets, nil, func(credential.Kind) {})
 }
 
 // No secret prints itself.
