@@ -8,11 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
-	"strings"
-	"time"
 
 	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/explain"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
@@ -31,9 +29,6 @@ sees it. The request's own site (cookies, unsafe methods) is not judged here.
 exit status: 0 allow, 1 deny, 2 could not be checked
 
 `
-
-// patience is how long check waits for the JWKS or the database.
-const patience = 5 * time.Second
 
 func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var isCookie bool
@@ -54,7 +49,7 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 		discreet.Complain(stderr, err)
 		return exitFault
 	}
-	text, err := credentialText(rest[0], stdin)
+	text, err := explain.Text(rest[0], stdin)
 	if err != nil {
 		discreet.Complain(stderr, err)
 		return exitFault
@@ -66,52 +61,14 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 		return exitFault
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, explain.Timeout)
 	defer cancel()
 	go authorizer.Run(ctx)
-	explanation := explain(ctx, authorizer, text, isCookie)
+	explanation := explain.Credential(ctx, authorizer, text, isCookie)
 	for _, step := range explanation.Steps {
 		printStep(stdout, step)
 	}
 	return printVerdict(stdout, explanation)
-}
-
-// credentialText reads the credential and takes off what hurried people paste with it.
-func credentialText(arg string, stdin io.Reader) (string, error) {
-	if arg == "-" {
-		const most = 1 << 20
-		content, err := io.ReadAll(io.LimitReader(stdin, most))
-		if err != nil {
-			return "", fmt.Errorf("standard input cannot be read: %w", err)
-		}
-		arg = string(content)
-	}
-	arg = strings.TrimSpace(arg)
-	if scheme, token, found := strings.Cut(arg, " "); found && strings.EqualFold(scheme, "Bearer") {
-		arg = strings.TrimSpace(token)
-	}
-	if arg == "" {
-		return "", errors.New("the credential is empty; give the token or the cookie's value")
-	}
-	return arg, nil
-}
-
-// explain judges a credential once the part that judges it has answered, while there is hope.
-func explain(ctx context.Context, authorizer *extauthz.Authorizer, text string, isCookie bool) extauthz.Explanation {
-	part := operator.PartOf(text, isCookie)
-	deadline := time.Now().Add(patience / 2)
-	for time.Now().Before(deadline) && ctx.Err() == nil && slices.Contains(authorizer.Missing(), part) {
-		time.Sleep(10 * time.Millisecond)
-	}
-	return authorizer.Explain(ctx, presented(text, isCookie))
-}
-
-// presented is a credential as it was given: the cookie's value or a Bearer token.
-func presented(text string, isCookie bool) extauthz.Credential {
-	if isCookie {
-		return extauthz.Cookie(text)
-	}
-	return extauthz.Bearer(text)
 }
 
 func printStep(w io.Writer, step operator.Step) {

@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case "health":
 		return healthCommand(ctx, args, stdout, stderr)
 	case "doctor":
-		return doctor(ctx, args, stdin, stdout, stderr)
+		return runDoctor(ctx, args, stdin, stdout, stderr)
 	case "check":
 		return check(ctx, args, stdin, stdout, stderr)
 	case "version", "--version", "-version":

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -13,8 +12,8 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	dto "github.com/prometheus/client_model/go"
 
+	"extauthz/cmd/extauthz/internal/adminpage"
 	"extauthz/cmd/extauthz/internal/commandtest"
 )
 
@@ -111,7 +110,7 @@ func TestAdminPage(t *testing.T) {
 		{"localhost", "GET", func(r *http.Request) { r.Host = "localhost:9192" }, 200},
 		{"an IPv6 address", "GET", func(r *http.Request) { r.Host = "[::1]:9192" }, 200},
 		{"a form that is too long", "POST", func(r *http.Request) {
-			r.Body = io.NopCloser(strings.NewReader("credential=" + strings.Repeat("a", maxForm)))
+			r.Body = io.NopCloser(strings.NewReader("credential=" + strings.Repeat("a", adminpage.MaxForm)))
 			r.ContentLength = -1
 		}, 400},
 	} {
@@ -137,32 +136,5 @@ func TestAdminPageIsOff(t *testing.T) {
 		if status := get(admin + path); status != 404 {
 			t.Errorf("%s gives %d", path, status)
 		}
-	}
-}
-
-type gatherNothing struct{}
-
-func (gatherNothing) Gather() ([]*dto.MetricFamily, error) { return nil, nil }
-
-// An hour of minutes is kept and no more, and what is shown is what was added in it.
-func TestHistoryIsAnHour(t *testing.T) {
-	h := newHistory(gatherNothing{})
-	start := time.Now()
-	h.samples = nil
-	for i := range 100 {
-		h.keep(sample{at: start.Add(time.Duration(i) * historyStep), checks: map[series]float64{{"allow", "jwks", ""}: float64(10 * i), {"deny", "none", "x"}: 1}})
-	}
-	if len(h.samples) != historySteps+1 || h.samples[0].checks[series{"allow", "jwks", ""}] != 390 {
-		t.Fatalf("%d samples, the first %v", len(h.samples), h.samples[0].checks)
-	}
-	w := h.window(start)
-	for i, m := range w.minutes[:historySteps] {
-		if m.allow != 10 || m.deny != 0 {
-			t.Errorf("minute %d: %+v", i, m)
-		}
-	}
-	d := distribution{count: 100, buckets: map[float64]float64{0.1: 40, 1: 90}}.minus(distribution{count: 50, buckets: map[float64]float64{0.1: 40, 1: 40}})
-	if got := fmt.Sprint(d.below(0.5), d.below(0.99)); got != "1 1" {
-		t.Errorf("half and most are below %s", got)
 	}
 }

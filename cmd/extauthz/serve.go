@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"extauthz/cmd/extauthz/internal/adminpage"
 	"extauthz/cmd/extauthz/internal/audit"
 	"extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/cmd/extauthz/internal/collector"
@@ -140,9 +141,6 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	servers := &servers{log: log, reloader: reloader, authorizer: authorizer, registry: registry, audit: auditLog,
 		traces: traces, hangups: hangup,
 		shadow: s.Config.Shadow != extauthz.ShadowOff}
-	if s.AdminPage {
-		servers.page = &page{authorizer: authorizer, history: newHistory(registry), shadow: servers.shadow}
-	}
 	if s.TLS.Certificate != "" {
 		if servers.certificates, err = certificates.New(s.TLS, log); err != nil {
 			discreet.Complain(stderr, err)
@@ -198,7 +196,7 @@ type servers struct {
 	traces       *trace.TracerProvider // nil without them
 	hangups      <-chan os.Signal      // SIGHUP
 	shadow       bool
-	page         *page // nil without one
+	page         *adminpage.Page // nil without one
 	reloader     *reload.Reloader
 }
 
@@ -229,11 +227,14 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings.Settings) e
 		grpcServer   = s.newGRPC(settings.MaxConnectionAge)
 		healthServer = health.NewServer()
 		ready        = readiness.New(settings.Ready, len(s.authorizer.Parts()), s.authorizer.Missing, healthServer)
-		adminServer  = s.newAdmin(ctx, ready)
 		failed       = make(chan error, len(s.checks)+len(s.admins))
 		addresses    []string
 		work         sync.WaitGroup
 	)
+	if settings.AdminPage {
+		s.page = adminpage.New(s.authorizer, s.registry, ready, s.shadow)
+	}
+	adminServer := s.newAdmin(ctx, ready)
 	if err := s.authorizer.Register(grpcServer); err != nil {
 		return err
 	}
@@ -247,8 +248,7 @@ func (s *servers) serveUntil(ctx context.Context, settings *settings.Settings) e
 	work.Go(func() { s.follow(ctx, ready) })
 	work.Go(func() { s.followSettings(ctx, s.hangups) })
 	if s.page != nil {
-		s.page.readiness = ready
-		work.Go(func() { s.page.history.run(ctx) })
+		work.Go(func() { s.page.Run(ctx) })
 	}
 	for _, listener := range s.checks {
 		addresses = append(addresses, listener.Addr().String())
@@ -328,7 +328,7 @@ func (s *servers) adminHandler(ctx context.Context, ready *readiness.Readiness) 
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	if s.page != nil {
-		mux.Handle("/", s.page.handler())
+		mux.Handle("/", s.page.Handler())
 	}
 	return mux
 }

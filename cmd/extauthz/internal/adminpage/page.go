@@ -1,4 +1,7 @@
-package main
+// Package adminpage is the page on the admin listener that shows the last hour and explains credentials, without a script
+// and without anything from elsewhere. It imports readiness, explain and settings, and does not know what is served beside
+// it.
+package adminpage
 
 import (
 	"bytes"
@@ -15,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/cmd/extauthz/internal/readiness"
 	"extauthz/cmd/extauthz/internal/settings"
@@ -40,26 +45,34 @@ func prose(text string) template.HTML {
 	return template.HTML(made.String())
 }
 
-// page is the admin page: what was decided in the last hour and how the parts are, and a form that explains a
+// Page is the admin page: what was decided in the last hour and how the parts are, and a form that explains a
 // credential. It needs no script and nothing from elsewhere.
-type page struct {
+type Page struct {
 	authorizer *extauthz.Authorizer
 	history    *history
-	shadow     bool
 	readiness  *readiness.Readiness
+	shadow     bool
 }
+
+// New makes the page of a server whose metrics the gatherer has. shadow tells whether every request is allowed.
+func New(authorizer *extauthz.Authorizer, gatherer prometheus.Gatherer, ready *readiness.Readiness, shadow bool) *Page {
+	return &Page{authorizer: authorizer, history: newHistory(gatherer), readiness: ready, shadow: shadow}
+}
+
+// Run keeps the history until ctx ends.
+func (p *Page) Run(ctx context.Context) { p.history.run(ctx) }
 
 // head is what every page begins with.
 type head struct {
 	Title, Version, Nonce string
 }
 
-// maxForm bounds what the form may send: a credential of 64 KiB, percent-encoded.
-const maxForm = 256 << 10
+// MaxForm bounds what the form may send: a credential of 64 KiB, percent-encoded.
+const MaxForm = 256 << 10
 
-// handler serves the pages, to who opened them by an address or as localhost: a page elsewhere whose host name was
+// Handler serves the pages, to who opened them by an address or as localhost: a page elsewhere whose host name was
 // turned to this machine's address (DNS rebinding) gets nothing, and its forms neither.
-func (p *page) handler() http.Handler {
+func (p *Page) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.overview)
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
@@ -88,7 +101,7 @@ type titled interface{ setHead(head) }
 
 func (h *head) setHead(to head) { *h = to }
 
-func (p *page) render(w http.ResponseWriter, name string, data titled) {
+func (p *Page) render(w http.ResponseWriter, name string, data titled) {
 	nonce := rand.Text()
 	data.setHead(head{"extauthz: " + name, operator.Version, nonce})
 	var body bytes.Buffer
@@ -143,7 +156,7 @@ type keyRow struct {
 
 const timeForm = "2006-01-02 15:04:05"
 
-func (p *page) overview(w http.ResponseWriter, _ *http.Request) {
+func (p *Page) overview(w http.ResponseWriter, _ *http.Request) {
 	now := time.Now()
 	hour := p.history.window(now)
 	ready, missing := p.readiness.Look()
@@ -292,60 +305,4 @@ func seconds(value float64) string {
 		return fmt.Sprintf("%.3g ms", value*1e3)
 	}
 	return fmt.Sprintf("%.3g s", value)
-}
-
-// explained is the second page.
-type explained struct {
-	head
-	Verdict, Class string
-	Steps          []stepRow
-}
-
-type stepRow struct{ Name, Class, Outcome, Found, Meaning, Fix string }
-
-// explain judges what the form sent. It says nothing to any log, and shows nothing of the credential that is secret.
-func (p *page) explain(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
-		http.Error(w, "the form cannot be read; a credential has 64 KiB at most", http.StatusBadRequest)
-		return
-	}
-	e := &explained{}
-	text, err := credentialText(r.PostForm.Get("credential"), strings.NewReader(""))
-	if err != nil {
-		e.Verdict, e.Class = "there is no credential", "deny"
-		p.render(w, "explain", e)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
-	defer cancel()
-	explanation := p.authorizer.Explain(ctx, presented(text, r.PostForm.Get("kind") == "cookie"))
-	for _, step := range explanation.Steps {
-		e.add(step)
-	}
-	e.judge(explanation)
-	p.render(w, "explain", e)
-}
-
-func (e *explained) add(step operator.Step) {
-	switch {
-	case step.Denial != nil:
-		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", settings.Named(step.Denial.Error()),
-			settings.Named(step.Denial.Meaning()), settings.Named(step.Denial.Fix())})
-	case step.Reached:
-		e.Steps = append(e.Steps, stepRow{step.Name, "allow", "ok", step.Found, "", ""})
-	default:
-		e.Steps = append(e.Steps, stepRow{step.Name, "faint", "not reached", "", "", ""})
-	}
-}
-
-func (e *explained) judge(explanation extauthz.Explanation) {
-	switch denial := explanation.Denial; {
-	case denial == nil:
-		e.Verdict, e.Class = "allow, as "+explanation.Identity.Subject+" by "+string(explanation.Identity.Method), "allow"
-	case denial.Status() == http.StatusServiceUnavailable:
-		e.Verdict, e.Class = fmt.Sprintf("not checked: %d %s (%s)", denial.Status(), denial.Detail(), denial.Reason()), "down"
-	default:
-		e.Verdict, e.Class = fmt.Sprintf("deny: %d %s (%s)", denial.Status(), denial.Detail(), denial.Reason()), "deny"
-	}
 }

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"net/http"
@@ -31,7 +31,7 @@ func TestDoctorKnowsWhoRefused(t *testing.T) {
 				w.WriteHeader(http.StatusUnauthorized)
 			}))
 			t.Cleanup(server.Close)
-			found := diagnoseRequest(t.Context(), &doctorArguments{url: server.URL})
+			found := Request(t.Context(), server.URL, "", "")
 			if len(found) != 1 || found[0].Level != row.want {
 				t.Errorf("%v, want %s", found, row.want)
 			}

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"strings"
@@ -20,7 +20,7 @@ func TestAuthPaths(t *testing.T) {
 	} {
 		s := &settings.Settings{}
 		s.Config.Issuer, s.Config.JWKSURL = row.issuer, row.jwks
-		if got := strings.Join(authPaths(s), " "); got != row.want {
+		if got := strings.Join(AuthPaths(s), " "); got != row.want {
 			t.Errorf("%q %q: %s, want %s", row.issuer, row.jwks, got, row.want)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"net/url"
@@ -12,9 +12,9 @@ import (
 // defaultAuthPath is where Better Auth answers, unless its base URL has another path.
 const defaultAuthPath = "/api/auth/"
 
-// authPaths are the prefixes that are Better Auth's own by the settings: it judges itself what comes there, and to sign
+// AuthPaths are the prefixes that are Better Auth's own by the settings: it judges itself what comes there, and to sign
 // up or in nobody has a token yet. They end in a slash.
-func authPaths(s *settings.Settings) []string {
+func AuthPaths(s *settings.Settings) []string {
 	paths := []string{defaultAuthPath}
 	add := func(text string, isJWKS bool) {
 		parsed, err := url.Parse(text)
