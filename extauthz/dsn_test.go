@@ -12,8 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/session/postgres/connstring"
+	"extauthz/extauthz/internal/session/postgres/target"
 )
 
 func TestParseDatabaseURL(t *testing.T) {
@@ -302,8 +302,8 @@ func TestSocketsByTheirFile(t *testing.T) {
 // A connection that is open stays only where another one would lead to the same server in the same way.
 func TestTargetsThatDiffer(t *testing.T) {
 	t.Setenv("HOME", "/nonexistent")
-	read := func(query string) *postgres.Target {
-		to, err := postgres.ReadTarget("postgresql://u:p@a,b/app?sslmode=disable" + query)
+	read := func(query string) *target.Target {
+		to, err := target.Read("postgresql://u:p@a,b/app?sslmode=disable" + query)
 		if err != nil {
 			t.Fatal(err)
 		}

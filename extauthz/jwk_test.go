@@ -15,7 +15,7 @@ import (
 
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/decide"
-	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/show"
 )
@@ -246,10 +246,10 @@ func TestChangingKeysDoNotFillTheLog(t *testing.T) {
 
 // The number of entries is bounded, and so is what each of them may take: such a document changes nothing.
 func TestTooManyKeys(t *testing.T) {
-	if _, _, err := jose.ParseKeys([]byte(`{"keys":[` + strings.Repeat(`{},`, jose.MaxKeys) + `{}]}`)); err == nil || !strings.Contains(err.Error(), "lists more than 4096 keys") {
+	if _, _, err := jwk.ParseKeys([]byte(`{"keys":[` + strings.Repeat(`{},`, jwk.MaxKeys) + `{}]}`)); err == nil || !strings.Contains(err.Error(), "lists more than 4096 keys") {
 		t.Errorf("%v, want a bound", err)
 	}
-	if keys, aside, err := jose.ParseKeys([]byte(`{"keys":[` + strings.Repeat(`{},`, jose.MaxKeys-1) + `{}]}`)); err != nil || len(keys) != 0 || len(aside) != jose.MaxKeys {
+	if keys, aside, err := jwk.ParseKeys([]byte(`{"keys":[` + strings.Repeat(`{},`, jwk.MaxKeys-1) + `{}]}`)); err != nil || len(keys) != 0 || len(aside) != jwk.MaxKeys {
 		t.Errorf("%d entries aside, %v", len(aside), err)
 	}
 }
@@ -280,7 +280,7 @@ func TestDocuments(t *testing.T) {
 		`null`:               `not a JSON object with an array "keys"`,
 		`"eyJrZXlzIjpbXX0="`: `not a JSON object with an array "keys"`,
 	} {
-		keys, _, err := jose.ParseKeys([]byte(document))
+		keys, _, err := jwk.ParseKeys([]byte(document))
 		switch {
 		case want == "" && (err != nil || keys["odd"] == nil || keys["odd"].Fault != ""):
 			t.Errorf("%q: %v, %v, want the key", show.Clip(document), keys, err)

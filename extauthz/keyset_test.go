@@ -19,7 +19,7 @@ import (
 
 	"extauthz/extauthz/internal/bubble"
 	"extauthz/extauthz/internal/decide"
-	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 )
@@ -416,7 +416,7 @@ func TestRepeatedKeyID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, _, err := jose.ParseKeys(document)
+	keys, _, err := jwk.ParseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,11 +13,12 @@ import (
 
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 )
 
 // secondOpinion judges a JWT by golang-jwt, as one would set that up: the key by kid with its own algorithm, issuer, audience, exp required, iat
 // looked at, leeway for the JWKS and none for the secret.
-func secondOpinion(token string, keys map[string]*jose.Key) error {
+func secondOpinion(token string, keys map[string]*jwk.Key) error {
 	common := []golangjwt.ParserOption{
 		golangjwt.WithTimeFunc(fixedClock), golangjwt.WithIssuer(testIssuer), golangjwt.WithAudience("https://other.example.com", testAudience),
 		golangjwt.WithExpirationRequired(), golangjwt.WithIssuedAt(), golangjwt.WithStrictDecoding(),
@@ -138,7 +139,7 @@ func TestSecondOpinion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, _, err := jose.ParseKeys(document)
+	keys, _, err := jwk.ParseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 )
 
 // rfcExample is a token printed in an RFC, with its key as a JWK.
@@ -67,7 +68,7 @@ func TestRFCExamples(t *testing.T) {
 			fits := issuer.FitsHMAC(&token)(shared)
 			verify := func() bool { return issuer.FitsHMAC(&token)(shared) }
 			if example.key != "" {
-				keys, _, err := jose.ParseKeys(fmt.Appendf(nil, `{"keys":[{"kid":"example",%s]}`, example.key[1:]))
+				keys, _, err := jwk.ParseKeys(fmt.Appendf(nil, `{"keys":[{"kid":"example",%s]}`, example.key[1:]))
 				if err != nil || keys["example"] == nil || keys["example"].Fault != "" {
 					t.Fatalf("%v %+v", err, keys["example"])
 				}

@@ -16,6 +16,7 @@ import (
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/observe"
@@ -94,20 +95,20 @@ func TestWycheproofSignatures(t *testing.T) {
 		for _, name := range files {
 			t.Run(name, func(t *testing.T) {
 				for _, group := range readWycheproof(t, name).TestGroups {
-					jwk := group.PublicKeyJWK
-					if jwk == nil {
-						jwk = group.KeyJWK
+					listed := group.PublicKeyJWK
+					if listed == nil {
+						listed = group.KeyJWK
 					}
-					if jwk == nil {
-						jwk = map[string]any{"kty": "RSA", "n": base64OfHex(t, group.PublicKey.Modulus), "e": base64OfHex(t, group.PublicKey.PublicExponent)}
+					if listed == nil {
+						listed = map[string]any{"kty": "RSA", "n": base64OfHex(t, group.PublicKey.Modulus), "e": base64OfHex(t, group.PublicKey.PublicExponent)}
 					}
-					jwk = maps.Clone(jwk)
-					jwk["kid"], jwk["alg"] = "wycheproof", algorithm
-					document, err := json.Marshal(map[string]any{"keys": []any{jwk}})
+					listed = maps.Clone(listed)
+					listed["kid"], listed["alg"] = "wycheproof", algorithm
+					document, err := json.Marshal(map[string]any{"keys": []any{listed}})
 					if err != nil {
 						t.Fatal(err)
 					}
-					keys, _, err := jose.ParseKeys(document)
+					keys, _, err := jwk.ParseKeys(document)
 					if err != nil || keys["wycheproof"] == nil || keys["wycheproof"].Fault != "" {
 						t.Fatalf("the key is not taken: %v %+v", err, keys["wycheproof"])
 					}
@@ -246,7 +247,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if isSet.Keys == nil {
 		document = fmt.Appendf(nil, `{"keys":[%s]}`, keys)
 	}
-	parsed, _, err := jose.ParseKeys(document)
+	parsed, _, err := jwk.ParseKeys(document)
 	if err != nil {
 		t.Fatal(err)
 	}

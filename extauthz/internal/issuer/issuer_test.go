@@ -17,7 +17,7 @@ import (
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/issuer"
-	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/reason"
@@ -63,7 +63,7 @@ func (r rows) Session(_ context.Context, token string) (*session.Row, error) {
 type bench struct {
 	*issuer.Issuer
 	private ed25519.PrivateKey
-	key     *jose.Key
+	key     *jwk.Key
 	now     time.Time
 }
 
@@ -73,7 +73,7 @@ func newBench(t testing.TB, change func(*issuer.Parts)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{private: private, now: noon, key: &jose.Key{ID: "one", Algorithm: "EdDSA", Public: public}}
+	b := &bench{private: private, now: noon, key: &jwk.Key{ID: "one", Algorithm: "EdDSA", Public: public}}
 	clock := func() time.Time { return b.now }
 	panics := guard.New(slog.New(slog.DiscardHandler), func(string) {})
 	parts := issuer.Parts{
@@ -107,8 +107,8 @@ func (b *bench) replaceSecrets(secrets secret.Secrets) {
 func (b *bench) inForce() *issuer.Set { return issuer.NewSet([]*issuer.Issuer{b.Issuer}, b.Memory) }
 
 // list has the issuer list these keys from now on.
-func (b *bench) list(keys ...*jose.Key) {
-	listed := make(map[string]*jose.Key)
+func (b *bench) list(keys ...*jwk.Key) {
+	listed := make(map[string]*jwk.Key)
 	for _, key := range keys {
 		listed[key.ID] = key
 	}
@@ -252,7 +252,7 @@ func TestRecallNeedsTheKey(t *testing.T) {
 		b.expectRecalled(t, text, "")
 	}
 	remember()
-	b.list(b.key, &jose.Key{ID: "two", Algorithm: "EdDSA", Public: b.key.Public})
+	b.list(b.key, &jwk.Key{ID: "two", Algorithm: "EdDSA", Public: b.key.Public})
 	b.expectRecalled(t, text, "")
 
 	b.list()

@@ -9,6 +9,7 @@ import (
 	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/verified"
@@ -31,7 +32,7 @@ func (v *JwksVerifier) Verify(ctx context.Context, credential credential.Credent
 
 // VerifySignature finds the key by its kid. The key's own algorithm decides: a header that names
 // another is refused before any cryptography (RFC 8725 §3.1).
-func (v *JwksVerifier) VerifySignature(ctx context.Context, token *jose.Token) (*jose.Key, error) {
+func (v *JwksVerifier) VerifySignature(ctx context.Context, token *jose.Token) (*jwk.Key, error) {
 	if token.KeyID == "" {
 		return nil, reason.Deny(reason.MissingKeyID)
 	}

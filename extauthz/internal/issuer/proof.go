@@ -4,6 +4,7 @@ import (
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/secret"
 )
 
@@ -22,7 +23,7 @@ type Proof struct {
 
 // signedBy is what a signature was verified with: a key of the issuer's key set, or a shared secret.
 type signedBy struct {
-	key    *jose.Key
+	key    *jwk.Key
 	secret *secret.Shared
 }
 

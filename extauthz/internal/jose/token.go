@@ -1,6 +1,5 @@
-// Package jose reads what RFC 7515, 7517, 7518 and 7519 describe: tokens in compact form, their claims, keys and key sets,
-// as strictly as RFC 8725 asks. It imports reason, identity and show, and it alone imports the JOSE library. It does not
-// know where keys come from, which issuers are accepted, or that there are requests.
+// Package jose reads what RFC 7515 and 7519 describe: tokens in compact form and their claims, as strictly as RFC 8725 asks.
+// It imports reason, identity and show. It does not know keys, which issuers are accepted, or that there are requests.
 package jose
 
 import (
@@ -13,6 +12,12 @@ import (
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/show"
 )
+
+// AlgorithmHS256 is HMAC with SHA-256 (RFC 7518 §3.2).
+const AlgorithmHS256 = "HS256"
+
+// AsymmetricAlgorithms are those that Better Auth can issue.
+var AsymmetricAlgorithms = []string{"EdDSA", "ES256", "ES512", "PS256", "RS256"}
 
 // Token is a JSON Web Token in compact serialization, taken apart and not yet believed.
 type Token struct {

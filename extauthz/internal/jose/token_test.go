@@ -2,6 +2,7 @@ package jose_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -35,6 +36,13 @@ var headers = map[string]reason.Reason{
 	"":                                                  reason.MalformedToken,
 }
 
+// compact is a token of these parts.
+func compact(header, payload string, sign func([]byte) []byte) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	signed := encode([]byte(header)) + "." + encode([]byte(payload))
+	return signed + "." + encode(sign([]byte(signed)))
+}
+
 func unsigned([]byte) []byte { return []byte("no signature") }
 
 func TestHeaders(t *testing.T) {
@@ -58,7 +66,7 @@ func FuzzParseJWT(f *testing.F) {
 	for header := range headers {
 		f.Add(compact(header, payload, unsigned))
 	}
-	whole := compact(`{"alg":"EdDSA","kid":"one"}`, payload, signers()[0].sign)
+	whole := compact(`{"alg":"EdDSA","kid":"one"}`, payload, unsigned)
 	for _, odd := range []string{"", "..", "a.b", "a.b.c.d", whole + "=", whole + "\n", "\r" + whole, strings.Replace(whole, ".", "..", 1)} {
 		f.Add(odd)
 	}
@@ -94,7 +102,7 @@ func FuzzParseJWT(f *testing.F) {
 }
 
 func BenchmarkParseJWT(b *testing.B) {
-	token := compact(`{"alg":"EdDSA","kid":"one"}`, payload, signers()[0].sign)
+	token := compact(`{"alg":"EdDSA","kid":"one"}`, payload, unsigned)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := jose.Parse(token); err != nil {

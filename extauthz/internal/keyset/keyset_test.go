@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/guard"
-	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
 )
@@ -20,11 +20,11 @@ func (unobserved) Now() (zero time.Time)                                       {
 func (unobserved) Waited(context.Context, time.Time, time.Time, string, error) {}
 
 // keysOf is a set in which nobody fetches, with these keys as of now.
-func keysOf(now *time.Time, keys ...*jose.Key) *keyset.Set {
+func keysOf(now *time.Time, keys ...*jwk.Key) *keyset.Set {
 	panics := guard.New(slog.New(slog.DiscardHandler), func(string) {})
 	fetcher := jwks.New("https://issuer.test/jwks", "test", nil, nil)
 	set := keyset.New(fetcher, func() time.Time { return *now }, panics, unobserved{})
-	byID := make(map[string]*jose.Key)
+	byID := make(map[string]*jwk.Key)
 	for _, key := range keys {
 		byID[key.ID] = key
 	}
@@ -36,7 +36,7 @@ func keysOf(now *time.Time, keys ...*jose.Key) *keyset.Set {
 func TestKeyCounts(t *testing.T) {
 	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := began
-	key := &jose.Key{ID: "one"}
+	key := &jwk.Key{ID: "one"}
 	set := keysOf(&now, key)
 	expect := func(title string, expected bool) {
 		t.Helper()
@@ -55,11 +55,11 @@ func TestKeyCounts(t *testing.T) {
 	now = began.Add(keyset.MaxKeySetAge)
 	expect("listed a day ago", false)
 	now = began
-	set.Current.Store(&keyset.Snapshot{Keys: map[string]*jose.Key{"one": {ID: "one"}}, Fetched: now})
+	set.Current.Store(&keyset.Snapshot{Keys: map[string]*jwk.Key{"one": {ID: "one"}}, Fetched: now})
 	if set.IsCurrent(key, now) {
 		t.Error("another key of the same kid is taken for it")
 	}
-	set.Current.Store(&keyset.Snapshot{Keys: map[string]*jose.Key{}, Fetched: now})
+	set.Current.Store(&keyset.Snapshot{Keys: map[string]*jwk.Key{}, Fetched: now})
 	expect("not listed", false)
 	set.Current.Store(nil)
 	expect("never fetched", false)
@@ -67,8 +67,8 @@ func TestKeyCounts(t *testing.T) {
 
 func BenchmarkKey(b *testing.B) {
 	now := time.Now()
-	key := &jose.Key{ID: "one"}
-	set := keysOf(&now, key, &jose.Key{ID: "two"})
+	key := &jwk.Key{ID: "one"}
+	set := keysOf(&now, key, &jwk.Key{ID: "two"})
 	b.ReportAllocs()
 	for b.Loop() {
 		if found, err := set.Key(b.Context(), "one"); found != key || err != nil {
@@ -79,8 +79,8 @@ func BenchmarkKey(b *testing.B) {
 
 func BenchmarkIsCurrent(b *testing.B) {
 	now := time.Now()
-	key := &jose.Key{ID: "one"}
-	set := keysOf(&now, key, &jose.Key{ID: "two"})
+	key := &jwk.Key{ID: "one"}
+	set := keysOf(&now, key, &jwk.Key{ID: "two"})
 	b.ReportAllocs()
 	for b.Loop() {
 		if !set.IsCurrent(key, now) {

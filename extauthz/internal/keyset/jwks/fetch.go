@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/site"
 )
@@ -115,8 +115,8 @@ func (c closing) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // Fetched is what one fetch brought.
 type Fetched struct {
-	Keys       map[string]*jose.Key
-	Aside      []*jose.Key
+	Keys       map[string]*jwk.Key
+	Aside      []*jwk.Key
 	Result     string        // for the metrics
 	Err        error         // why there are no keys; a *fetchError
 	RetryAfter time.Duration // how long the issuer wants to be left alone; 0 for no such wish
@@ -181,7 +181,7 @@ func (f *Fetcher) try(ctx context.Context) Fetched {
 	if len(document) > maxDocument {
 		return Fetched{Result: ResultInvalid, Err: fmt.Errorf("the answer is longer than %d bytes", maxDocument)}
 	}
-	keys, aside, err := jose.ParseKeys(document)
+	keys, aside, err := jwk.ParseKeys(document)
 	if err != nil {
 		return Fetched{Result: ResultInvalid, Err: withForm(err, response.Header)}
 	}

@@ -4,9 +4,7 @@ package pool
 
 import (
 	"context"
-	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,12 +31,6 @@ const (
 	// made.
 	replaceTimeout = 20 * time.Second
 )
-
-// Target is where connections lead to.
-type Target[T any] interface {
-	// IsSame tells whether a connection to the other leads there too.
-	IsSame(other T) bool
-}
 
 // Connection is one connection.
 type Connection[T, A any] interface {
@@ -192,216 +184,12 @@ func (k *Keeper[T, C, A]) retire(h *held[C]) {
 	}
 }
 
-// make begins an attempt to connect.
-func (k *Keeper[T, C, A]) make(ctx context.Context, now time.Time) {
-	k.making++
-	k.began = now
-	k.isWanted.Store(false)
-	to, renewal := k.target, k.renewal
-	k.work.Go(func() {
-		var c C
-		err := error(session.ErrQueryPanicked)
-		k.Guard(func() { c, err = k.Open(ctx, to) })
-		k.made(ctx, c, err, to, renewal)
-	})
-}
-
-// made takes in what an attempt came to.
-func (k *Keeper[T, C, A]) made(ctx context.Context, c C, err error, to T, renewal int) {
-	tell := func() {}
-	var none C
-	k.mu.Lock()
-	k.making--
-	now := time.Now()
-	if c != none {
-		to = c.Target() // the connection string was read anew
-	}
-	switch {
-	case ctx.Err() != nil || !to.IsSame(k.target):
-		if c != none {
-			k.close(c)
-		}
-	case err != nil:
-		tell = k.failed(err, now)
-	default:
-		k.join(ctx, c, renewal, now)
-		tell = func() { k.Changed(nil) }
-	}
-	k.mu.Unlock()
-	k.kick()
-	tell()
-}
-
-// join has a new connection be served, in place of one that is to be replaced.
-func (k *Keeper[T, C, A]) join(ctx context.Context, c C, renewal int, now time.Time) {
-	life := connectionAge - rand.N(connectionAge/4)
-	h := &held[C]{connection: c, retired: make(chan struct{}), renewal: renewal, expires: now.Add(life)}
-	for other := range k.held {
-		if !other.retiring && k.isOld(other, now) {
-			k.retire(other)
-			break
-		}
-	}
-	k.held[h] = struct{}{}
-	k.more = 0
-	k.Succeed()
-	k.work.Go(func() {
-		stop := context.AfterFunc(ctx, c.Interrupt) // nothing is waited for at the end
-		defer stop()
-		err := error(session.ErrQueryPanicked)
-		k.Guard(func() { err = k.Serve(ctx, c, h.retired) })
-		k.ended(h, err)
-	})
-}
-
-// good is how many connections take batches.
-func (k *Keeper[T, C, A]) good() (good int) {
-	for h := range k.held {
-		if !h.retiring {
-			good++
-		}
-	}
-	return good
-}
-
-// failed takes in that a connection could not be made, or was no good from its first query on. It returns what tells
-// of it, to be called without the lock.
-func (k *Keeper[T, C, A]) failed(err error, now time.Time) (tell func()) {
-	if good := k.good(); good > 0 {
-		k.more = min(max(2*k.more, morePause), lastMorePause)
-		k.moreAt = now.Add(jittered(k.more))
-		for h := range k.held { // for a renewal that was asked for the old connection gives way: the role may have one only
-			if k.IsFull(err) && good == 1 && !h.retiring && h.renewal != k.renewal {
-				k.retire(h)
-			}
-		}
-		return func() { k.Refused(err, good) }
-	}
-	k.pause = min(max(2*k.pause, firstPause), lastPause)
-	k.nextAt = now.Add(jittered(k.pause))
-	wait := grace
-	if k.IsFull(err) {
-		wait = fullGrace
-	}
-	// While an earlier connection answers its last batch, or is being closed, its place may not be free yet.
-	if len(k.held) > 0 || k.closing > 0 || !k.lostAt.IsZero() && now.Sub(k.lostAt) < wait {
-		return func() { k.Refused(err, 0) }
-	}
-	k.Fail(err)
-	return func() {
-		k.Refused(err, 0)
-		k.Changed(err)
-	}
-}
-
-// ended takes in that a connection is no longer served: err says why, nil when it was to be so.
-func (k *Keeper[T, C, A]) ended(h *held[C], err error) {
-	tell := func() {}
-	k.mu.Lock()
-	delete(k.held, h)
-	now := time.Now()
-	isLast := k.good() == 0
-	isUseful := err == nil || h.connection.IsUseful()
-	// One that was ended before the first check came, as an idle one or by a server's restart, is as good as any; where
-	// each one ends with its first query, checks are not kept waiting all the time.
-	if !isUseful && isLast && now.Sub(k.excused) >= fullGrace {
-		isUseful, k.excused = true, now
-	}
-	switch {
-	case !isUseful:
-		tell = k.failed(err, now)
-	case isLast:
-		k.lostAt, k.pause = now, 0
-	}
-	k.close(h.connection)
-	k.mu.Unlock()
-	k.kick()
-	tell()
-}
-
-// close closes a connection aside. Its place is free afterwards.
-func (k *Keeper[T, C, A]) close(c C) {
-	k.closing++
-	k.work.Go(func() {
-		k.Guard(c.Close)
-		k.mu.Lock()
-		k.closing--
-		k.mu.Unlock()
-		k.kick()
-	})
-}
-
-// Retarget has connections be made to another target. Those to the earlier one take no further batch, unless the
-// password alone has changed. changed tells that.
-func (k *Keeper[T, C, A]) Retarget(to T) (changed bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	changed = !to.IsSame(k.target)
-	k.target = to
-	if changed {
-		for h := range k.held {
-			k.retire(h)
-		}
-		k.pause, k.nextAt, k.lostAt = 0, time.Time{}, time.Now()
-	}
-	k.kick()
-	return changed
-}
-
-// Renew has all connections be replaced.
-func (k *Keeper[T, C, A]) Renew() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.renewal++
-	k.moreAt, k.more = time.Time{}, 0
-	k.kick()
-}
-
-// Hosts are the names that connections lead to.
-func (k *Keeper[T, C, A]) Hosts() (hosts []string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for h := range k.held {
-		if h.connection.Host() != "" && !slices.Contains(hosts, h.connection.Host()) {
-			hosts = append(hosts, h.connection.Host())
-		}
-	}
-	return hosts
-}
-
-// Moved has the connections to a host be replaced whose address is none of these.
-func (k *Keeper[T, C, A]) Moved(host string, addresses map[netip.Addr]bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for h := range k.held {
-		switch {
-		case h.connection.Host() != host:
-		case addresses[h.connection.Address()]:
-			h.gone = time.Time{}
-		case h.gone.IsZero():
-			h.gone = time.Now()
-			k.moreAt, k.more = time.Time{}, 0
-		}
-	}
-	k.kick()
-}
-
-// Current is where connections lead to.
-func (k *Keeper[T, C, A]) Current() T {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.target
-}
-
 // Connections is how many are open.
 func (k *Keeper[T, C, A]) Connections() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.held) + k.closing
 }
-
-// jittered is so long, a quarter more or less.
-func jittered(d time.Duration) time.Duration { return d - d/4 + rand.N(d/2+1) }
 
 // Each calls visit for each connection that is up, and says whether it is being replaced.
 func (k *Keeper[T, C, A]) Each(visit func(connection C, isRetiring bool)) {

@@ -8,8 +8,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,10 +16,11 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"extauthz/extauthz/internal/session"
-	"extauthz/extauthz/internal/session/postgres/connstring"
+	"extauthz/extauthz/internal/session/postgres/fault"
 	"extauthz/extauthz/internal/session/postgres/lag"
 	"extauthz/extauthz/internal/session/postgres/network"
 	"extauthz/extauthz/internal/session/postgres/tables"
+	"extauthz/extauthz/internal/session/postgres/target"
 )
 
 const (
@@ -37,7 +36,7 @@ type Connection struct {
 	database *Store
 	Conn     *pgx.Conn
 	dials    *network.Dials
-	target   *Target
+	target   *target.Target
 	query    *foundQuery
 	host     string // the name that led to address; empty for an address that was given as such, or a Unix socket
 	address  netip.Addr
@@ -45,7 +44,7 @@ type Connection struct {
 }
 
 // dial connects to a server that may be asked.
-func (d *Store) dial(ctx context.Context, to *Target) (*Connection, error) {
+func (d *Store) dial(ctx context.Context, to *target.Target) (*Connection, error) {
 	config := to.Config.Copy()
 	if d.maxLag == 0 {
 		config.ValidateConnect = onlyPrimary(config.ValidateConnect)
@@ -59,7 +58,7 @@ func (d *Store) dial(ctx context.Context, to *Target) (*Connection, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		c.dials.End()
-		return nil, withoutConnectionString(err)
+		return nil, fault.WithoutConnectionString(err)
 	}
 	c.Conn, c.address = conn, network.AddressOf(conn.PgConn().Conn())
 	if host := origins.Hosts[c.address]; net.ParseIP(host) == nil {
@@ -70,7 +69,7 @@ func (d *Store) dial(ctx context.Context, to *Target) (*Connection, error) {
 
 // Open makes a connection and proves that it answers session queries. It finds the tables first where that is to be
 // done.
-func (d *Store) Open(ctx context.Context, to *Target) (*Connection, error) {
+func (d *Store) Open(ctx context.Context, to *target.Target) (*Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, OpenTimeout)
 	defer cancel()
 	c, err := d.dial(ctx, to)
@@ -147,7 +146,7 @@ func (c *Connection) Close() {
 // Ask implements [link]. A statement that a pooler has lost is sent whole from then on.
 func (c *Connection) Ask(tokens []string) (map[string]*session.Row, error) {
 	rows, err := c.askOnce(tokens)
-	if isStatementLost(err) && !c.Conn.IsClosed() {
+	if fault.IsStatementLost(err) && !c.Conn.IsClosed() {
 		if !c.database.Unnamed.Swap(true) {
 			go c.database.tellUnnamed(err)
 		}
@@ -244,77 +243,19 @@ func (c *Connection) judge(err error) error {
 		c.database.Query.CompareAndSwap(c.query, nil)
 	case !isServers:
 		return err // an answer that cannot be read
-	case isQueryOutdated(pgErr.Code): // the tables are looked for anew
+	case fault.IsQueryOutdated(pgErr.Code): // the tables are looked for anew
 		c.database.Query.CompareAndSwap(c.query, nil)
-	case !isServersState(pgErr.Code):
+	case !fault.IsServersState(pgErr.Code):
 		return err
 	}
-	if isTimeout(err) {
+	if fault.IsTimeout(err) {
 		err = fmt.Errorf("no answer within %s", c.database.budget)
 	}
 	return session.Lost(err)
 }
 
-// isQueryOutdated tells that an SQLSTATE is about the query's text, whatever is asked for: a table, a column or a type is
-// another than it was. A missing right is not: the tables are as they were.
-func isQueryOutdated(code string) bool { return strings.HasPrefix(code, "42") && code != "42501" }
-
-func isTimeout(err error) bool {
-	timeout, is := errors.AsType[interface {
-		error
-		Timeout() bool
-	}](err)
-	return is && timeout.Timeout()
-}
-
-// isServersState tells that an SQLSTATE is about the connection, the server or its resources, and not about the
-// query: the classes for connections (also what poolers use), transactions, conflicts, resources, an operator's
-// intervention, the system and internal errors.
-func isServersState(code string) bool {
-	return len(code) == 5 && slices.Contains([]string{"08", "25", "40", "53", "55", "57", "58", "XX"}, code[:2])
-}
-
-// tellUnnamed logs, aside, that statements are no longer prepared.
-func (d *Store) tellUnnamed(err error) {
-	d.Batches.Guard(func() {
-		d.log.Info("the way to the database does not keep prepared statements, as a connection pooler; "+
-			"going on without", "error", err)
-	})
-}
-
-// isStatementLost tells that the server does not know the statement that was prepared on this connection,
-// or knows it from somebody else: a pooler hands the connection's transactions to several servers' ones.
-func isStatementLost(err error) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (pgErr.Code == "26000" || pgErr.Code == "42P05") // invalid_sql_statement_name, duplicate_prepared_statement
-}
-
-// withoutConnectionString leaves out of a connection's error what a connection string holds, user and
-// database, and what only pgx knows the meaning of, and makes one line of it: pgx tries with and without TLS, and
-// often says the same twice.
-func withoutConnectionString(err error) error {
-	connectErr, ok := errors.AsType[*pgconn.ConnectError](err)
-	if !ok || connectErr.Unwrap() == nil {
-		return err
-	}
-	lines := strings.Split(strings.ReplaceAll(connectErr.Unwrap().Error(), "ValidateConnect failed: ", ""), "\n")
-	slices.Sort(lines)
-	return &connectError{connstring.WithAdvice(strings.Join(slices.Compact(lines), "; ")), err}
-}
-
-// connectError is why no connection could be made, in one line without a connection string.
-type connectError struct {
-	text  string
-	cause error
-}
-
-func (e *connectError) Error() string { return e.text }
-
-// Unwrap returns pgx's own error, which is not to be shown.
-func (e *connectError) Unwrap() error { return e.cause }
-
 // Target implements [pool.Connection].
-func (c *Connection) Target() *Target { return c.target }
+func (c *Connection) Target() *target.Target { return c.target }
 
 // Host implements [pool.Connection].
 func (c *Connection) Host() string { return c.host }
@@ -324,9 +265,3 @@ func (c *Connection) Address() netip.Addr { return c.address }
 
 // IsUseful implements [pool.Connection].
 func (c *Connection) IsUseful() bool { return c.useful.Load() }
-
-// isFull tells that the server, a pooler or the role may have no more connections (too_many_connections).
-func isFull(err error) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.Code == "53300"
-}

@@ -6,7 +6,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -20,8 +19,10 @@ import (
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/pool"
 	"extauthz/extauthz/internal/session/postgres/connstring"
+	"extauthz/extauthz/internal/session/postgres/fault"
 	"extauthz/extauthz/internal/session/postgres/lag"
 	"extauthz/extauthz/internal/session/postgres/tables"
+	"extauthz/extauthz/internal/session/postgres/target"
 )
 
 const (
@@ -49,7 +50,7 @@ type Store struct {
 	observer Observer
 	State    part.State
 	Batches  *session.Batcher[*session.Row]
-	Keeper   *pool.Keeper[*Target, *Connection, *session.Row]
+	Keeper   *pool.Keeper[*target.Target, *Connection, *session.Row]
 
 	inUse   atomic.Pointer[targetInUse] // once the tables are found; stays when they change
 	Query   atomic.Pointer[foundQuery]  // the session query, once the tables are found
@@ -98,19 +99,19 @@ type Observer interface {
 // foundQuery is the session query for the tables that were found at a target.
 type foundQuery struct {
 	tables.Query
-	target *Target
+	target *target.Target
 }
 
 // targetInUse is the session table that checks are answered from, and where it is.
 type targetInUse struct {
 	tables tables.InUse
-	target *Target
+	target *target.Target
 }
 
 // New makes the database; it does not connect yet.
 func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 	log := panics.Logger()
-	to, err := ReadTarget(c.URL)
+	to, err := target.Read(c.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +128,9 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 		State: part.NewState(),
 	}
 	d.near = lag.New(c.MaxLag, time.Now)
-	d.Keeper = pool.New[*Target, *Connection](d.Batches, to)
+	d.Keeper = pool.New[*target.Target, *Connection](d.Batches, to)
 	d.Keeper.Open, d.Keeper.Changed, d.Keeper.Refused = d.openAnew, d.note, d.noteRefused
-	d.Keeper.IsFull = isFull
+	d.Keeper.IsFull = fault.IsFull
 	d.Batches.Wanted, d.Batches.Outcome, d.Batches.Count = d.Keeper.Want, d.note, observer.Asked
 	d.Batches.Blamed = d.noteBlamed
 	d.Batches.Guard = func(work func()) bool { return d.panics.Recovered(guard.InDatabase, work) }
@@ -186,137 +187,8 @@ func (d *Store) Run(ctx context.Context) {
 // Close answers checks at once from now on. The connections end with run.
 func (d *Store) Close() { d.Batches.Fail(errors.New("the Authorizer is closed")) }
 
-// Refresh replaces all connections, by the connection string and the addresses as they are now. It does not wait.
-func (d *Store) Refresh() {
-	select {
-	case d.renewed <- struct{}{}:
-	default:
-	}
-}
-
-// follow has connections lead to where the connection string and its names say now.
-func (d *Store) follow(ctx context.Context) {
-	ticker := time.NewTicker(min(d.targetEvery, d.NamesEvery))
-	defer ticker.Stop()
-	resolved := time.Now()
-	for {
-		renewing := false
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-d.renewed:
-			renewing = true
-		}
-		isNew := d.readAnew() // it may pin other addresses to its names
-		if renewing {
-			d.Keeper.Renew()
-		}
-		if isNew || renewing || time.Since(resolved) >= d.NamesEvery {
-			resolved = time.Now()
-			d.resolveAnew(ctx)
-		}
-	}
-}
-
-// readAnew reads the connection string. One that cannot be read or used is told once, and the earlier one stays in
-// force. isNew tells that the text is another than the one before.
-func (d *Store) readAnew() (isNew bool) {
-	if d.read == nil {
-		return false
-	}
-	d.reading.Lock()
-	defer d.reading.Unlock()
-	dsn, err := d.read()
-	if err != nil {
-		err = fmt.Errorf("cannot be read: %w", err)
-	}
-	var to *Target
-	if err == nil {
-		to, err = ReadTarget(dsn)
-	}
-	if err != nil {
-		if d.source.IsNew(err.Error()) {
-			d.log.Warn("the database's connection string cannot be used; the earlier one stays in force", "error", err)
-		}
-		return false
-	}
-	isNew = dsn != d.lastRead
-	d.lastRead = dsn
-	d.source.IsNew("")
-	if d.Keeper.Retarget(to) {
-		d.log.Info("the database's connection string has changed; connecting anew")
-	}
-	return isNew
-}
-
-// resolveAnew has connections be replaced whose address is no longer one of their name's. A name that cannot be
-// resolved now has not moved.
-func (d *Store) resolveAnew(ctx context.Context) {
-	to := d.Keeper.Current()
-	for _, host := range d.Keeper.Hosts() {
-		if addresses, err := to.resolve(ctx, host); err == nil && len(addresses) > 0 {
-			d.Keeper.Moved(host, addresses)
-		}
-	}
-}
-
-// openAnew makes a connection by the connection string as it is now.
-func (d *Store) openAnew(ctx context.Context, to *Target) (*Connection, error) {
-	if d.read != nil {
-		d.readAnew() // a password that has changed is used at once
-		to = d.Keeper.Current()
-	}
-	return d.Open(ctx, to)
-}
-
-// connect makes a connection of its own, which the caller closes, to a server that checks would ask too.
-func (d *Store) connect(ctx context.Context) (*Connection, error) {
-	d.readAnew()
-	return d.dial(ctx, d.Keeper.Current())
-}
-
-// note takes in what a query, or an attempt to connect that matters to checks, came to. The state is changed first.
-func (d *Store) note(err error) {
-	if err == nil {
-		if d.State.IsOK() {
-			return
-		}
-		if d.State.Note(nil) && d.told.IsNew("") {
-			d.log.Info("database answers again")
-		}
-		return
-	}
-	d.State.Note(err)
-	if !d.told.IsNew(err.Error()) {
-		return
-	}
-	if d.Query.Load() == nil {
-		d.log.Warn("database not usable yet; trying again", "error", err)
-	} else {
-		d.log.Warn("database query failed", "error", err)
-	}
-}
-
-// noteBlamed takes in why one session could not be read, while others can.
-func (d *Store) noteBlamed(err error) {
-	if d.blamed.IsNew(err.Error()) {
-		d.log.Warn("a session's row makes its query fail; its checks are answered with 503, others are not affected",
-			"error", err)
-	}
-}
-
-// noteRefused takes in that a connection could not be made, beside so many that there are.
-func (d *Store) noteRefused(err error, connections int) {
-	d.observer.Unconnected()
-	if connections > 0 && d.more.IsNew(err.Error()) {
-		d.log.Warn("no further connection to the database can be made; going on with those that there are",
-			"connections", connections, "error", err)
-	}
-}
-
 // findTables looks at the catalogue.
-func (d *Store) findTables(ctx context.Context, conn *pgx.Conn, to *Target) (*tables.Schema, error) {
+func (d *Store) findTables(ctx context.Context, conn *pgx.Conn, to *target.Target) (*tables.Schema, error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
 	listed, err := tables.ReadCatalogue(ctx, conn)
@@ -325,26 +197,14 @@ func (d *Store) findTables(ctx context.Context, conn *pgx.Conn, to *Target) (*ta
 	}
 	var found *tables.Schema
 	if before := d.inUse.Load(); before != nil && before.target.IsSame(to) {
-		found, err = tables.FindAgain(&before.tables, listed, d.names, to.schema)
+		found, err = tables.FindAgain(&before.tables, listed, d.names, to.Schema)
 	} else {
-		found, err = tables.Find(listed, d.names, to.schema)
+		found, err = tables.Find(listed, d.names, to.Schema)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return found, d.lookForHidden(ctx, found, conn)
-}
-
-// tellTables logs what was found.
-func (d *Store) tellTables(found *tables.Schema) {
-	d.log.Info("database ready", "sessions", found.Session.String(), "users", found.User.String())
-	if statement := found.MissingIndex(); statement != "" {
-		d.log.Warn("the session table has no index on its token, so each check reads the whole table", "create", statement)
-	}
-	if found.ExpiresAt.Type == "timestamp" {
-		d.log.Info("the sessions' expiry has no time zone and is read as UTC; extauthz doctor says more",
-			"column", found.ExpiresAt.Name)
-	}
 }
 
 // lookForHidden looks at both tables, and takes in what it finds: its error says that no session can be found.

@@ -1,4 +1,6 @@
-package postgres
+// Package target is where, as whom and how to connect to PostgreSQL. It imports connstring and network, and connects to
+// nothing.
+package target
 
 import (
 	"context"
@@ -18,11 +20,11 @@ import (
 // Target is where, as whom and how to connect.
 type Target struct {
 	Config *pgx.ConnConfig
-	schema string // where to look for the tables; empty for the search_path
+	Schema string // where to look for the tables; empty for the search_path
 }
 
-// ReadTarget reads a connection string.
-func ReadTarget(dsn string) (*Target, error) {
+// Read reads a connection string.
+func Read(dsn string) (*Target, error) {
 	config, schema, err := connstring.Parse(dsn)
 	if err != nil {
 		return nil, err
@@ -34,7 +36,7 @@ func ReadTarget(dsn string) (*Target, error) {
 // connection that is open outlives it.
 func (t *Target) IsSame(other *Target) bool {
 	a, b := t.Config, other.Config
-	return t.schema == other.schema && a.Host == b.Host && a.Port == b.Port && a.Database == b.Database && a.User == b.User &&
+	return t.Schema == other.Schema && a.Host == b.Host && a.Port == b.Port && a.Database == b.Database && a.User == b.User &&
 		a.SSLNegotiation == b.SSLNegotiation && a.SSLCertMode == b.SSLCertMode && a.ChannelBinding == b.ChannelBinding && a.RequireAuth == b.RequireAuth &&
 		reflect.ValueOf(a.ValidateConnect).Pointer() == reflect.ValueOf(b.ValidateConnect).Pointer() && // one function for each target_session_attrs
 		maps.Equal(a.RuntimeParams, b.RuntimeParams) && isSameTLS(a.TLSConfig, b.TLSConfig) &&
@@ -54,9 +56,9 @@ func isSameTLS(a, b *tls.Config) bool {
 		})
 }
 
-// resolve returns the addresses that a host has now. There is nothing to resolve in an address or a Unix socket's
+// Resolve returns the addresses that a host has now. There is nothing to Resolve in an address or a Unix socket's
 // folder.
-func (t *Target) resolve(ctx context.Context, host string) (map[netip.Addr]bool, error) {
+func (t *Target) Resolve(ctx context.Context, host string) (map[netip.Addr]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, network.NameTimeout)
 	defer cancel()
 	found, err := t.Config.LookupFunc(ctx, host)

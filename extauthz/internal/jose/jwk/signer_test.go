@@ -1,4 +1,4 @@
-package jose_test
+package jwk_test
 
 import (
 	"crypto"
@@ -14,7 +14,7 @@ import (
 	"math/big"
 	"sync"
 
-	"extauthz/extauthz/internal/jose"
+	"extauthz/extauthz/internal/jose/jwk"
 )
 
 // signer is a private key as an issuer has it.
@@ -97,8 +97,8 @@ func (s signer) jwk(changes map[string]any) map[string]any {
 func document(keys ...map[string]any) []byte { return must(json.Marshal(map[string]any{"keys": keys})) }
 
 // key is the public key as it is read.
-func (s signer) key(changes map[string]any) *jose.Key {
-	keys, _, err := jose.ParseKeys(document(s.jwk(changes)))
+func (s signer) key(changes map[string]any) *jwk.Key {
+	keys, _, err := jwk.ParseKeys(document(s.jwk(changes)))
 	if err != nil {
 		panic(err)
 	}
@@ -106,10 +106,4 @@ func (s signer) key(changes map[string]any) *jose.Key {
 		return key
 	}
 	panic("no key")
-}
-
-func compact(header, payload string, sign func([]byte) []byte) string {
-	encode := base64.RawURLEncoding.EncodeToString
-	signed := encode([]byte(header)) + "." + encode([]byte(payload))
-	return signed + "." + encode(sign([]byte(signed)))
 }

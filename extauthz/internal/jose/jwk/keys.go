@@ -1,4 +1,4 @@
-package jose
+package jwk
 
 import (
 	"bytes"
@@ -14,6 +14,9 @@ import (
 
 	"extauthz/extauthz/internal/show"
 )
+
+// errWrongForm is a JSON value that is not of the form its name asks for.
+var errWrongForm = errors.New("not of the right form")
 
 // MaxKeys bounds the entries of a JWKS. A document of maxDocument bytes could hold a hundred thousand empty ones.
 const MaxKeys = 1 << 12

@@ -1,4 +1,6 @@
-package jose
+// Package jwk reads keys and key sets (RFC 7517, 7518) as strictly as RFC 8725 asks, and verifies signatures by them. It
+// imports show, and it alone imports the JOSE library. It does not know where keys come from, nor what is signed by them.
+package jwk
 
 import (
 	"crypto"
@@ -15,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v2/jwk"
+	jwx "github.com/lestrrat-go/jwx/v2/jwk"
 
 	"extauthz/extauthz/internal/show"
 )
@@ -31,12 +33,6 @@ const (
 	maxRSABits = 8192
 )
 
-// AlgorithmHS256 is HMAC with SHA-256 (RFC 7518 §3.2).
-const AlgorithmHS256 = "HS256"
-
-// AsymmetricAlgorithms are those that Better Auth can issue.
-var AsymmetricAlgorithms = []string{"EdDSA", "ES256", "ES512", "PS256", "RS256"}
-
 // Key is one entry of a JWKS. Its algorithm is fixed when it is read; a token cannot choose.
 type Key struct {
 	ID        string
@@ -51,7 +47,7 @@ type Key struct {
 // readPublic takes the public key out of a JWK and fixes its algorithm: the JWK's own alg, which
 // must fit the key, or where it has none the only one (for RSA the usual one) that does.
 func (k *Key) readPublic(document []byte, algorithm string) error {
-	decoded, err := jwk.ParseKey(document)
+	decoded, err := jwx.ParseKey(document)
 	if err != nil {
 		return errors.New("not a well-formed JWK")
 	}
