@@ -425,7 +425,7 @@ func checkDeployment(t *testing.T, objects []object, named map[string]bool, d *a
 const (
 	firstCluster  = "\n  clusters:\n    - name: extauthz\n"
 	statsListener = `
-    # Envoy's statistics for Prometheus, and nothing else of the admin interface.
+    # Only Envoy's statistics of the admin interface, for Prometheus.
     - name: stats
       address: { socket_address: { address: 0.0.0.0, port_value: 9902 } }
       filter_chains:

@@ -92,7 +92,7 @@ kind: PrometheusRule
 metadata:
   name: extauthz
   namespace: extauthz
-  labels: { release: kube-prometheus-stack } # what that chart's Prometheus selects, if its release has this name
+  labels: { release: kube-prometheus-stack } # selected by that chart's Prometheus, if its release has this name
 spec:
   groups:
 `)
