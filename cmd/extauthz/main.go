@@ -13,7 +13,7 @@ import (
 	"strings"
 	"syscall"
 
-	"extauthz/cmd/extauthz/hangup"
+	"extauthz/cmd/extauthz/internal/hangup"
 	"extauthz/cmd/extauthz/internal/serverlog"
 	"extauthz/cmd/extauthz/internal/spelling"
 	"extauthz/extauthz/operator"

@@ -32,6 +32,7 @@ import (
 	"extauthz/cmd/extauthz/internal/commandtest"
 	"extauthz/cmd/extauthz/internal/listen"
 	"extauthz/cmd/extauthz/internal/reload"
+	"extauthz/cmd/extauthz/internal/server"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
 )
@@ -267,11 +268,11 @@ func TestServeEndsWhenAServerFails(t *testing.T) {
 			}
 			return l
 		}
-		s := &servers{log: slog.New(slog.DiscardHandler), authorizer: authorizer, registry: prometheus.NewRegistry(),
-			checks: []net.Listener{listener("gRPC server"), listener("another")}, admins: []net.Listener{listener("admin server")},
-			reloader: reload.New(&settings.Settings{}, func() (*settings.Settings, error) { return &settings.Settings{}, nil }, new(slog.LevelVar), slog.New(slog.DiscardHandler))}
+		s := &server.Server{Log: slog.New(slog.DiscardHandler), Authorizer: authorizer, Registry: prometheus.NewRegistry(),
+			Checks: []net.Listener{listener("gRPC server"), listener("another")}, Admins: []net.Listener{listener("admin server")},
+			Reloader: reload.New(&settings.Settings{}, func() (*settings.Settings, error) { return &settings.Settings{}, nil }, new(slog.LevelVar), slog.New(slog.DiscardHandler))}
 		ended := make(chan error)
-		go func() { ended <- s.serveUntil(t.Context(), &settings.Settings{}) }()
+		go func() { ended <- s.Run(t.Context(), &settings.Settings{}) }()
 		select {
 		case err := <-ended:
 			if err == nil || !strings.HasPrefix(err.Error(), failing) {

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -32,7 +31,7 @@ func TestHangupInTheFirstMoments(t *testing.T) {
 			t.Fatal(err)
 		}
 		heard := bufio.NewScanner(stderr)
-		for heard.Scan() && !strings.HasPrefix(heard.Text(), "init extauthz/cmd/extauthz/hangup") {
+		for heard.Scan() && !strings.HasPrefix(heard.Text(), "init extauthz/cmd/extauthz/internal/hangup") {
 			if strings.HasPrefix(heard.Text(), "init google.golang.org/protobuf/internal/impl") {
 				t.Error("package hangup comes late")
 			}
@@ -118,10 +117,6 @@ func TestAuditInAFIFO(t *testing.T) {
 // Who is slow to ask the admin listener, or to read what it says, is not waited for.
 func TestAdminListenerIsBounded(t *testing.T) {
 	_, admin, _ := startServe(t, map[string]string{"BETTER_AUTH_URL": issuer, "JWKS_URL": "http://127.0.0.1:" + commandtest.ClosedPort(t)})
-	server := (&servers{log: slog.New(slog.DiscardHandler)}).newAdmin(t.Context(), nil)
-	if server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 || server.ReadHeaderTimeout <= 0 {
-		t.Errorf("no bound: %+v", server)
-	}
 	var all sync.WaitGroup
 	for name, begun := range map[string]string{
 		"headers without end": "GET /readyz HTTP/1.1\r\nHost: a\r\nX-A: ",
@@ -133,7 +128,7 @@ func TestAdminListenerIsBounded(t *testing.T) {
 		}
 		defer connection.Close()
 		io.WriteString(connection, begun)
-		connection.SetReadDeadline(time.Now().Add(3 * adminRead))
+		connection.SetReadDeadline(time.Now().Add(3 * 10 * time.Second))
 		all.Go(func() {
 			if _, err := io.Copy(io.Discard, connection); err != nil && !strings.Contains(err.Error(), "reset") {
 				t.Errorf("%s: %v", name, err)

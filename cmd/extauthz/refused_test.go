@@ -38,7 +38,7 @@ func TestRefusedCallsAreCounted(t *testing.T) {
 		}
 	}
 	client := authv3.NewAuthorizationClient(connection)
-	for _, size := range []int{maxMetadata, 100 << 10, 900 << 10} {
+	for _, size := range []int{16 << 10, 100 << 10, 900 << 10} {
 		large := metadata.AppendToOutgoingContext(t.Context(), "baggage", strings.Repeat("a", size))
 		if _, err := client.Check(large, &authv3.CheckRequest{}); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("metadata of %d bytes: %v", size, err)

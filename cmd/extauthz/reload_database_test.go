@@ -7,17 +7,18 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"extauthz/cmd/extauthz/internal/commandtest"
+	"extauthz/cmd/extauthz/internal/server"
 )
 
 // When the file of settings names another file of the database's, sessions are those of the other database from then
 // on, without a restart; so it is when what stands in the file changes.
 func TestReloadMovesTheDatabase(t *testing.T) {
 	t.Parallel()
-	server := newPostgres(t)
+	made := newPostgres(t)
 	var urls []string
 	tokens := []string{"first-databases-token-of-32-chars", "second-databases-token-of-32-char", "third-databases-token-of-32-chars"}
 	for i, token := range tokens {
-		url, err := server.CreateDatabase(t.Context(), []string{"first", "second", "third"}[i])
+		url, err := made.CreateDatabase(t.Context(), []string{"first", "second", "third"}[i])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +55,7 @@ func TestReloadMovesTheDatabase(t *testing.T) {
 	commandtest.Eventually(t, "the third database", func() bool { return passes(tokens[2]) })
 	commandtest.Eventually(t, "the second database to be left", func() bool { return !passes(tokens[1]) })
 	f.Write("d1", urls[0]+"&application_name=x") // which no setting names any more
-	time.Sleep(2 * reloadInterval)
+	time.Sleep(2 * server.ReloadInterval)
 	if passes(tokens[0]) {
 		t.Error("a file that is no longer named is followed")
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"extauthz/cmd/extauthz/internal/commandtest"
+	"extauthz/cmd/extauthz/internal/server"
 )
 
 // program is the command as a process of its own.
@@ -98,11 +99,11 @@ func (p *program) passes(t *testing.T, token string) (allowed bool) {
 // hangup sends SIGHUP and waits until what came of it is told.
 func (p *program) hangup(t *testing.T) {
 	t.Helper()
-	before := strings.Count(p.log.String(), logReloaded)
+	before := strings.Count(p.log.String(), server.LogReloaded)
 	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	commandtest.Eventually(t, "the end of the reload", func() bool { return strings.Count(p.log.String(), logReloaded) > before })
+	commandtest.Eventually(t, "the end of the reload", func() bool { return strings.Count(p.log.String(), server.LogReloaded) > before })
 }
 
 // A changed configuration takes effect whole or not at all, and what came of it is told once.
@@ -129,7 +130,7 @@ func TestReloadIsWhole(t *testing.T) {
 		t.Error("nothing tells that the audience waits for a restart")
 	}
 	before := told("API_AUDIENCE")
-	time.Sleep(2 * reloadInterval) // it looks again, and has nothing new to tell
+	time.Sleep(2 * server.ReloadInterval) // it looks again, and has nothing new to tell
 	if now := told("API_AUDIENCE"); now != before {
 		t.Errorf("one change was told %d times more", now-before)
 	}

@@ -29,6 +29,7 @@ import (
 	"extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/cmd/extauthz/internal/commandtest"
 	"extauthz/cmd/extauthz/internal/reload"
+	"extauthz/cmd/extauthz/internal/server"
 	"extauthz/envoy/parts"
 )
 
@@ -331,7 +332,7 @@ func TestSecretFilesChange(t *testing.T) {
 		t.Error("the former secret does not count")
 	}
 	write("no secrets")
-	time.Sleep(reloadInterval + reload.MaxSettling)
+	time.Sleep(server.ReloadInterval + reload.MaxSettling)
 	if !allows(second) || !allows(first) {
 		t.Error("a file that cannot be used changed the secrets")
 	}

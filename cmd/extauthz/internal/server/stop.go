@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -37,25 +37,25 @@ func within(bound time.Duration, work func()) (ended bool) {
 
 // stop lets the checks in flight end, then the background work, and last what they report to. Each has its bound,
 // so that nothing that hangs, be it a client, a disk or a collector of traces, keeps the process.
-func (s *servers) stop(
+func (s *Server) stop(
 	grpcServer *grpc.Server, adminServer *http.Server, stopBackground context.CancelFunc, work *sync.WaitGroup,
 ) {
 	drained := time.AfterFunc(drainTime, grpcServer.Stop)
 	if !within(drainTime+stopTime, grpcServer.GracefulStop) {
-		s.log.Warn("checks or connections did not end in time; going on without them", "time", drainTime.String())
+		s.Log.Warn("checks or connections did not end in time; going on without them", "time", drainTime.String())
 	}
 	drained.Stop()
 	adminServer.Close()
 	stopBackground()
 	if !within(stopTime, work.Wait) {
-		s.log.Warn("background work did not end in time; going on without it")
+		s.Log.Warn("background work did not end in time; going on without it")
 	}
 	var last sync.WaitGroup // no check is left that could add to either
-	if s.audit != nil {
-		last.Go(s.audit.Close)
+	if s.Audit != nil {
+		last.Go(s.Audit.Close)
 	}
-	if s.traces != nil {
-		last.Go(func() { within(traces.EndTime, func() { traces.End(s.traces, s.log) }) })
+	if s.Traces != nil {
+		last.Go(func() { within(traces.EndTime, func() { traces.End(s.Traces, s.Log) }) })
 	}
 	last.Wait()
 }

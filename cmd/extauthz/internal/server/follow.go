@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 // follow tells the log and systemd how readiness changes, until every part has answered. systemd counts the service as
 // started before: it starts while its parts are down, and what waits for it need not.
-func (s *servers) follow(ctx context.Context, r *readiness.Readiness) {
+func (s *Server) follow(ctx context.Context, r *readiness.Readiness) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	said := ""
@@ -23,10 +23,10 @@ func (s *servers) follow(ctx context.Context, r *readiness.Readiness) {
 			said = now
 			switch {
 			case ready && len(missing) > 0:
-				s.log.Warn("ready, though not every part has answered; what needs it is answered with 503",
+				s.Log.Warn("ready, though not every part has answered; what needs it is answered with 503",
 					"missing", strings.Join(missing, ", "))
 			case ready:
-				s.log.Info("ready")
+				s.Log.Info("ready")
 			}
 			s.notify("STATUS=" + strings.TrimPrefix(now, "not ready: "))
 		}
@@ -42,19 +42,19 @@ func (s *servers) follow(ctx context.Context, r *readiness.Readiness) {
 }
 
 const (
-	// reloadInterval is how often the files are looked at. In Kubernetes a ConfigMap or a Secret reaches its pods
+	// ReloadInterval is how often the files are looked at. In Kubernetes a ConfigMap or a Secret reaches its pods
 	// within a minute or so, by a symlink that is moved.
-	reloadInterval = 1500 * time.Millisecond
-	// logReloaded ends what SIGHUP began.
-	logReloaded = "SIGHUP: done"
+	ReloadInterval = 1500 * time.Millisecond
+	// LogReloaded ends what SIGHUP began.
+	LogReloaded = "SIGHUP: done"
 )
 
 // followSettings puts changed settings in force when their files change or on SIGHUP, which also fetches the JWKS and
 // opens the audit log anew, until ctx ends.
-func (s *servers) followSettings(ctx context.Context, hangup <-chan os.Signal) {
+func (s *Server) followSettings(ctx context.Context, hangup <-chan os.Signal) {
 	var tick <-chan time.Time // never, without files
-	if s.reloader.HasFiles() {
-		ticker := time.NewTicker(reloadInterval)
+	if s.Reloader.HasFiles() {
+		ticker := time.NewTicker(ReloadInterval)
 		defer ticker.Stop()
 		tick = ticker.C
 	}
@@ -63,7 +63,7 @@ func (s *servers) followSettings(ctx context.Context, hangup <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case <-tick:
-			s.reloader.Look(ctx)
+			s.Reloader.Look(ctx)
 		case <-hangup:
 			s.hangup(ctx)
 		}
@@ -71,15 +71,15 @@ func (s *servers) followSettings(ctx context.Context, hangup <-chan os.Signal) {
 }
 
 // hangup answers SIGHUP.
-func (s *servers) hangup(ctx context.Context) {
+func (s *Server) hangup(ctx context.Context) {
 	s.notifyReloading()
-	s.log.Info("SIGHUP: reading the settings, fetching the JWKS, opening the audit log anew")
-	s.authorizer.Refresh()
-	if s.audit != nil {
-		s.audit.Reopen()
+	s.Log.Info("SIGHUP: reading the settings, fetching the JWKS, opening the audit log anew")
+	s.Authorizer.Refresh()
+	if s.Audit != nil {
+		s.Audit.Reopen()
 	}
-	s.reloader.Again()
-	came := s.reloader.Look(ctx)
-	s.log.Info(logReloaded, "settings", string(came))
+	s.Reloader.Again()
+	came := s.Reloader.Look(ctx)
+	s.Log.Info(LogReloaded, "settings", string(came))
 	s.notify(daemon.SdNotifyReady)
 }

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"os"
@@ -10,13 +10,13 @@ import (
 )
 
 // notify tells systemd how the service is (sd_notify(3)). Where there is no systemd nothing happens.
-func (s *servers) notify(states ...string) {
+func (s *Server) notify(states ...string) {
 	if err := systemd.Send(os.Getenv("NOTIFY_SOCKET"), strings.Join(states, "\n")); err != nil {
-		s.log.Warn("systemd cannot be told", "error", err)
+		s.Log.Warn("systemd cannot be told", "error", err)
 	}
 }
 
 // notifyReloading begins a reload, which READY=1 ends (sd_notify(3)).
-func (s *servers) notifyReloading() {
+func (s *Server) notifyReloading() {
 	s.notify(daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
 }
