@@ -20,10 +20,13 @@ const (
 	InTrace    = "trace"
 	InJWKS     = "jwks"
 	InDatabase = "database"
+	InRedis    = "redis"
 )
 
 // Places are all of them.
-func Places() []string { return []string{InCheck, InLog, InAudit, InTrace, InJWKS, InDatabase} }
+func Places() []string {
+	return []string{InCheck, InLog, InAudit, InTrace, InJWKS, InDatabase, InRedis}
+}
 
 const (
 	// restartPause is the time between a panic in background work and its next attempt.

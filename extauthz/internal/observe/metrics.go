@@ -66,7 +66,7 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string)
 		Fetches: counters("extauthz_jwks_fetches_total",
 			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
 		Panics: counters("extauthz_panics_total",
-			"Panics that were recovered, by where: check, log, audit, trace, jwks, database.", "where"),
+			"Panics that were recovered, by where: check, log, audit, trace, jwks, database, redis.", "where"),
 		Allowed: make(map[identity.Method]prometheus.Counter), duration: make(map[identity.Method]prometheus.Observer), Queries: make(map[string]prometheus.Counter), FormerSecrets: make(map[identity.Method]prometheus.Counter),
 		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
 			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13))),

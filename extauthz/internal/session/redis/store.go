@@ -1,0 +1,368 @@
+// Package redis answers for sessions from Better Auth's secondaryStorage in Redis: each answer by a master, to a question
+// that it received after the check came; the session first, its user's marker second. It imports session, pool, the rooms
+// below it, part, guard and sampler. It does not know what a session is good for.
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/part"
+	"extauthz/extauthz/internal/sampler"
+	"extauthz/extauthz/internal/session"
+	"extauthz/extauthz/internal/session/redis/redisurl"
+	"extauthz/extauthz/internal/session/redis/secondary"
+)
+
+const (
+	// sourceInterval is the time between two looks at the URL, where it may change.
+	sourceInterval = 2 * time.Second
+	// masterInterval is the time between two questions to the Sentinels.
+	masterInterval = time.Second
+	// namesInterval is the time between two looks at the addresses of names.
+	namesInterval = 20 * time.Second
+)
+
+// Store answers for sessions from Redis. Nothing is remembered. All methods are safe for concurrent use.
+type Store struct {
+	keys     secondary.Keys
+	budget   time.Duration
+	read     func() (string, error)
+	log      *slog.Logger
+	panics   *guard.Panics
+	observer Observer
+	State    part.State
+
+	options atomic.Pointer[redisurl.Options]
+	direct  *node    // nil with a Cluster
+	cluster *cluster // nil without one
+	ready   atomic.Bool
+	renewed chan struct{} // wakes follow
+
+	mu     sync.Mutex
+	faults map[*node]error // of the nodes that fail
+
+	told    sampler.Changes // of what makes checks fail
+	more    sampler.Changes // of connections that could not be made beside others
+	refused sampler.Changes // of values that are no sessions
+	source  sampler.Changes // of a URL that cannot be used
+
+	reading  sync.Mutex // one reads the URL at a time, so that the last one read is the one in force
+	lastRead string
+}
+
+// Config says which Redis to ask, and how.
+type Config struct {
+	URL     string
+	ReadURL func() (string, error) // the one that counts by now; nil where it never changes
+	Keys    secondary.Keys
+	Budget  time.Duration // of one round trip: past it nobody waits any more
+}
+
+// Observer is told what a store does. Its methods do not wait.
+type Observer interface {
+	// Asked is told of each round trip: how many questions shared it, and how long it took.
+	Asked(batch int, took time.Duration, err error)
+	// Unconnected is told of each connection that could not be made.
+	Unconnected()
+	// Now is the time where Waited wants it, and may be zero where it does not.
+	Now() time.Time
+	// Waited is told that a check waited for a round trip that so many shared, 0 where that is not known.
+	Waited(ctx context.Context, began, ended time.Time, batch int, err error)
+}
+
+// New makes the store; it does not connect yet.
+func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
+	o, err := redisurl.Parse(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		keys: c.Keys, budget: c.Budget, read: c.ReadURL, log: panics.Logger(), panics: panics, observer: observer,
+		State: part.NewState(), renewed: make(chan struct{}, 1), faults: map[*node]error{},
+	}
+	if len(o.Unknown) > 0 {
+		s.log.Warn("the URL of Redis has parameters that are not known here; they are left out", "parameters", o.Unknown)
+	}
+	s.options.Store(o)
+	switch o.Mode {
+	case redisurl.Cluster:
+		s.cluster = newCluster(s)
+	case redisurl.Sentinel:
+		s.direct = s.newNode(&target{o, nil}, s.openMaster)
+	default:
+		s.direct = s.newNode(&target{o, o.Hosts}, s.openAnew)
+	}
+	return s, nil
+}
+
+// Session implements [session.Store]. Better Auth's sign-out deletes the session; where it ends several at once, it sets
+// the marker first and deletes afterwards. So the session is asked for first, and the marker when its answer is there.
+func (s *Store) Session(ctx context.Context, token string) (*session.Row, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !secondary.IsToken(token) {
+		return nil, nil
+	}
+	kept, err := s.ask(ctx, s.keys.Session(token))
+	switch {
+	case err != nil:
+		return nil, err
+	case kept.fault != nil:
+		return nil, s.refuse(kept.fault)
+	case kept.text == "":
+		return nil, nil
+	}
+	found, err := secondary.Read(kept.text, token)
+	if err != nil {
+		return nil, s.refuse(err)
+	}
+	for _, key := range s.keys.Markers(found.UserID) {
+		marker, err := s.ask(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if marker.fault != nil {
+			return nil, s.refuse(fmt.Errorf("its user's marker: %w", marker.fault))
+		}
+		revoked, err := found.IsRevoked(marker.text)
+		switch {
+		case err != nil:
+			return nil, s.refuse(err)
+		case revoked:
+			return nil, session.ErrRevoked
+		}
+	}
+	return &session.Row{ExpiresAt: found.ExpiresAt, UserID: found.UserID, Email: found.Email, Name: found.Name}, nil
+}
+
+// ask waits for what is kept under a key.
+func (s *Store) ask(ctx context.Context, key string) (answer, error) {
+	if s.cluster != nil {
+		return s.cluster.ask(ctx, key)
+	}
+	a, err := s.direct.ask(ctx, key)
+	if err == nil && a.outage != nil || a.elsewhere != "" {
+		return answer{}, &session.RedisError{Cause: errors.New("it is a node of a Cluster; write redis-cluster://")}
+	}
+	return a, err
+}
+
+// refuse says that a value is no session, and logs it now and then.
+func (s *Store) refuse(why error) error {
+	if s.refused.IsNew(why.Error()) {
+		s.log.Warn("what Redis keeps under a token is no session as Better Auth writes it; its checks are refused", "why", why)
+	}
+	return &session.RefusedError{Why: why.Error()}
+}
+
+// Connections is how many are open.
+func (s *Store) Connections() (sum int) {
+	s.each(func(n *node) { sum += n.keeper.Connections() })
+	return sum
+}
+
+// Busy is how many connections have a question under way.
+func (s *Store) Busy() (sum int64) {
+	s.each(func(n *node) { sum += n.batches.Busy() })
+	return sum
+}
+
+// Waiting is how many questions wait for an answer.
+func (s *Store) Waiting() (sum int64) {
+	s.each(func(n *node) { sum += n.batches.Asking.Load() })
+	return sum
+}
+
+// each calls visit for each node.
+func (s *Store) each(visit func(*node)) {
+	if s.direct != nil {
+		visit(s.direct)
+		return
+	}
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	for _, r := range s.cluster.nodes {
+		visit(r.node)
+	}
+}
+
+// IsReady tells whether Redis has answered once.
+func (s *Store) IsReady() bool { return s.ready.Load() }
+
+// Part tells how Redis is.
+func (s *Store) Part() part.Part { return s.State.Part("redis") }
+
+// Run connects and answers until the context ends. No connection is left then.
+func (s *Store) Run(ctx context.Context) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	if s.cluster != nil {
+		work.Go(func() { s.panics.Supervise(ctx, guard.InRedis, s.cluster.run) })
+	} else {
+		work.Go(func() { s.direct.run(ctx) })
+	}
+	work.Go(func() { s.panics.Supervise(ctx, guard.InRedis, s.follow) })
+}
+
+// Close answers checks at once from now on. The connections end with Run.
+func (s *Store) Close() {
+	s.each(func(n *node) { n.batches.Fail(errors.New("the Authorizer is closed")) })
+}
+
+// Refresh replaces all connections, by the URL and the addresses as they are now. It does not wait.
+func (s *Store) Refresh() {
+	select {
+	case s.renewed <- struct{}{}:
+	default:
+	}
+}
+
+// follow has connections lead to where the URL, its names and the Sentinels say now.
+func (s *Store) follow(ctx context.Context) {
+	ticker := time.NewTicker(masterInterval)
+	defer ticker.Stop()
+	resolved, looked := time.Now(), time.Now()
+	for {
+		renewing := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-s.renewed:
+			renewing = true
+		}
+		if renewing || time.Since(looked) >= sourceInterval {
+			looked = time.Now()
+			s.readAnew()
+		}
+		if s.direct != nil && s.options.Load().Mode == redisurl.Sentinel {
+			s.followMaster(ctx)
+		}
+		if renewing && s.cluster != nil {
+			s.cluster.lookSoon()
+		}
+		names := renewing || time.Since(resolved) >= namesInterval
+		var all []*node
+		s.each(func(n *node) { all = append(all, n) })
+		for _, n := range all {
+			if renewing {
+				n.keeper.Renew()
+			}
+			if names {
+				resolved = time.Now()
+				n.resolveAnew(ctx)
+			}
+		}
+	}
+}
+
+// readAnew reads the URL. One that cannot be read or used is told once, and the earlier one stays in force.
+func (s *Store) readAnew() {
+	if s.read == nil {
+		return
+	}
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	text, err := s.read()
+	if err != nil {
+		err = fmt.Errorf("cannot be read: %w", err)
+	}
+	if err == nil && text == s.lastRead {
+		return
+	}
+	var o *redisurl.Options
+	if err == nil {
+		o, err = redisurl.Parse(text)
+	}
+	if err == nil && (o.Mode == redisurl.Cluster) != (s.cluster != nil) {
+		err = errors.New("changes between a Cluster and none, which wants a restart")
+	}
+	if err == nil && (o.Mode == redisurl.Sentinel) != (s.options.Load().Mode == redisurl.Sentinel) {
+		err = errors.New("changes between Sentinels and none, which wants a restart")
+	}
+	if err != nil {
+		if s.source.IsNew(err.Error()) {
+			s.log.Warn("the URL of Redis cannot be used; the earlier one stays in force", "error", err)
+		}
+		return
+	}
+	s.source.IsNew("")
+	s.lastRead = text
+	isSame := s.options.Load().IsSame(o)
+	s.options.Store(o)
+	switch {
+	case s.cluster != nil:
+		s.cluster.lookSoon()
+	case o.Mode == redisurl.Sentinel:
+		s.direct.keeper.Retarget(&target{o, s.direct.keeper.Current().at})
+	default:
+		s.direct.keeper.Retarget(&target{o, o.Hosts})
+	}
+	if !isSame {
+		s.log.Info("the URL of Redis has changed; connecting anew")
+	}
+}
+
+// openAnew makes a connection by the URL as it is now.
+func (s *Store) openAnew(ctx context.Context, to *target) (*connection, error) {
+	if s.read != nil {
+		s.readAnew() // a password that has changed is used at once
+		to = s.direct.keeper.Current()
+	}
+	return s.open(ctx, to)
+}
+
+// noteNode takes in how a node is.
+func (s *Store) noteNode(n *node, err error) {
+	s.mu.Lock()
+	if err != nil {
+		s.faults[n] = err
+	} else {
+		delete(s.faults, n)
+		for _, other := range s.faults {
+			err = other
+			break
+		}
+	}
+	s.mu.Unlock()
+	s.note(err)
+}
+
+// forget leaves a node out of account that is asked no more.
+func (s *Store) forget(n *node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.faults, n)
+}
+
+// note takes in how Redis is. The state is changed first.
+func (s *Store) note(err error) {
+	if err == nil {
+		s.ready.Store(true)
+		if s.State.Note(nil) && s.told.IsNew("") {
+			s.log.Info("redis answers")
+		}
+		return
+	}
+	s.State.Note(err)
+	if s.told.IsNew(err.Error()) {
+		s.log.Warn("redis cannot be asked; trying again", "error", err)
+	}
+}
+
+// noteRefused takes in that a connection could not be made, beside so many that there are.
+func (s *Store) noteRefused(err error, connections int) {
+	s.observer.Unconnected()
+	if connections > 0 && s.more.IsNew(err.Error()) {
+		s.log.Warn("no further connection to Redis can be made; going on with those that there are",
+			"connections", connections, "error", err)
+	}
+}
