@@ -16,9 +16,9 @@ import (
 // hot are the functions that most checks run, by room.
 var hot = map[string][]string{
 	"checkwire":  {"EncodeAllow", "EncodeHeader", "ScanRequest"},
-	"credential": {"Find", "ParseCookie"},
+	"credential": {"Find"},
 	"intake":     {"Receive"},
-	"issuer":     {"Pass", "Recall"},
+	"issuer":     {"Pass", "Recall", "Recognize"},
 	"jose":       {"Parse", "ParseClaims", "Recheck"},
 	"jwk":        {"Verify"},
 	"keyset":     {"IsCurrent", "Key"},

@@ -335,10 +335,10 @@ func TestPanicsAreRefusals(t *testing.T) {
 		"the audit": {config: func(c *Config) { c.Audit = func(AuditRecord) { panic("the audit") } }},
 		"the clock": {spoil: func(a *Authorizer) {
 			a.only().issuer.Now = func() time.Time { panic("the clock") }
-			a.only().issuer.Verifiers[credential.KindJWT] = verifierFunc(func(context.Context, credential.Credential) (Identity, error) {
+			a.only().issuer.SetVerifier(identity.MethodJWKS, verifierFunc(func(context.Context, credential.Credential) (Identity, error) {
 				a.only().issuer.Now()
 				return Identity{}, nil
-			})
+			}))
 		}},
 		"an interceptor": {options: []grpc.ServerOption{grpc.UnaryInterceptor(
 			func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
@@ -353,7 +353,7 @@ func TestPanicsAreRefusals(t *testing.T) {
 				return &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{Body: "\xff"}}}, nil
 			})}},
 		"the answer's encoding": {spoil: func(a *Authorizer) {
-			a.only().issuer.Verifiers[credential.KindJWT] = verifierFunc(func(context.Context, credential.Credential) (Identity, error) { return Identity{}, nil })
+			a.only().issuer.SetVerifier(identity.MethodJWKS, verifierFunc(func(context.Context, credential.Credential) (Identity, error) { return Identity{}, nil }))
 			a.kept = keptHeaders{}
 			a.metrics.Allowed[identity.MethodJWKS] = nil
 		}},

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/reason"
 )
@@ -106,7 +107,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 	for title, sent := range explainable() {
 		t.Run(title, func(t *testing.T) {
 			presented := sentCredential(sent.text, sent.cookie)
-			average, stats := a.only().issuer.Verifiers[credential.KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(), a.memory.Stats()
+			average, stats := a.only().issuer.VerifierOf(identity.MethodJWKS).(*issuer.JwksVerifier).Gate.Usual.Load(), a.memory.Stats()
 			fetches := title != "a JWT with an unknown kid" // which causes one; the issuer has seen it, and so it counts
 			eventually(t, "the last fetch to be counted, which is done after its checks are answered", func() bool {
 				families := gather(t, registry)
@@ -128,7 +129,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 			if a.memory.Stats() != stats {
 				t.Errorf("remembered: %+v, before %+v", a.memory.Stats(), stats)
 			}
-			if now := a.only().issuer.Verifiers[credential.KindJWT].(*issuer.JwksVerifier).Gate.Usual.Load(); now != average {
+			if now := a.only().issuer.VerifierOf(identity.MethodJWKS).(*issuer.JwksVerifier).Gate.Usual.Load(); now != average {
 				t.Errorf("the average of verifications moved from %d to %d", average, now)
 			}
 			d := judgeOne(t, a, sent.text, sent.cookie)
@@ -178,28 +179,36 @@ func TestExplainBesideChecks(t *testing.T) {
 // A credential that no parser made is refused or an error, and never a panic.
 func TestExplainOddCredentials(t *testing.T) {
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, Secret: []byte(testSecret), DatabaseURL: sessionsDatabase(t)})
-	good, err := credential.ParseBearer(signers()["ed"].issue(goodClaims(nil)))
+	good, err := a.only().issuer.Kinds.Recognize(credential.Presented{Text: signers()["ed"].issue(goodClaims(nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	as := func(kind credential.Kind) credential.Credential { c := good; c.Kind = kind; return c }
+	byMethod := map[identity.Method]*issuer.Kind{}
+	for _, kind := range a.only().issuer.Kinds {
+		byMethod[kind.Method] = kind
+	}
+	as := func(kind *issuer.Kind) issuer.Recognized {
+		return issuer.Recognized{Kind: kind, Credential: good.Credential}
+	}
+	unread := func(method identity.Method, token string) issuer.Recognized {
+		return issuer.Recognized{Kind: byMethod[method], Credential: credential.Credential{Token: token}}
+	}
 	for _, row := range []struct {
 		title  string
-		read   credential.Credential
+		read   issuer.Recognized
 		status int
 	}{
-		{"the zero one", credential.Credential{}, http.StatusUnauthorized},
-		{"a JWT that was not parsed", credential.Credential{Kind: credential.KindJWT, Token: good.Token}, http.StatusUnauthorized},
-		{"HS256 that was not parsed", credential.Credential{Kind: credential.KindHS256, Token: hs256(goodClaims(nil))}, http.StatusUnauthorized},
-		{"an empty session", credential.Credential{Kind: credential.KindSession}, http.StatusUnauthorized},
-		{"a JWT as HS256", as(credential.KindHS256), http.StatusUnauthorized},
-		{"a JWT as a session", as(credential.KindSession), http.StatusUnauthorized},
-		{"a kind behind the last", as(credential.Kinds), http.StatusServiceUnavailable},
-		{"the last number", as(255), http.StatusServiceUnavailable},
-		{"nothing of an unknown kind", credential.Credential{Kind: 77}, http.StatusServiceUnavailable},
+		{"the zero one", issuer.Recognized{}, http.StatusServiceUnavailable},
+		{"a JWT that was not parsed", unread(identity.MethodJWKS, good.Token), http.StatusUnauthorized},
+		{"HS256 that was not parsed", unread(identity.MethodHS256, hs256(goodClaims(nil))), http.StatusUnauthorized},
+		{"an empty session", unread(identity.MethodSession, ""), http.StatusUnauthorized},
+		{"a JWT as HS256", as(byMethod[identity.MethodHS256]), http.StatusUnauthorized},
+		{"a JWT as a session", as(byMethod[identity.MethodSession]), http.StatusUnauthorized},
+		{"a kind that is not in the chain", as(&issuer.Kind{Method: "another"}), http.StatusServiceUnavailable},
+		{"the copy of a kind", as(new(*byMethod[identity.MethodJWKS])), http.StatusServiceUnavailable},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			e := a.only().issuer.ExplainRead(t.Context(), row.read)
+			e := a.only().issuer.ExplainRecognized(t.Context(), row.read)
 			if e.Denial == nil || e.Denial.Status() != row.status {
 				t.Fatalf("%v, want status %d", e.Denial, row.status)
 			}
@@ -212,7 +221,7 @@ func TestExplainOddCredentials(t *testing.T) {
 			if told == 0 {
 				t.Errorf("no step says so: %+v", e.Steps)
 			}
-			if _, err := a.only().issuer.Verifiers.Verify(t.Context(), row.read); err == nil {
+			if _, err := a.only().issuer.Verify(t.Context(), row.read); err == nil {
 				t.Error("the verifier allows it")
 			}
 		})

@@ -133,6 +133,8 @@ type Config struct {
 	budget time.Duration
 	// refill is keyset.FetchRefill, except in tests that are not about the pace of fetches and would only wait for it.
 	refill time.Duration
+	// kinds are issuer.Kinds, except in tests that add one.
+	kinds issuer.Chain
 }
 
 // A ConfigError tells which field of Config is at fault, in words that end with the fix.
@@ -181,7 +183,7 @@ func New(config Config) (*Authorizer, error) {
 	}
 	config.setDefaults()
 	registration := observe.NewRegistration(config.Metrics)
-	metrics := observe.NewMetrics(registration, operator.Version, jwks.Results())
+	metrics := observe.NewMetrics(registration, operator.Version, jwks.Results(), config.kinds.Methods()...)
 	panics := guard.New(config.Logger, metrics.CountPanic)
 	config.Logger = panics.Logger()
 	tracing, err := observe.NewTracing(config.TracerProvider, operator.Version, panics)
@@ -198,7 +200,7 @@ func New(config Config) (*Authorizer, error) {
 		decisions: observe.NewLog(panics, config.Shadow != ShadowOff), metrics: metrics,
 		tracing: tracing,
 	}
-	a.made = madeBy{client: config.Client, now: config.Now, budget: config.budget, refill: config.refill, gate: issuer.NewGate()}
+	a.made = madeBy{client: config.Client, now: config.Now, budget: config.budget, refill: config.refill, kinds: config.kinds, gate: issuer.NewGate()}
 	a.decider = &decide.Decider{Budget: config.budget, Panics: panics, Hits: metrics.Hits, Misses: metrics.Misses}
 	a.issuers = newRunningIssuers(panics)
 	if err := a.setIssuers([]issuerConfig{config.plain()}); err != nil {
@@ -230,6 +232,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.kinds == nil {
+		c.kinds = issuer.Kinds()
 	}
 	if c.budget == 0 {
 		c.budget = decide.TimeBudget

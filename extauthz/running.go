@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/checkwire"
-	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/guard"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
@@ -32,6 +32,7 @@ type madeBy struct {
 	now    func() time.Time
 	budget time.Duration
 	refill time.Duration
+	kinds  issuer.Chain // of credentials
 	gate   *issuer.Gate // of the processors, which all issuers share
 }
 
@@ -248,7 +249,8 @@ func (a *Authorizer) newInstance(config issuerConfig, before *instance) (*instan
 	}
 	parts := issuer.Parts{
 		Accepted: names.accepted, Audiences: config.Audiences, Cookie: config.SessionCookie, Trusted: trusted,
-		Keys: i.keys, RequireSignature: config.RequireSignature, Memory: a.memory, Gate: a.made.gate, Now: a.made.now,
+		Kinds: a.made.kinds,
+		Keys:  i.keys, RequireSignature: config.RequireSignature, Memory: a.memory, Gate: a.made.gate, Now: a.made.now,
 		Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
 		Answer: func(who Identity) issuer.Answer {
 			return checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, who))
@@ -264,7 +266,7 @@ func (a *Authorizer) newInstance(config issuerConfig, before *instance) (*instan
 			parts.Owner = before.issuer.Owner
 		}
 	}
-	parts.Secrets = secret.New(config.secrets(), inForce, func(kind credential.Kind) { a.metrics.CountFormer(issuer.MethodOf[kind]) })
+	parts.Secrets = secret.New(config.secrets(), inForce, func(use secret.Use) { a.metrics.CountFormer(identity.Method(use.String())) })
 	i.issuer = issuer.New(parts)
 	return i, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"extauthz/envoy/parts"
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/jose/jwk"
@@ -253,16 +254,16 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	}
 	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(observe.NewMetrics(nil, operator.Version, jwks.Results())), observe.KeySet{Metrics: observe.NewMetrics(nil, operator.Version, jwks.Results()), Tracing: nil})
 	set.Current.Store(&keyset.Snapshot{Keys: parsed, Fetched: testNow})
-	read, err := credential.ParseBearer(token)
+	read, err := issuer.Kinds().Recognize(credential.Presented{Text: token})
 	if err != nil {
 		return err
 	}
-	if read.Kind == credential.KindSession { // no JWT at all
+	if read.Kind.Method == identity.MethodSession { // no JWT at all
 		return reason.Deny(ReasonMalformedCredential)
 	}
-	if read.Kind == credential.KindHS256 {
-		secrets := secret.New(Secrets{Current: sharedSecret}, nil, func(credential.Kind) {})
-		_, err := secrets.Signer(t.Context(), credential.KindHS256, issuer.FitsHMAC(&read.JWT))
+	if read.Kind.Method == identity.MethodHS256 {
+		secrets := secret.New(Secrets{Current: sharedSecret}, nil, func(secret.Use) {})
+		_, err := secrets.Signer(t.Context(), secret.ForHS256, issuer.FitsHMAC(&read.JWT))
 		return err
 	}
 	if id := read.JWT.KeyID; parsed[id] == nil && id != "" {

@@ -20,7 +20,7 @@ type Step = issuer.Step
 
 // PartOf names the part that judges a credential of this shape, as Authorizer.Missing does; empty when none is asked.
 func PartOf(text string, isCookie bool) string {
-	return issuer.PartOf(credential.Presented{Text: text, Cookie: isCookie})
+	return issuer.Kinds().PartOf(credential.Presented{Text: text, Cookie: isCookie})
 }
 
 // The headers that the backend gets. Their values are percent-encoded ([EncodeHeader]).

@@ -3,11 +3,11 @@ package credential_test
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 )
@@ -89,69 +89,10 @@ func FuzzFindCredential(f *testing.F) {
 				return
 			}
 		}
-		if _, err := credential.ParseCookie(found.Text); err == nil {
+		if _, err := issuer.Kinds().Recognize(found); err == nil {
 			t.Fatalf("%q: the cookie %q is a credential, and net/http finds no such", cookies, found.Text)
 		}
 	})
-}
-
-// FuzzParseBearer: what is taken for a credential is, put together again, what came.
-func FuzzParseBearer(f *testing.F) {
-	for _, text := range credentials {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		read, err := credential.ParseBearer(text)
-		if err != nil {
-			if denial := reason.Of(err); denial.Status() != http.StatusUnauthorized {
-				t.Fatalf("%q: %v", text, err)
-			}
-			return
-		}
-		if read.Cookie {
-			t.Fatalf("%q came by no cookie", text)
-		}
-		checkReassembles(t, text, &read)
-	})
-}
-
-// FuzzParseCookie: a cookie is a signed session token or nothing.
-func FuzzParseCookie(f *testing.F) {
-	for _, text := range credentials {
-		f.Add(text)
-		f.Add(`"` + text + `"`)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		read, err := credential.ParseCookie(value)
-		if err != nil {
-			return
-		}
-		if read.Kind != credential.KindSession || read.Signature == "" || !read.Cookie {
-			t.Fatalf("%q was read as %+v", value, read)
-		}
-		if len(value) >= 2 && value[0] == '"' {
-			value = value[1 : len(value)-1]
-		}
-		checkReassembles(t, value, &read)
-	})
-}
-
-func checkReassembles(t *testing.T, text string, read *credential.Credential) {
-	t.Helper()
-	whole := read.Token
-	if read.Signature != "" {
-		whole += "." + read.Signature
-	}
-	if read.Kind == credential.KindSession {
-		decoded, err := url.PathUnescape(text)
-		if err != nil || !strings.Contains(text, "%") {
-			decoded = text
-		}
-		text = decoded
-	}
-	if whole != text {
-		t.Fatalf("%q was read as %q", text, whole)
-	}
 }
 
 // BenchmarkFind is what each check does first, for a Bearer token and for a cookie among others.
@@ -168,14 +109,5 @@ func BenchmarkFind(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-func BenchmarkParseCookie(b *testing.B) {
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := credential.ParseCookie(escaped); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -72,7 +72,7 @@ func (d *Decider) Decide(ctx context.Context, r *request.Request, came *decision
 	var wanted route.Rules
 	if len(r.Route) > 0 {
 		var err error
-		if wanted, err = route.Read(r.Route, one.Audiences); err != nil {
+		if wanted, err = route.Read(r.Route, one.Audiences, one.Kinds.Methods()); err != nil {
 			came.Denial = reason.Of(err)
 			return
 		}
@@ -82,7 +82,7 @@ func (d *Decider) Decide(ctx context.Context, r *request.Request, came *decision
 	case err == nil:
 		d.judgeCredential(ctx, r, inForce, found, came)
 		if came.Denial == nil && len(r.Route) > 0 {
-			err = wanted.Check(came.Method, found.Text)
+			err = wanted.Check(came.Method, one.Kinds.HasClaims(came.Method), found.Text)
 		}
 	case wanted.Optional && reason.Of(err).IsMissing():
 		return // passes, and brings nobody's identity
@@ -99,15 +99,15 @@ func (d *Decider) judgeCredential(
 	if inForce.Remembers() && found.IsMemorable() && d.recall(inForce, found.Text, came) {
 		return
 	}
-	presented, err := found.Read()
+	by := inForce.List[0]
+	presented, err := by.Kinds.Recognize(found)
 	if err != nil {
 		came.Denial = reason.Of(err)
 		return
 	}
 	ctx, cancel := WithTimeBudget(ctx, d.Budget)
 	defer cancel()
-	came.Method = issuer.MethodOf[presented.Kind]
-	by := inForce.List[0]
+	came.Method = presented.Kind.Method
 	came.Identity, err = by.Verify(ctx, presented)
 	if presented.Cookie {
 		if err == nil {
@@ -138,7 +138,7 @@ func (d *Decider) recall(inForce *issuer.Set, token string, came *decision.Decis
 		return false
 	}
 	d.Hits.Inc()
-	came.Remembered, came.Method = proof, issuer.MethodOf[proof.Kind]
+	came.Remembered, came.Method = proof, proof.Kind.Method
 	if err != nil {
 		came.Denial = reason.Of(err)
 	}

@@ -19,9 +19,6 @@ const (
 	MethodSession Method = "session" // a session token with a live row
 )
 
-// Methods are all of them.
-func Methods() []Method { return []Method{MethodJWKS, MethodHS256, MethodSession} }
-
 // Identity is who a request comes from. It is a value; copies are independent.
 type Identity struct {
 	Subject string // the user's id: never empty, no control characters

@@ -7,9 +7,7 @@ import (
 	"context"
 	"time"
 
-	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/identity"
-	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/secret"
 	"extauthz/extauthz/internal/session"
@@ -21,8 +19,7 @@ import (
 // It is never changed, only replaced. Its methods are safe for concurrent use.
 type Issuer struct {
 	Parts
-	expected  [credential.Kinds]jose.Expectations
-	Verifiers chain
+	verifiers verifiers
 }
 
 // Parts is what an issuer is made of. It is not changed once the issuer is made.
@@ -30,6 +27,7 @@ type Parts struct {
 	Accepted  []string       // values of iss, compared octet by octet (RFC 7519 §4.1.1)
 	Audiences []string       // values of aud, of which a token has one
 	Cookie    string         // the session cookie's name
+	Kinds     Chain          // of credentials; those of [Kinds] when nil
 	Trusted   []site.Pattern // origins beside the API's own site
 	Keys      *keyset.Set
 	Secrets   *secret.Set
@@ -53,9 +51,6 @@ type Answer interface {
 	Size() int                   // in bytes
 }
 
-// Leeway is how far the issuer's clock and this one may differ.
-const Leeway = 60 * time.Second
-
 // New makes an issuer of its parts.
 func New(parts Parts) *Issuer {
 	i := &Issuer{Parts: parts}
@@ -65,20 +60,20 @@ func New(parts Parts) *Issuer {
 	if i.Gate == nil {
 		i.Gate = NewGate()
 	}
-	i.expected[credential.KindJWT] = jose.Expectations{Issuers: parts.Accepted, Audiences: parts.Audiences, Leeway: Leeway}
-	i.expected[credential.KindHS256] = jose.Expectations{Issuers: parts.Accepted, Audiences: parts.Audiences}
-	i.Verifiers = chain{
-		credential.KindJWT:     &JwksVerifier{i, i.Gate},
-		credential.KindHS256:   &secretVerifier{i},
-		credential.KindSession: &sessionVerifier{i},
+	if i.Kinds == nil {
+		i.Kinds = Kinds()
+	}
+	i.verifiers = make(verifiers, len(i.Kinds))
+	for at, kind := range i.Kinds {
+		i.verifiers[at].kind, i.verifiers[at].verifier = kind, kind.Verifier(i)
 	}
 	return i
 }
 
 // Verify judges a credential. An error that is a denial is the answer; any other error means that the credential could not
 // be checked. With an error the identity says no more than what was proven before it.
-func (i *Issuer) Verify(ctx context.Context, presented credential.Credential) (identity.Identity, error) {
-	return i.Verifiers.Verify(ctx, presented)
+func (i *Issuer) Verify(ctx context.Context, presented Recognized) (identity.Identity, error) {
+	return i.verifiers.Verify(ctx, presented)
 }
 
 // hasSignerOf tells whether the key or secret that verified the token is in force.

@@ -93,7 +93,7 @@ func newBench(t testing.TB, change func(*issuer.Parts)) *bench {
 }
 
 func secretSet(secrets secret.Secrets, earlier *secret.Set) *secret.Set {
-	return secret.New(secrets, earlier, func(credential.Kind) {})
+	return secret.New(secrets, earlier, func(secret.Use) {})
 }
 
 // replaceSecrets puts a successor in force that has other secrets.
@@ -153,7 +153,7 @@ func shared(secret string, changes map[string]any) string {
 }
 
 // judged is the reason that a credential is refused for, empty where it is allowed.
-func (b *bench) judged(t testing.TB, presented credential.Credential, err error) reason.Reason {
+func (b *bench) judged(t testing.TB, presented issuer.Recognized, err error) reason.Reason {
 	t.Helper()
 	if err == nil {
 		// No test waits for a fetch: nobody fetches here.
@@ -169,13 +169,13 @@ func (b *bench) judged(t testing.TB, presented credential.Credential, err error)
 
 func (b *bench) bearer(t testing.TB, text string) reason.Reason {
 	t.Helper()
-	presented, err := credential.ParseBearer(text)
+	presented, err := b.Kinds.Recognize(credential.Presented{Text: text})
 	return b.judged(t, presented, err)
 }
 
 func (b *bench) cookie(t testing.TB, text string) reason.Reason {
 	t.Helper()
-	presented, err := credential.ParseCookie(text)
+	presented, err := b.Kinds.Recognize(credential.Presented{Text: text, Cookie: true})
 	return b.judged(t, presented, err)
 }
 

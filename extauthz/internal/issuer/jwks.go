@@ -2,18 +2,30 @@ package issuer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"extauthz/extauthz/internal/credential"
-	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/show"
-	"extauthz/extauthz/internal/verified"
 )
+
+// Leeway is how far the issuer's clock and this one may differ.
+const Leeway = 60 * time.Second
+
+// jwksKind is a JSON Web Token in compact serialization (RFC 7515 §3.1) with an asymmetric algorithm.
+var jwksKind = &Kind{
+	Method: identity.MethodJWKS, Part: "jwks", HasClaims: true, Leeway: Leeway, Steps: stepsOfJWT, Found: foundInJWKS,
+	Read: func(form credential.Form) (credential.Credential, bool, error) {
+		return jwtOf(form), form.IsJWT && slices.Contains(jose.AsymmetricAlgorithms, form.JWT.Algorithm), nil
+	},
+	Verifier: func(i *Issuer) Verifier { return &JwksVerifier{i, i.Gate} },
+}
 
 // JwksVerifier judges JWTs by the issuer's published keys (RFC 7519 §7.2, RFC 7517).
 type JwksVerifier struct {
@@ -22,12 +34,12 @@ type JwksVerifier struct {
 }
 
 // Verify implements [Verifier].
-func (v *JwksVerifier) Verify(ctx context.Context, credential credential.Credential) (identity.Identity, error) {
-	key, err := v.VerifySignature(ctx, &credential.JWT)
+func (v *JwksVerifier) Verify(ctx context.Context, presented credential.Credential) (identity.Identity, error) {
+	key, err := v.VerifySignature(ctx, &presented.JWT)
 	if err != nil {
 		return identity.Identity{}, err
 	}
-	return v.Issuer.judgeClaims(ctx, &credential, signedBy{key: key})
+	return v.Issuer.judgeClaims(ctx, jwksKind, &presented, signedBy{key: key})
 }
 
 // VerifySignature finds the key by its kid. The key's own algorithm decides: a header that names
@@ -57,41 +69,9 @@ func (v *JwksVerifier) VerifySignature(ctx context.Context, token *jose.Token) (
 	return key, nil
 }
 
-// judgeClaims is what is left once a signature is verified; signer is what it is by. With
-// a denial it returns the subject, which is proven by then. What is allowed is remembered.
-func (i *Issuer) judgeClaims(ctx context.Context, credential *credential.Credential, signer signedBy) (identity.Identity, error) {
-	expected, now := &i.expected[credential.Kind], i.Now()
-	method := MethodOf[credential.Kind]
-	claims, err := jose.ParseClaims(credential.JWT.Payload)
-	if err != nil {
-		return identity.Identity{Method: method}, err
+func foundInJWKS(i *Issuer, step string, read *credential.Credential, who *identity.Identity) string {
+	if step == reason.StepKey {
+		return fmt.Sprintf("kid %s, %s, from %s", show.Quoted(read.JWT.KeyID), read.JWT.Algorithm, i.Keys.Fetcher.Shown)
 	}
-	claims.IsAccessToken = credential.JWT.IsAccessToken
-	identity := claims.Identity(method)
-	if err := expected.Check(&claims, now); err != nil {
-		return identity, err
-	}
-	if i.Remembers() && !dryrun.Is(ctx) {
-		proof := proofOf(&claims, expected, credential.Kind, signer, i.Answer(identity))
-		proof.Value.owner = i.Owner
-		i.Memory.Add(proof, i.Digest(credential.Token), proof.Value.Size(), claims.Expires.Time().Add(Leeway), now)
-	}
-	return identity, nil
-}
-
-// proofOf is what is remembered of claims that passed the expectations, with no text that those have already.
-func proofOf(c *jose.Claims, expected *jose.Expectations, kind credential.Kind, signer signedBy, answer Answer) *verified.Entry[Proof] {
-	entry := new(verified.Entry[Proof])
-	p := &entry.Value
-	*p = Proof{
-		Answer: answer, Kind: kind, signedBy: signer, Times: c.Times,
-		issuer: &expected.Issuers[slices.Index(expected.Issuers, c.Issuer)],
-	}
-	for i, audience := range expected.Audiences {
-		if slices.Contains(c.Audience, audience) {
-			p.audience = expected.Audiences[i : i+1]
-			break
-		}
-	}
-	return entry
+	return i.foundInJWT(step, read, who)
 }

@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/jose/jwk"
@@ -18,7 +17,7 @@ type Proof struct {
 	issuer   *string  // shared with the configuration, like audience
 	audience []string // those of the token's that are ours
 	Times    jose.Times
-	Kind     credential.Kind
+	Kind     *Kind
 }
 
 // signedBy is what a signature was verified with: a key of the issuer's key set, or a shared secret.

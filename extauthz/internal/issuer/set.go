@@ -43,7 +43,8 @@ func (s *Set) Recall(token string) (*Proof, error) {
 		s.memory.Forget(remembered)
 		return nil, nil
 	}
-	return p, i.expected[p.Kind].Recheck(&p.Times, *p.issuer, p.audience, i.Now())
+	expected := i.expectations(p.Kind)
+	return p, expected.Recheck(&p.Times, *p.issuer, p.audience, i.Now())
 }
 
 // Explain judges a credential step by step, and leaves no trace.

@@ -53,8 +53,13 @@ func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 }
 
 // NewMetrics makes the metrics of a version and adds them to the registration. fetchResults are all results of a
-// fetch.
-func NewMetrics(registerer *Registration, version string, fetchResults []string) *Metrics {
+// fetch, and methods all by which a credential is judged.
+func NewMetrics(registerer *Registration, version string, fetchResults []string, methods ...identity.Method) *Metrics {
+	labels := ""
+	for _, method := range methods {
+		labels += string(method) + ", "
+	}
+	labels += methodNone
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		registerer.MustRegister(vector)
@@ -62,7 +67,7 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string)
 	}
 	m := &Metrics{
 		Checks: counters("extauthz_checks_total",
-			"Checks by outcome (allow, deny, unavailable), method (jwks, hs256, session, none) and reason (empty when allowed).", "outcome", "method", "reason"),
+			"Checks by outcome (allow, deny, unavailable), method ("+labels+") and reason (empty when allowed).", "outcome", "method", "reason"),
 		Fetches: counters("extauthz_jwks_fetches_total",
 			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
 		Panics: counters("extauthz_panics_total",
@@ -77,15 +82,15 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string)
 	}
 	registerer.MustRegister(m.fetchDuration, m.queryDuration, m.batchSize)
 	duration := prometheus.NewHistogramVec(histogram("extauthz_check_duration_seconds",
-		"How long a check took, by method (jwks, hs256, session, none).", []float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}), []string{"method"})
+		"How long a check took, by method ("+labels+").", []float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}), []string{"method"})
 	registerer.MustRegister(duration)
-	for _, method := range identity.Methods() {
+	for _, method := range methods {
 		m.Allowed[method] = m.Checks.WithLabelValues(decision.Allow, string(method), "")
 		m.duration[method] = duration.WithLabelValues(string(method))
 	}
 	m.Allowed[""] = m.Checks.WithLabelValues(decision.Allow, methodNone, "") // where a route lets requests without a credential pass
 	m.duration[""] = duration.WithLabelValues(methodNone)
-	m.bearDenials()
+	m.bearDenials(methods)
 	lookups := counters("extauthz_remembered_lookups_total", "Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
 	m.Hits, m.Misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
 	former := counters("extauthz_former_secret_uses_total", "Credentials that a former secret verified, by what they are: hs256, session.", "use")
@@ -113,14 +118,14 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string)
 
 // bearDenials makes the series of every denial, at 0: Prometheus sees no increase in a series whose first value is 1, so
 // that the first denial of its reason would raise no alert.
-func (m *Metrics) bearDenials() {
+func (m *Metrics) bearDenials(methods []identity.Method) {
 	for _, fact := range reason.Facts() {
 		outcome := (&decision.Decision{Denial: reason.Deny(fact.Reason)}).Outcome()
 		m.Checks.WithLabelValues(outcome, methodNone, string(fact.Reason))
 		if fact.Step == reason.StepCredential && fact.Reason != reason.InternalError && fact.Reason != reason.Closed {
 			continue // no credential was judged by any method
 		}
-		for _, method := range identity.Methods() {
+		for _, method := range methods {
 			m.Checks.WithLabelValues(outcome, string(method), string(fact.Reason))
 		}
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func BenchmarkCount(b *testing.B) {
-	metrics := observe.NewMetrics(observe.NewRegistration(prometheus.NewRegistry()), "test", nil)
+	metrics := observe.NewMetrics(observe.NewRegistration(prometheus.NewRegistry()), "test", nil, identity.MethodJWKS)
 	for name, d := range map[string]*decision.Decision{
 		"allow": {Method: identity.MethodJWKS}, "deny": {Denial: reason.Deny(reason.MissingCredential)},
 	} {

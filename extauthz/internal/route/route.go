@@ -18,7 +18,7 @@ import (
 // The names of the settings that a route may have. Each only narrows what this server allows.
 const (
 	routeAudience = "audience" // a JWT must be for one of these
-	routeMethods  = "methods"  // jwks, hs256, session: how the user must have been authenticated
+	routeMethods  = "methods"  // as jwks, hs256, session: how the user must have been authenticated
 	routeOptional = "optional" // true: a request without a credential passes, without identity headers
 	routeClaim    = "claim."   // and the claim's name: it must be, or hold, exactly this value
 )
@@ -31,8 +31,13 @@ type Rules struct {
 	claims    []request.Setting // name without its prefix
 }
 
-// Read reads a route's settings. What it does not know it does not pass over: a misspelt restriction would be none.
-func Read(settings []request.Setting, ours []string) (wanted Rules, err error) {
+// Read reads a route's settings; ours are the audiences, and methods how a user may be authenticated at all. What it does
+// not know it does not pass over: a misspelt restriction would be none.
+func Read(settings []request.Setting, ours []string, methods []identity.Method) (wanted Rules, err error) {
+	known := make([]string, len(methods))
+	for i, method := range methods {
+		known[i] = string(method)
+	}
 	for _, s := range settings {
 		list := strings.Split(s.Value, ",")
 		for i := range list {
@@ -45,7 +50,7 @@ func Read(settings []request.Setting, ours []string) (wanted Rules, err error) {
 		switch {
 		case s.Name == routeAudience && within(ours...):
 			wanted.audiences = list
-		case s.Name == routeMethods && within(string(identity.MethodJWKS), string(identity.MethodHS256), string(identity.MethodSession)):
+		case s.Name == routeMethods && within(known...):
 			wanted.methods = list
 		case s.Name == routeOptional && (s.Value == "true" || s.Value == "false"):
 			wanted.Optional = s.Value == "true"
@@ -53,21 +58,21 @@ func Read(settings []request.Setting, ours []string) (wanted Rules, err error) {
 			wanted.claims = append(wanted.claims, request.Setting{Name: claim, Value: s.Value})
 		default:
 			return Rules{}, reason.Differing(reason.BadRouteSettings, "context_extensions "+show.Quoted(s.Name)+": "+show.Quoted(s.Value),
-				"audience (of Config.Audiences), methods (of jwks, hs256, session), optional (true or false) or claim.NAME")
+				"audience (of Config.Audiences), methods (of "+strings.Join(known, ", ")+"), optional (true or false) or claim.NAME")
 		}
 	}
 	return wanted, nil
 }
 
 // Check judges a credential that the server itself allows. The claims are read from the token anew: its signature is
-// verified by now, and few routes ask.
-func (r *Rules) Check(method identity.Method, token string) error {
+// verified by now, and few routes ask. hasClaims is false for what is no JWT.
+func (r *Rules) Check(method identity.Method, hasClaims bool, token string) error {
 	if len(r.methods) > 0 && !slices.Contains(r.methods, string(method)) {
 		return reason.Differing(reason.MethodRefused, string(method), strings.Join(r.methods, " or "))
 	}
-	if method == identity.MethodSession {
+	if !hasClaims {
 		if len(r.claims) > 0 {
-			return reason.Differing(reason.ClaimRequired, "a session token, which has no claims", shown(r.claims[0]))
+			return reason.Differing(reason.ClaimRequired, "a "+string(method)+" token, which has no claims", shown(r.claims[0]))
 		}
 		return nil // an audience is a JWT's
 	}

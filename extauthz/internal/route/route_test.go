@@ -23,9 +23,9 @@ func tokenOf(payload string) string {
 
 // check is the reason that a route with these settings refuses a credential for; settings that cannot be read refuse all.
 func check(settings []request.Setting, method identity.Method, token string) reason.Reason {
-	rules, err := route.Read(settings, ours)
+	rules, err := route.Read(settings, ours, []identity.Method{identity.MethodJWKS, identity.MethodHS256, identity.MethodSession})
 	if err == nil {
-		err = rules.Check(method, token)
+		err = rules.Check(method, method != identity.MethodSession, token)
 	}
 	if err == nil {
 		return ""

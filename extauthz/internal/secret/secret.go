@@ -31,6 +31,19 @@ func (s Value) Mac(message []byte) []byte {
 	return mac.Sum(nil)
 }
 
+// Use is what a secret verifies.
+type Use uint8
+
+const (
+	ForHS256    Use = iota // the signature of a JWT
+	ForSessions            // the signature of a session token
+
+	uses // their number
+)
+
+// String is its name in metrics.
+func (u Use) String() string { return [uses]string{"hs256", "session"}[u] }
+
 // Shared is one of the secrets. The same value is the same pointer as long as it is configured.
 type Shared struct{ value Value }
 
@@ -52,13 +65,13 @@ type Secrets struct {
 type Set struct {
 	current *Shared // nil when none is configured
 	former  []*Shared
-	uses    [credential.Kinds]bool // the kinds of credentials that a former secret may verify
-	used    func(credential.Kind)  // told of each use of a former secret; does not wait
+	uses    [uses]bool // what a former secret may verify
+	used    func(Use)  // told of each use of a former secret; does not wait
 }
 
 // New puts secrets in force, as a whole; an empty current one turns off what needs a secret. A secret that the earlier set
 // has too, which may be nil, stays the same value. used is told of each use of a former secret, and does not wait.
-func New(secrets Secrets, earlier *Set, used func(credential.Kind)) *Set {
+func New(secrets Secrets, earlier *Set, used func(Use)) *Set {
 	var known []*Shared
 	if earlier != nil {
 		known = append(slices.Clone(earlier.former), earlier.current)
@@ -72,7 +85,7 @@ func New(secrets Secrets, earlier *Set, used func(credential.Kind)) *Set {
 		return &Shared{bytes.Clone(value)}
 	}
 	s := &Set{used: used}
-	s.uses[credential.KindHS256], s.uses[credential.KindSession] = secrets.FormerForHS256, secrets.FormerForSessions
+	s.uses[ForHS256], s.uses[ForSessions] = secrets.FormerForHS256, secrets.FormerForSessions
 	if len(secrets.Current) > 0 {
 		s.current = keep(secrets.Current)
 	}
@@ -92,26 +105,26 @@ func (s *Set) IsInForce(signer *Shared) bool {
 	switch {
 	case s.current == signer:
 		return true
-	case s.uses[credential.KindHS256] && slices.Contains(s.former, signer):
-		s.used(credential.KindHS256)
+	case s.uses[ForHS256] && slices.Contains(s.former, signer):
+		s.used(ForHS256)
 		return true
 	}
 	return false
 }
 
-// Signer returns the secret by which fits is true: the current one, or a former one if these count for this kind.
-func (s *Set) Signer(ctx context.Context, kind credential.Kind, fits func(Value) bool) (*Shared, error) {
+// Signer returns the secret by which fits is true: the current one, or a former one if these count for this use.
+func (s *Set) Signer(ctx context.Context, use Use, fits func(Value) bool) (*Shared, error) {
 	if s.current == nil {
 		return nil, reason.Deny(reason.SecretNotConfigured)
 	}
 	if fits(s.current.value) {
 		return s.current, nil
 	}
-	if s.uses[kind] {
+	if s.uses[use] {
 		for _, former := range s.former {
 			if fits(former.value) {
 				if !dryrun.Is(ctx) {
-					s.used(kind)
+					s.used(use)
 				}
 				return former, nil
 			}
@@ -124,7 +137,7 @@ func (s *Set) Signer(ctx context.Context, kind credential.Kind, fits func(Value)
 // the token in standard base64. The text is compared and not the bytes behind it, so
 // that each token has one signature only.
 func (s *Set) VerifySession(ctx context.Context, presented *credential.Credential) error {
-	_, err := s.Signer(ctx, credential.KindSession, func(value Value) bool {
+	_, err := s.Signer(ctx, ForSessions, func(value Value) bool {
 		expected := base64.StdEncoding.EncodeToString(value.Mac([]byte(presented.Token)))
 		return hmac.Equal([]byte(expected), []byte(presented.Signature))
 	})

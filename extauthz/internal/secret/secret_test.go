@@ -29,7 +29,7 @@ func newSet(current string, former ...string) *secret.Set {
 	for _, one := range former {
 		secrets.Former = append(secrets.Former, []byte(one))
 	}
-	return secret.New(secrets, nil, func(credential.Kind) {})
+	return secret.New(secrets, nil, func(secret.Use) {})
 }
 
 // No secret prints itself.
@@ -49,7 +49,7 @@ func FuzzSessionSignature(f *testing.F) {
 	f.Add(token, signatureOf(token, "another secret"))
 	f.Add(token, "")
 	f.Fuzz(func(t *testing.T, token, signature string) {
-		err := secrets.VerifySession(t.Context(), &credential.Credential{Kind: credential.KindSession, Token: token, Signature: signature})
+		err := secrets.VerifySession(t.Context(), &credential.Credential{Token: token, Signature: signature})
 		if isRight := signature == signatureOf(token, shared); isRight != (err == nil) {
 			t.Fatalf("%q by %q: %v", token, signature, err)
 		}
@@ -63,7 +63,7 @@ func FuzzSessionSignature(f *testing.F) {
 func BenchmarkVerifySession(b *testing.B) {
 	for name, set := range map[string]*secret.Set{"current": newSet(shared), "former": newSet("another secret", shared)} {
 		b.Run(name, func(b *testing.B) {
-			presented := credential.Credential{Kind: credential.KindSession, Token: token, Signature: signatureOf(token, shared)}
+			presented := credential.Credential{Token: token, Signature: signatureOf(token, shared)}
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := set.VerifySession(b.Context(), &presented); err != nil {
