@@ -11,6 +11,7 @@ import (
 
 	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/cmd/extauthz/internal/explain"
+	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
@@ -57,7 +58,7 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 	s.Config.Logger = slog.New(slog.DiscardHandler) // the steps tell it all
 	authorizer, err := extauthz.New(s.Config)
 	if err != nil {
-		discreet.Complain(stderr, s.ConfigFault(err))
+		discreet.Complain(stderr, naming.Fault(s, err))
 		return exitFault
 	}
 
@@ -74,9 +75,9 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 func printStep(w io.Writer, step operator.Step) {
 	switch {
 	case step.Denial != nil:
-		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, settings.Named(step.Denial.Error()))
-		fmt.Fprintf(w, "%16s %s\n", "", settings.Named(step.Denial.Meaning()))
-		fmt.Fprintf(w, "%16s fix: %s\n", "", settings.Named(step.Denial.Fix()))
+		fmt.Fprintf(w, "%-10s FAIL  %s\n", step.Name, naming.Text(step.Denial.Error()))
+		fmt.Fprintf(w, "%16s %s\n", "", naming.Text(step.Denial.Meaning()))
+		fmt.Fprintf(w, "%16s fix: %s\n", "", naming.Text(step.Denial.Fix()))
 	case step.Reached:
 		fmt.Fprintf(w, "%-10s ok    %s\n", step.Name, step.Found)
 	default:

@@ -16,6 +16,7 @@ import (
 	"extauthz/cmd/extauthz/internal/doctor/backend"
 	"extauthz/cmd/extauthz/internal/doctor/envoy"
 	"extauthz/cmd/extauthz/internal/explain"
+	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
@@ -87,7 +88,7 @@ func runDoctor(ctx context.Context, args []string, stdin io.Reader, stdout, stde
 	if err == nil {
 		s.Config.Logger = slog.New(slog.DiscardHandler) // the findings tell it all
 		if authorizer, err = extauthz.New(s.Config); err != nil {
-			err = s.ConfigFault(err)
+			err = naming.Fault(s, err)
 		}
 	}
 	if err == nil && s.TLS.Certificate != "" {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/extauthz/operator"
 )
 
@@ -26,8 +26,8 @@ This page is made from the table in ` + "`extauthz/internal/reason/table.go`" + 
 |---|---|---|---|---|
 `)
 	for _, fact := range operator.Facts() {
-		fmt.Fprintf(&page, "| `%s` | %d | %s | %s | %s |\n", fact.Reason, fact.Status, fact.Detail, settings.Named(fact.Meaning),
-			settings.Named(fact.Fix))
+		fmt.Fprintf(&page, "| `%s` | %d | %s | %s | %s |\n", fact.Reason, fact.Status, fact.Detail, naming.Text(fact.Meaning),
+			naming.Text(fact.Fix))
 	}
 	return page.String()
 }

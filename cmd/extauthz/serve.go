@@ -19,6 +19,7 @@ import (
 	"extauthz/cmd/extauthz/internal/collector"
 	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/cmd/extauthz/internal/lines"
+	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/cmd/extauthz/internal/reload"
 	"extauthz/cmd/extauthz/internal/server"
 	"extauthz/cmd/extauthz/internal/serverlog"
@@ -78,7 +79,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	var (
 		level = new(slog.LevelVar)
-		log   = slog.New(settings.NamingLog{Handler: serverlog.New(format, stderr, level).Handler()})
+		log   = slog.New(naming.Log{Handler: serverlog.New(format, stderr, level).Handler()})
 		read  = func() (*settings.Settings, error) {
 			s, _, err := sources.Load("serve", args, os.Getenv, more)
 			return s, err
@@ -119,7 +120,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	authorizer, err := extauthz.New(s.Config)
 	if err != nil {
-		discreet.Complain(stderr, s.ConfigFault(err))
+		discreet.Complain(stderr, naming.Fault(s, err))
 		return exitFault
 	}
 	reloader.Replace = authorizer.ReplaceSecrets

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"extauthz/cmd/extauthz/internal/explain"
-	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/extauthz"
 	"extauthz/extauthz/operator"
 )
@@ -48,8 +48,8 @@ func (p *Page) explain(w http.ResponseWriter, r *http.Request) {
 func (e *explained) add(step operator.Step) {
 	switch {
 	case step.Denial != nil:
-		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", settings.Named(step.Denial.Error()),
-			settings.Named(step.Denial.Meaning()), settings.Named(step.Denial.Fix())})
+		e.Steps = append(e.Steps, stepRow{step.Name, "deny", "fails", naming.Text(step.Denial.Error()),
+			naming.Text(step.Denial.Meaning()), naming.Text(step.Denial.Fix())})
 	case step.Reached:
 		e.Steps = append(e.Steps, stepRow{step.Name, "allow", "ok", step.Found, "", ""})
 	default:

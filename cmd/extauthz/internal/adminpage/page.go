@@ -1,5 +1,5 @@
 // Package adminpage is the page on the admin listener that shows the last hour and explains credentials, without a script
-// and without anything from elsewhere. It imports readiness, explain and settings, and does not know what is served beside
+// and without anything from elsewhere. It imports readiness, explain and naming, and does not know what is served beside
 // it.
 package adminpage
 
@@ -21,8 +21,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/cmd/extauthz/internal/readiness"
-	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
 	"extauthz/extauthz/operator"
 )
@@ -170,7 +170,7 @@ func (p *Page) overview(w http.ResponseWriter, _ *http.Request) {
 	for _, dependency := range p.authorizer.Parts() {
 		row := part{Name: dependency.Name, Class: "allow", State: "ok", Since: dependency.Since.UTC().Format(timeForm), Figures: figuresOf(dependency.Name, hour.to.gauges)}
 		if !dependency.OK {
-			row.Class, row.State = "down", "failing: "+settings.Named(dependency.Fault)
+			row.Class, row.State = "down", "failing: "+naming.Text(dependency.Fault)
 			if dependency.Fault == "" {
 				row.State = "no answer yet"
 			}
@@ -260,7 +260,7 @@ func (o *overview) count(hour *window) {
 	}
 	for _, fact := range operator.Facts() {
 		if count := reasons[string(fact.Reason)]; count > 0 {
-			fact.Meaning, fact.Fix = settings.Named(fact.Meaning), settings.Named(fact.Fix)
+			fact.Meaning, fact.Fix = naming.Text(fact.Meaning), naming.Text(fact.Fix)
 			o.Reasons = append(o.Reasons, reasoned{fact, fmt.Sprintf("%.0f", count)})
 		}
 	}

@@ -1,6 +1,6 @@
 // Package doctor finds out what is wrong with a deployment: its settings, a credential, and a request through Envoy. What
-// concerns Envoy's configuration and the backend have rooms of their own below. It imports settings, sources, discreet,
-// explain and backend, and does not know what was asked for.
+// concerns Envoy's configuration and the backend have rooms of their own below. It imports settings, sources, naming,
+// discreet, explain and backend, and does not know what was asked for.
 package doctor
 
 import (
@@ -9,7 +9,7 @@ import (
 	"io"
 	"slices"
 
-	"extauthz/cmd/extauthz/internal/settings"
+	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/extauthz/operator"
 )
 
@@ -42,7 +42,7 @@ func inWords(found []operator.Finding) []operator.Finding {
 	renamed := slices.Clone(found)
 	for i := range renamed {
 		f := &renamed[i]
-		f.Tried, f.Found, f.Fix = settings.Named(f.Tried), settings.Named(f.Found), settings.Named(f.Fix)
+		f.Tried, f.Found, f.Fix = naming.Text(f.Tried), naming.Text(f.Found), naming.Text(f.Fix)
 	}
 	return renamed
 }

@@ -1,5 +1,5 @@
-// Package reload puts changed settings in force while the server runs: whole, or not at all. It imports settings and
-// discreet, and does not know where settings are read or who uses them.
+// Package reload puts changed settings in force while the server runs: whole, or not at all. It imports settings,
+// naming and discreet, and does not know where settings are read or who uses them.
 package reload
 
 import (
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
 	"extauthz/extauthz/operator"
@@ -98,7 +99,7 @@ func (r *Reloader) Look(ctx context.Context) Outcome {
 	}
 	if path := "DATABASE_URL_FILE"; fresh.ValueOf(path) != inForce.ValueOf(path) {
 		if err := operator.CheckDatabaseURL(fresh.Config.DatabaseURL); err != nil {
-			err = fresh.ConfigFault(&extauthz.ConfigError{Field: "DatabaseURL", Fault: err.Error()})
+			err = naming.Fault(fresh, &extauthz.ConfigError{Field: "DatabaseURL", Fault: err.Error()})
 			return r.refuse(ctx, err.Error(), logUnusable, "error", discreet.Error(err))
 		}
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/cmd/extauthz/internal/readiness"
-	"extauthz/cmd/extauthz/internal/settings"
 )
 
 // Bounds of the admin listener: who is slow to ask or to read is not waited for.
@@ -47,7 +47,7 @@ func (s *Server) adminHandler(ctx context.Context, ready *readiness.Readiness) h
 		}
 		if r.URL.Query().Has("verbose") {
 			for _, part := range s.Authorizer.Parts() {
-				fmt.Fprintln(w, settings.Named(part.String()))
+				fmt.Fprintln(w, naming.Text(part.String()))
 			}
 		}
 	})

@@ -1,5 +1,6 @@
 // Package server serves checks by gRPC and operators by HTTP, from the first connection to the last. It imports the rooms of
-// what it serves with: adminpage, audit, certificates, readiness, reload, settings, systemd and discreet. It does not know
+// what it serves with: adminpage, audit, certificates, readiness, reload, settings, naming, systemd, traces and
+// discreet. It does not know
 // how any of them was made, or how a check is decided.
 package server
 

@@ -1,12 +1,10 @@
 package settings
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"extauthz/cmd/extauthz/internal/discreet"
-	"extauthz/extauthz"
 )
 
 // IsUnset tells whether nobody has given a value and there is no default.
@@ -59,25 +57,6 @@ func (s *Settings) NameOf(variable string) string {
 		}
 	}
 	return variable
-}
-
-// ConfigFault names what gave the value in which the library found a fault. Of several settings of one field that is
-// the one that is set: DATABASE_URL_FILE, say, and not DATABASE_URL.
-func (s *Settings) ConfigFault(err error) error {
-	fault, ok := errors.AsType[*extauthz.ConfigError](err)
-	if !ok {
-		return err
-	}
-	name := ""
-	for i := range s.Origins {
-		if o := &s.Origins[i]; o.Field == fault.Field && (name == "" || o.From != "default") {
-			name = o.Name
-		}
-	}
-	if name == "" {
-		return err
-	}
-	return fmt.Errorf("%s %s", name, Named(fault.Fault))
 }
 
 // ShownValue is a setting's value for 'extauthz config'.

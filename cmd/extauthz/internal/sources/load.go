@@ -1,6 +1,6 @@
 // Package sources reads the settings from where they are given: flags over the environment over a YAML file over
-// defaults. What it does not know in any of these is an error or is told. It imports settings, spelling and discreet, and
-// does not know what a value means.
+// defaults. What it does not know in any of these is an error or is told. It imports settings, spelling, listen and
+// discreet, and does not know what a value means.
 package sources
 
 import (

@@ -12,25 +12,6 @@ import (
 	"extauthz/cmd/extauthz/internal/doctor/routing"
 )
 
-// asksOn tells whether a check asks on this way, or another one in its stead that asks the same service: a control
-// plane may have a filter for each policy, and turn one of them on for each route.
-func (e *examination) asksOn(w routing.Way, m *envoyconfig.Manager, check envoyconfig.Check) bool {
-	return slices.ContainsFunc(m.Checks, func(other envoyconfig.Check) bool {
-		return w.Asks(other) && (other.At == check.At || e.askTheSame(other, check))
-	})
-}
-
-func (e *examination) askTheSame(one, other envoyconfig.Check) bool {
-	first := one.Config.GetGrpcService().GetEnvoyGrpc().GetClusterName()
-	second := other.Config.GetGrpcService().GetEnvoyGrpc().GetClusterName()
-	if first == second {
-		return first != ""
-	}
-	reached := addresses(e.resources.Clusters[second])
-	return slices.ContainsFunc(addresses(e.resources.Clusters[first]),
-		func(address string) bool { return slices.Contains(reached, address) })
-}
-
 // believed tells whether a way may lead to a backend that believes identity headers.
 func (e *examination) believed(w routing.Way) bool {
 	return e.trusted[w.Cluster] || w.Chosen && len(e.trusted) > 0
@@ -51,7 +32,7 @@ func (e *examination) judgeRoutes() {
 		for _, check := range m.Checks {
 			for _, table := range m.Routes {
 				for _, w := range routing.Ways(table) {
-					j := judged{w, m, check, e.asksOn(w, m, check)}
+					j := judged{w, m, check, w.AskedBy(m, check, e.resources.Clusters)}
 					all = append(all, j)
 					if w.Forwards {
 						forwarded++
@@ -70,7 +51,7 @@ func (e *examination) judgeRoutes() {
 		e.judgePerRoute(m)
 	}
 	delete(e.trusted, "")
-	e.trustAliases()
+	routing.AddAliases(e.trusted, e.resources.Clusters)
 	if forwarded > 0 && asked == 0 {
 		e.fail("open routes", "no route is checked: each turns ext_authz off",
 			"Turn it off only where that is meant, by exact paths.")

@@ -117,9 +117,9 @@ func describeMatch(route *routev3.Route) string {
 	return "(a route)"
 }
 
-// Asks tells whether an ext_authz filter asks on this way. The nearest level that configures the filter by its name
+// asks tells whether an ext_authz filter asks on this way. The nearest level that configures the filter by its name
 // decides.
-func (w Way) Asks(check envoyconfig.Check) bool {
+func (w Way) asks(check envoyconfig.Check) bool {
 	for _, l := range slices.Backward(w.Levels) {
 		config := l.Filters[check.Name]
 		if config == nil {

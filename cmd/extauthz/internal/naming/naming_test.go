@@ -1,4 +1,4 @@
-package settings
+package naming
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/extauthz"
 )
 
@@ -52,7 +53,7 @@ func literals(t *testing.T, root string) map[string]string {
 // extauthz.Config, and every field that they name has a variable.
 func TestLibraryNamesFieldsAndNotVariables(t *testing.T) {
 	var names []string
-	for _, s := range Table {
+	for _, s := range settings.Table {
 		names = append(names, regexp.QuoteMeta(s.Variable))
 	}
 	variable := regexp.MustCompile(`EXTAUTHZ_[A-Z]|(?:^|[^A-Z_])(?:` + strings.Join(names, "|") + `)(?:$|[^A-Z_])`)
@@ -63,7 +64,7 @@ func TestLibraryNamesFieldsAndNotVariables(t *testing.T) {
 		}
 		for _, field := range configField.FindAllString(text, -1) {
 			fields[field] = true
-			if Named(field) == field {
+			if Text(field) == field {
 				t.Errorf("%s: no setting has the field %s", place, field)
 			}
 		}
@@ -75,7 +76,7 @@ func TestLibraryNamesFieldsAndNotVariables(t *testing.T) {
 
 // Each field of the table is one of the library's, so that a renamed one is not named to operators any more.
 func TestFieldsOfSettingsAreFields(t *testing.T) {
-	for _, s := range Table {
+	for _, s := range settings.Table {
 		if s.Field == "" {
 			continue
 		}
@@ -91,14 +92,14 @@ func TestFieldsOfSettingsAreFields(t *testing.T) {
 	}
 }
 
-func TestNamed(t *testing.T) {
+func TestText(t *testing.T) {
 	for text, want := range map[string]string{
 		"See that this server reaches `Config.DatabaseURL`.":    "See that this server reaches `DATABASE_URL`.",
 		"name it in Config.Schema.UserTable.":                   "name it in EXTAUTHZ_USER_TABLE.",
 		"`<Config.Issuer>/api/auth/jwks`, or Config.JWKSURL":    "`<BETTER_AUTH_URL>/api/auth/jwks`, or JWKS_URL",
 		"MyConfig.Issuer, Config.NoSuchField and a Config. end": "MyConfig.Issuer, Config.NoSuchField and a Config. end",
 	} {
-		if got := Named(text); got != want {
+		if got := Text(text); got != want {
 			t.Errorf("%q, expected %q", got, want)
 		}
 	}
@@ -107,7 +108,7 @@ func TestNamed(t *testing.T) {
 // The log names variables in its message and in values of any kind, also below With and WithGroup.
 func TestLogNamesVariables(t *testing.T) {
 	var out strings.Builder
-	log := slog.New(NamingLog{slog.NewJSONHandler(&out, nil)})
+	log := slog.New(Log{slog.NewJSONHandler(&out, nil)})
 	log.With("a", 1).WithGroup("g").Warn("unset Config.Shadow", "error", errors.New("correct Config.DatabaseURL"),
 		"fix", "set Config.Secret", "count", 3)
 	for _, want := range []string{"unset EXTAUTHZ_SHADOW", "correct DATABASE_URL", "set BETTER_AUTH_SECRET", `"count":3`} {
