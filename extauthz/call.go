@@ -119,7 +119,7 @@ func handleCheck(
 	if a.shadow != ShadowOff {
 		return newAnswer(a.shadowResponse(&c.request, &d))
 	}
-	return answerTo(&c.request, &d), nil
+	return a.answerTo(&c.request, &d), nil
 }
 
 // handleDecoded answers a check by its decoded message, which an interceptor wants, body and all.
@@ -176,7 +176,7 @@ func (a *Authorizer) refuse(ctx context.Context, denial *Denial) any {
 		return a.shadowResponse(&r, &d)
 	}
 	// In the other shadow modes the client's own identity headers go, and which these are is not known here.
-	return answerTo(&r, &d)
+	return a.answerTo(&r, &d)
 }
 
 // newAnswer encodes a response here and not in gRPC, so that a fault of it is a denial too.
@@ -191,7 +191,7 @@ func newAnswer(response *authv3.CheckResponse) (*checkwire.Answer, error) {
 }
 
 // answerTo is the answer to send, made as seldom as can be.
-func answerTo(r *request.Request, d *decision.Decision) *checkwire.Answer {
+func (a *Authorizer) answerTo(r *request.Request, d *decision.Decision) *checkwire.Answer {
 	if d.Denial != nil {
 		return checkwire.DenialAnswer(d.Denial.Reason())
 	}
@@ -199,6 +199,6 @@ func answerTo(r *request.Request, d *decision.Decision) *checkwire.Answer {
 		return remembered.Answer.(*checkwire.Answer)
 	}
 	made := new(checkwire.Answer)
-	made.Set(checkwire.EncodeAllow(r, d.Who()))
+	made.Set(checkwire.EncodeAllow(r, d.Who(), a.further()...))
 	return made
 }

@@ -101,6 +101,13 @@ type Config struct {
 	// x-user-agent needs no listing. What Envoy itself removes before the check does not pass.
 	KeepHeaders []string
 
+	// Identity asks for further facts of the user, for the backend and for routes' rules: role, organization,
+	// email-verified, impersonator, session-id, user.COLUMN=x-user-…, session.COLUMN=x-auth-… or claim.NAME=x-user-…,
+	// where dots in NAME reach into objects. Sessions have them in their row, as of the check, and the organization only
+	// while a membership says so; JWTs have them in claims, as of their issue. A column that is not there, or may not be
+	// read, makes session checks fail with its name. By default none.
+	Identity []string
+
 	// TrustedOrigins are origins beside the API's own site from which cookies may authenticate unsafe methods and
 	// WebSockets, as in Better Auth's trustedOrigins: to the letter, or with wildcards as in https://*.example.com, or an
 	// application's own scheme as in capacitor://localhost. By default none.
@@ -370,7 +377,7 @@ func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (respon
 	case d.Denial != nil:
 		return checkwire.DenyResponse(d.Denial), nil
 	}
-	return checkwire.AllowResponse(&r, d.Who()), nil
+	return checkwire.AllowResponse(&r, d.Who(), a.further()...), nil
 }
 
 // decide judges the request, counts the decision and logs it. Of its observers only an audit function that panics

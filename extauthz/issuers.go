@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/session/postgres"
+	"extauthz/extauthz/internal/session/postgres/tables"
 	"extauthz/extauthz/internal/show"
 	"maps"
 	"slices"
@@ -32,6 +33,7 @@ type issuerConfig struct {
 	SessionCookie       string
 	TrustedOrigins      []string
 	RequireSignature    bool
+	Identity            []string
 }
 
 // plain is the issuer that the fields of Config itself make. It shares nothing with what the caller may change later.
@@ -43,19 +45,21 @@ func (c *Config) plain() issuerConfig {
 		DatabaseURL: c.DatabaseURL, ReadDatabaseURL: c.ReadDatabaseURL, DatabaseConnections: c.DatabaseConnections,
 		DatabaseMaxLag: c.DatabaseMaxLag, Schema: c.Schema,
 		SessionCookie: c.SessionCookie, TrustedOrigins: c.TrustedOrigins, RequireSignature: c.RequireSignature,
+		Identity: c.Identity,
 	}.clone()
 }
 
 // clone is a copy that shares nothing with what the caller may change later.
 func (c issuerConfig) clone() issuerConfig {
 	c.Issuers, c.Audiences = slices.Clone(c.Issuers), slices.Clone(c.Audiences)
-	c.TrustedOrigins = slices.Clone(c.TrustedOrigins)
+	c.TrustedOrigins, c.Identity = slices.Clone(c.TrustedOrigins), slices.Clone(c.Identity)
 	c.Secret, c.FormerSecrets = bytes.Clone(c.Secret), slices.Clone(c.FormerSecrets)
 	for i := range c.FormerSecrets {
 		c.FormerSecrets[i] = bytes.Clone(c.FormerSecrets[i])
 	}
 	c.Schema.SessionColumns, c.Schema.UserColumns = maps.Clone(c.Schema.SessionColumns),
 		maps.Clone(c.Schema.UserColumns)
+	c.Schema.MemberColumns = maps.Clone(c.Schema.MemberColumns)
 	return c
 }
 
@@ -88,10 +92,15 @@ func (c *issuerConfig) validate() error {
 		return fault("RequireSignature",
 			"is true, and no secret is set to check a signature with; set Better Auth's secret, or leave it out")
 	}
-	for field, columns := range map[string]map[string]string{"token expiresAt userId": c.Schema.SessionColumns,
-		"id email name": c.Schema.UserColumns} {
-		for name := range columns {
-			if known := strings.Fields(field); !slices.Contains(known, name) {
+	for _, model := range []struct {
+		columns map[string]string
+		known   []string
+	}{
+		{c.Schema.SessionColumns, tables.SessionFields}, {c.Schema.UserColumns, tables.UserFields},
+		{c.Schema.MemberColumns, tables.MemberFields},
+	} {
+		for name := range model.columns {
+			if known := model.known; !slices.Contains(known, name) {
 				return fault("Schema", "names the field %q; the fields are %s", show.Clip(name), strings.Join(known, ", "))
 			}
 		}

@@ -10,16 +10,9 @@ import (
 	"extauthz/extauthz/internal/show"
 )
 
-// headerWebUserAgent is the one header below our prefixes that belongs to a protocol: gRPC-Web clients send their
-// library's name in it (PROTOCOL-WEB of gRPC), since a browser does not let them set User-Agent.
-const headerWebUserAgent = "x-user-agent"
-
 // reservedHeaders are the names that say who the user is or how that is known: those that are set today, and those that
 // further facts will have. A client's own never reaches the backend, whatever Config.KeepHeaders says.
-var reservedHeaders = append([]string{
-	"x-user-role", "x-user-organization", "x-user-organization-role", "x-user-email-verified",
-	"x-auth-impersonator", "x-auth-session-id", "x-auth-client-id", "x-auth-scope", "x-auth-api-key-id", "x-auth-issuer",
-}, identity.Headers()...)
+var reservedHeaders = identity.Reserved()
 
 // maxKeptHeaders bounds the list, since each of a request's own identity headers is compared with it.
 const maxKeptHeaders = 64
@@ -34,7 +27,7 @@ func newKeptHeaders(names []string) (keptHeaders, error) {
 	fault := func(format string, arguments ...any) (keptHeaders, error) {
 		return nil, &ConfigError{"KeepHeaders", fmt.Sprintf(format, arguments...)}
 	}
-	kept := keptHeaders{headerWebUserAgent}
+	kept := keptHeaders{identity.HeaderWebUserAgent}
 	for _, name := range names {
 		lower := strings.ToLower(strings.TrimSpace(name))
 		shown := show.Quoted(name)

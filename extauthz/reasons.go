@@ -45,6 +45,7 @@ const (
 	ReasonProofRequired         = reason.ProofRequired
 	ReasonOAuthNotConfigured    = reason.OAuthNotConfigured
 	ReasonMissingSubject        = reason.MissingSubject
+	ReasonUserBanned            = reason.UserBanned
 	ReasonSessionsNotConfigured = reason.SessionsNotConfigured
 	ReasonUnknownSession        = reason.UnknownSession
 	ReasonStatelessSession      = reason.StatelessSession

@@ -189,18 +189,24 @@ func (a *Authorizer) setIssuers(configs []issuerConfig) error {
 		fresh   = make([]*instance, len(configs))
 		list    = make([]*issuer.Issuer, len(configs))
 	)
+	facts, further, err := a.readFacts(configs)
+	if err != nil {
+		return err
+	}
 	for n, config := range configs {
 		var before *instance
 		if n < len(earlier) {
 			before = earlier[n]
 		}
-		made, err := a.newInstance(config, before)
+		made, err := a.newInstance(config, before, facts[n], further)
 		if err != nil {
 			return err
 		}
 		fresh[n], list[n] = made, made.issuer
 	}
-	a.decider.Issuers.Store(issuer.NewSet(list, a.memory))
+	inForce := issuer.NewSet(list, a.memory)
+	inForce.Further = further
+	a.decider.Issuers.Store(inForce)
 	r.replace(fresh, 2*a.made.budget)
 	return nil
 }
@@ -220,7 +226,9 @@ func (a *Authorizer) replaceSecrets(change func(Secrets) Secrets) {
 
 // newInstance makes an issuer, with those parts of the one before, which may be nil, that are as they were. The error is a
 // *[ConfigError].
-func (a *Authorizer) newInstance(config issuerConfig, before *instance) (*instance, error) {
+func (a *Authorizer) newInstance(
+	config issuerConfig, before *instance, facts *identity.Table, further []string,
+) (*instance, error) {
 	names, err := readIssuer(&config)
 	if err != nil {
 		return nil, err
@@ -244,16 +252,16 @@ func (a *Authorizer) newInstance(config issuerConfig, before *instance) (*instan
 	}
 	config.setDefaults()
 	i := &instance{config: config}
-	if err := a.giveParts(i, before, proxy); err != nil {
+	if err := a.giveParts(i, before, proxy, facts); err != nil {
 		return nil, err
 	}
 	parts := issuer.Parts{
 		Accepted: names.accepted, Audiences: config.Audiences, Cookie: config.SessionCookie, Trusted: trusted,
-		Kinds: a.made.kinds,
-		Keys:  i.keys, RequireSignature: config.RequireSignature, Memory: a.memory, Gate: a.made.gate, Now: a.made.now,
+		Kinds: a.made.kinds, Facts: facts,
+		Keys: i.keys, RequireSignature: config.RequireSignature, Memory: a.memory, Gate: a.made.gate, Now: a.made.now,
 		Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
 		Answer: func(who Identity) issuer.Answer {
-			return checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, who))
+			return checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, who, further...))
 		},
 	}
 	if i.database != nil {
@@ -262,7 +270,8 @@ func (a *Authorizer) newInstance(config issuerConfig, before *instance) (*instan
 	var inForce *secret.Set
 	if before != nil {
 		inForce = before.issuer.Secrets
-		if config.isBut(&before.config) {
+		// What is remembered is answered as it was encoded, with the headers that could be set then.
+		if config.isBut(&before.config) && slices.Equal(further, a.further()) {
 			parts.Owner = before.issuer.Owner
 		}
 	}
@@ -272,7 +281,7 @@ func (a *Authorizer) newInstance(config issuerConfig, before *instance) (*instan
 }
 
 // giveParts takes over the parts of the issuer before that are configured as they were, and makes the others.
-func (a *Authorizer) giveParts(i, before *instance, proxy *url.URL) error {
+func (a *Authorizer) giveParts(i, before *instance, proxy *url.URL, facts *identity.Table) error {
 	config := &i.config
 	take := func(part any) {
 		for _, w := range before.work {
@@ -305,7 +314,7 @@ func (a *Authorizer) giveParts(i, before *instance, proxy *url.URL) error {
 	i.read.by.Store(&config.ReadDatabaseURL)
 	store := postgres.Config{
 		URL: config.DatabaseURL, Connections: config.DatabaseConnections,
-		MaxLag: config.DatabaseMaxLag, Names: config.Schema, Budget: a.made.budget,
+		MaxLag: config.DatabaseMaxLag, Names: config.Schema, Budget: a.made.budget, Facts: columnsOf(facts),
 	}
 	if config.ReadDatabaseURL != nil {
 		store.ReadURL = i.read.read
@@ -324,7 +333,7 @@ func (c *issuerConfig) hasDatabaseOf(other *issuerConfig) bool {
 	isFollowed := c.ReadDatabaseURL != nil
 	return isFollowed == (other.ReadDatabaseURL != nil) && (isFollowed || c.DatabaseURL == other.DatabaseURL) &&
 		c.DatabaseConnections == other.DatabaseConnections && c.DatabaseMaxLag == other.DatabaseMaxLag &&
-		reflect.DeepEqual(c.Schema, other.Schema)
+		reflect.DeepEqual(c.Schema, other.Schema) && slices.Equal(c.Identity, other.Identity)
 }
 
 // isBut tells whether two issuers differ at most in their secrets and their database, so that what was verified of a JWT

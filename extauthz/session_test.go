@@ -382,6 +382,51 @@ func TestLeastPrivileges(t *testing.T) {
 	}
 }
 
+// docs/reader.sql grants what bans need by itself, and with its lines for EXTAUTHZ_IDENTITY what these facts need: all of
+// it, and no more.
+func TestLeastPrivilegesWithFacts(t *testing.T) {
+	script, err := os.ReadFile("../docs/reader.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for title, grants := range map[string]string{"bans": string(script), "facts": strings.ReplaceAll(string(script), "\n-- grant ", "\ngrant ")} {
+		t.Run(title, func(t *testing.T) {
+			owner := newDatabaseURL(t, factsTables()...)
+			installer, err := parts.NewInstaller(os.Stderr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			makingReader.Lock()
+			reader, err := installer.ReaderURL(t.Context(), owner)
+			makingReader.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			execute(t, owner, grants)
+			config := Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: reader}
+			if title == "facts" {
+				config.Identity = []string{"role", "organization", "email-verified", "impersonator", "session-id"}
+			}
+			a := startAuthorizer(t, config)
+			expectToken(t, a, liveToken, "")
+			expectFindings(t, diagnoseTest(t, config), "database", "ok query: ", "ok rights: "+parts.Reader+" may read sessions and users")
+			execute(t, owner, `update "user" set "banned" = true`)
+			expectToken(t, a, liveToken, ReasonUserBanned)
+			connection, err := pgx.Connect(t.Context(), reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer connection.Close(t.Context())
+			for _, column := range []string{`"user"."banReason"`, `"user"."plan_tier"`, `"session"."ipAddress"`, `"session"."activeTeamId"`, `"member"."id"`, `"organization"."name"`} {
+				table, _, _ := strings.Cut(column, ".")
+				if _, err := connection.Exec(t.Context(), "select "+column+" from "+table); err == nil {
+					t.Errorf("it may read %s", column)
+				}
+			}
+		})
+	}
+}
+
 // A pooler that hands each transaction another server connection loses prepared statements, or meets
 // those of another. A statement that is gone, and another of its name, are what the next check finds
 // there then; it goes on without, and so do all that follow.

@@ -52,14 +52,14 @@ func (a *Authorizer) shadowResponse(r *request.Request, d *decision.Decision) *a
 	if d.Denial != nil {
 		response.DynamicMetadata.Fields[checkwire.MetadataReason] = structpb.NewStringValue(string(d.Denial.Reason()))
 	} else {
-		allowed := checkwire.AllowResponse(r, d.Who())
+		allowed := checkwire.AllowResponse(r, d.Who(), a.further()...)
 		response.DynamicMetadata = allowed.DynamicMetadata
 		if setsHeaders = a.shadow == ShadowHeaders; setsHeaders {
 			response.HttpResponse = allowed.HttpResponse
 		}
 	}
 	if a.shadow.removesHeaders() && !setsHeaders {
-		response.GetOkResponse().HeadersToRemove = checkwire.HeadersToRemove(r, nil)
+		response.GetOkResponse().HeadersToRemove = checkwire.HeadersToRemove(r, nil, a.further())
 	}
 	// The names lie in the request's message, which is gone before this is encoded.
 	removed := response.GetOkResponse().GetHeadersToRemove()

@@ -301,6 +301,8 @@ func verdictTable() []verdict {
 		allowed("bearer in lower case", byJWKS, []header{{"authorization", "bearer " + good}}),
 		allowed("BEARER and several spaces", byJWKS, []header{{"authorization", "BEARER   " + good}}),
 		allowed("no e-mail and name", byJWKS, issued(map[string]any{"email": nil, "name": nil})),
+		verdict{ReasonUserBanned, "a ban in the claims", "GET", issued(map[string]any{"banned": true}), byJWKS},
+		allowed("a ban in the claims that is over", byJWKS, issued(map[string]any{"banned": true, "banExpires": "2001-01-01T00:00:00.000Z"})),
 		allowed("e-mail and name null", byJWKS, payload(object(member("iss", testIssuer), member("aud", testAudience), member("sub", "user-1"), member("exp", in(9)), `"email":null`, `"name":null`))),
 		allowed("a good Bearer credential and a bad cookie", byJWKS, append(bearer(good), cookie("bad")...)),
 		allowed("a raw session token", bySession, bearer(liveToken)),

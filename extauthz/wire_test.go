@@ -116,7 +116,7 @@ func allocatesNothing(t *testing.T, a *Authorizer, message []byte) {
 			t.Fatal("left to the ordinary codec")
 		}
 		d := a.decide(context.Background(), &c.request)
-		if answer := answerTo(&c.request, &d); d.Denial != nil || len(answer.Encoded) == 0 {
+		if answer := a.answerTo(&c.request, &d); d.Denial != nil || len(answer.Encoded) == 0 {
 			t.Fatal(d.Denial)
 		}
 		c.release()

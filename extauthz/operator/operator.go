@@ -1,7 +1,7 @@
 // Package operator is for who runs a server: what the command of this module shows beyond the check itself, a diagnosis, the
 // keys in use, the reasons and the settings' defaults. Embedders do without it, and it changes without a word in
-// CHANGELOG.md. It imports keyset, postgres, connstring, tables, verified, intake, credential, issuer, identity, checkwire,
-// reason and finding. It decides nothing.
+// CHANGELOG.md. It imports keyset, postgres, connstring, verified, intake, credential, issuer, identity, checkwire,
+// reason, finding and show. It decides nothing.
 package operator
 
 import (

@@ -1,11 +1,16 @@
 package operator
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
 	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/intake"
 	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/session/postgres/connstring"
-	"extauthz/extauthz/internal/session/postgres/tables"
+	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/verified"
 )
 
@@ -26,5 +31,19 @@ func CheckDatabaseURL(value string) error {
 
 // ParseColumns reads `field=column,field=column`, as the configuration has it, for the fields given.
 func ParseColumns(text string, fields ...string) (map[string]string, error) {
-	return tables.ParseColumns(text, fields...)
+	if text == "" {
+		return nil, nil
+	}
+	columns := make(map[string]string)
+	for pair := range strings.SplitSeq(text, ",") {
+		field, name, ok := strings.Cut(strings.TrimSpace(pair), "=")
+		if !ok {
+			return nil, errors.New("is not field=column,field=column")
+		}
+		if !slices.Contains(fields, field) {
+			return nil, fmt.Errorf("names the field %q; the fields are %s", show.Clip(field), strings.Join(fields, ", "))
+		}
+		columns[field] = name
+	}
+	return columns, nil
 }

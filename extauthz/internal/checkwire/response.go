@@ -28,9 +28,12 @@ type allowedFact struct {
 	isNumber        bool
 }
 
-// allowedFacts returns what is known of the user; the first set of them count. What is not known is left
-// out: an empty value would not clear the client's header, removing it does.
-func allowedFacts(who identity.Identity) (facts [len(identity.Facts)]allowedFact, set int) {
+// commonFacts is how many facts of one user are told without more memory.
+const commonFacts = len(identity.Facts) + 8
+
+// allowedFacts adds what is known of the user to facts. What is not known is left out: an empty value would not clear the
+// client's header, removing it does.
+func allowedFacts(facts []allowedFact, who *identity.Identity) []allowedFact {
 	for i := range identity.Facts {
 		known := &identity.Facts[i]
 		fact := allowedFact{header: known.Header, name: known.Metadata}
@@ -47,18 +50,28 @@ func allowedFacts(who identity.Identity) (facts [len(identity.Facts)]allowedFact
 			}
 			fact.encoded, fact.text = EncodeHeader(text), strings.ToValidUTF8(text, "\uFFFD")
 		}
-		facts[set] = fact
-		set++
+		facts = append(facts, fact)
 	}
-	return facts, set
+	for i := range who.Further {
+		further := &who.Further[i]
+		if further.Header == "" || further.Value == "" || who.Subject == "" {
+			continue
+		}
+		facts = append(facts, allowedFact{
+			header: further.Header, encoded: EncodeHeader(further.Value),
+			name: identity.Metadata(further.Header), text: strings.ToValidUTF8(further.Value, "\uFFFD"),
+		})
+	}
+	return facts
 }
 
-// AllowResponse gives the backend the identity, and takes from it whatever the client says of itself.
-func AllowResponse(r *request.Request, identity identity.Identity) *authv3.CheckResponse {
-	facts, set := allowedFacts(identity)
-	ok := &authv3.OkHttpResponse{HeadersToRemove: HeadersToRemove(r, facts[:set])}
-	metadata := make(map[string]*structpb.Value, set)
-	for _, fact := range facts[:set] {
+// AllowResponse gives the backend the identity, and takes from it whatever the client says of itself. further are the
+// headers that may be set beside those that always may.
+func AllowResponse(r *request.Request, who identity.Identity, further ...string) *authv3.CheckResponse {
+	facts := allowedFacts(make([]allowedFact, 0, commonFacts), &who)
+	ok := &authv3.OkHttpResponse{HeadersToRemove: HeadersToRemove(r, facts, further)}
+	metadata := make(map[string]*structpb.Value, len(facts))
+	for _, fact := range facts {
 		ok.Headers = append(ok.Headers, overwrite(fact.header, fact.encoded))
 		if fact.isNumber {
 			metadata[fact.name] = structpb.NewNumberValue(fact.number)
@@ -73,10 +86,10 @@ func AllowResponse(r *request.Request, identity identity.Identity) *authv3.Check
 	}
 }
 
-// HeadersToRemove lists the client's own identity headers, and those of our six that this answer does
+// HeadersToRemove lists the client's own identity headers, and those of ours, further ones with them, that this answer does
 // not set: Envoy's allowed_headers may have hidden them from us. Envoy sets first and
 // removes afterwards, so no name may be in both lists.
-func HeadersToRemove(r *request.Request, set []allowedFact) []string {
+func HeadersToRemove(r *request.Request, set []allowedFact, further []string) []string {
 	isSet := func(name string) bool {
 		return slices.ContainsFunc(set, func(fact allowedFact) bool { return fact.header == name })
 	}
@@ -111,6 +124,9 @@ func HeadersToRemove(r *request.Request, set []allowedFact) []string {
 	}
 	for i := range identity.Facts {
 		add(identity.Facts[i].Header)
+	}
+	for _, name := range further {
+		add(name)
 	}
 	return remove
 }

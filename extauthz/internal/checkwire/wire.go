@@ -4,6 +4,8 @@ package checkwire
 
 import (
 	"math"
+	"net/url"
+	"slices"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -71,6 +73,16 @@ func (a *Answer) Identity() (who identity.Identity) {
 			fact.Put(&who, value.GetStringValue(), time.Time{})
 		}
 	}
+	// Further facts are read from their headers, which say which they are.
+	for _, set := range response.GetOkResponse().GetHeaders() {
+		header := set.GetHeader().GetKey()
+		if slices.ContainsFunc(identity.Facts[:], func(fact identity.Fact) bool { return fact.Header == header }) {
+			continue
+		}
+		if value, err := url.PathUnescape(set.GetHeader().GetValue()); err == nil {
+			who.Further = append(who.Further, identity.Further{Header: header, Value: value})
+		}
+	}
 	return who
 }
 
@@ -92,11 +104,13 @@ var denialAnswers = func() map[reason.Reason]*Answer {
 
 // EncodeAllow is allowResponse, encoded without the message in between. It asks allowedFacts and
 // headersToRemove as that does, and a test holds the two against each other.
-func EncodeAllow(r *request.Request, identity identity.Identity) []byte {
-	facts, set := allowedFacts(identity)
+func EncodeAllow(r *request.Request, who identity.Identity, further ...string) []byte {
+	var common [commonFacts]allowedFact
+	facts := allowedFacts(common[:0], &who)
 	var scratch [512]byte
 	headers, metadata := scratch[:0:256], scratch[256:256]
-	for _, fact := range facts[:set] {
+	for i := range facts {
+		fact := &facts[i]
 		// OkHttpResponse.headers: a HeaderValueOption of header {key, value} and append_action.
 		value := sizeOfText(1, fact.header) + sizeOfText(2, fact.encoded)
 		headers = protowire.AppendTag(headers, 2, protowire.BytesType)
@@ -123,7 +137,7 @@ func EncodeAllow(r *request.Request, identity identity.Identity) []byte {
 			metadata = appendText(metadata, 3, fact.text)
 		}
 	}
-	for _, name := range HeadersToRemove(r, facts[:set]) {
+	for _, name := range HeadersToRemove(r, facts, further) {
 		headers = appendText(headers, 5, name)
 	}
 	encoded := make([]byte, 0, len(headers)+len(metadata)+16)

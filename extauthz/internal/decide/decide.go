@@ -6,6 +6,7 @@ package decide
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,6 +49,26 @@ type Decider struct {
 	Panics  *guard.Panics
 	// Hits and Misses count the looks for a remembered token.
 	Hits, Misses counter
+
+	told sync.Map // of rules that no credential can meet, each once
+	many atomic.Int32
+}
+
+// maxTold bounds how many rules that cannot be met are told.
+const maxTold = 100
+
+// tellNever logs, once, that a route's rule refuses everybody.
+func (d *Decider) tellNever(never string) {
+	if never == "" {
+		return
+	}
+	if _, isTold := d.told.Load(never); isTold || d.many.Load() >= maxTold {
+		return
+	}
+	if _, isTold := d.told.LoadOrStore(never, true); !isTold {
+		d.many.Add(1)
+		d.Panics.Logger().Warn("a route's rule refuses everybody", "why", never)
+	}
 }
 
 // Decide fills in what the request comes to. It finds the credential, has it judged, and last asks what the route wants of it. A panic anywhere on the way is a
@@ -82,7 +103,9 @@ func (d *Decider) Decide(ctx context.Context, r *request.Request, came *decision
 	case err == nil:
 		d.judgeCredential(ctx, r, inForce, found, came)
 		if came.Denial == nil && len(r.Route) > 0 {
-			err = wanted.Check(came.Method, one.Kinds.HasClaims(came.Method), found.Text)
+			var never string
+			never, err = wanted.Check(came.Method, one.Kinds.HasClaims(came.Method), found.Text, &came.Identity, one.Facts)
+			d.tellNever(never)
 		}
 	case wanted.Optional && reason.Of(err).IsMissing():
 		return // passes, and brings nobody's identity

@@ -19,7 +19,7 @@ const (
 	MethodSession Method = "session" // a session token with a live row
 )
 
-// Identity is who a request comes from. It is a value; copies are independent.
+// Identity is who a request comes from. It is a value; copies share nothing that changes.
 type Identity struct {
 	Subject string // the user's id: never empty, no control characters
 	Email   string // empty when not known
@@ -29,6 +29,9 @@ type Identity struct {
 	IssuedAt time.Time
 	// ExpiresAt is the JWT's exp (RFC 7519 §4.1.4) or the session's expiresAt.
 	ExpiresAt time.Time
+	// Further are the facts that were asked for beside these; nil where none were. A session has all of them, in the order
+	// they were asked for, some without a value; a JWT those that it has.
+	Further []Further
 }
 
 // CheckSubject refuses a subject that could not be told apart, or could not travel, in a header or a log line.

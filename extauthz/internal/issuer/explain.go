@@ -89,7 +89,7 @@ func (i *Issuer) explainClaims(e *Explanation, presented *Recognized) {
 		reason.StepTimes:    expected.CheckTimes(&claims.Times, i.Now()),
 		reason.StepIssuer:   expected.CheckIssuer(claims.Issuer, claims.HasIssuer),
 		reason.StepAudience: expected.CheckAudience(claims.Audience),
-		reason.StepSubject:  identity.CheckSubject(claims.Subject),
+		reason.StepSubject:  claims.CheckUser(i.Now()),
 	}
 	who := claims.Identity(e.Identity.Method)
 	for at := range e.Steps {

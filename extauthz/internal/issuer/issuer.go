@@ -1,10 +1,11 @@
 // Package issuer is one Better Auth: whose tokens are accepted, by which keys and secrets, where its sessions are, and how
-// each kind of credential is judged by them. It imports credential, jose, keyset, secret, session, site, verified, identity,
+// each kind of credential is judged by them. It imports credential, claim, jose, keyset, secret, session, site, verified, identity,
 // reason, dryrun and show. It does not know requests, nor how an answer is encoded.
 package issuer
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"extauthz/extauthz/internal/identity"
@@ -20,6 +21,7 @@ import (
 type Issuer struct {
 	Parts
 	verifiers verifiers
+	claims    []string // those that tell further facts, in the order of these; nil where none do
 }
 
 // Parts is what an issuer is made of. It is not changed once the issuer is made.
@@ -32,6 +34,9 @@ type Parts struct {
 	Keys      *keyset.Set
 	Secrets   *secret.Set
 	Sessions  session.Store // nil where there are none
+
+	// Facts are those that users come with beside what every check needs. Never nil.
+	Facts *identity.Table
 
 	RequireSignature bool // refuses session tokens without one
 
@@ -59,6 +64,12 @@ func New(parts Parts) *Issuer {
 	}
 	if i.Gate == nil {
 		i.Gate = NewGate()
+	}
+	if i.Facts == nil {
+		i.Facts = new(identity.Table)
+	}
+	if claims := i.Facts.Claims(); slices.ContainsFunc(claims, func(claim string) bool { return claim != "" }) && i.Facts.IsTold() {
+		i.claims = claims
 	}
 	if i.Kinds == nil {
 		i.Kinds = Kinds()

@@ -48,6 +48,9 @@ func (i *Issuer) judgeClaims(
 	if err := expected.Check(&claims, now); err != nil {
 		return identity, err
 	}
+	if identity.Further, err = i.factsOfClaims(presented.JWT.Payload); err != nil {
+		return identity, reason.Deny(reason.MalformedClaims)
+	}
 	if i.Remembers() && !dryrun.Is(ctx) {
 		proof := proofOf(&claims, &expected, kind, signer, i.Answer(identity))
 		proof.Value.owner = i.Owner

@@ -111,10 +111,14 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential credential.Cred
 	}
 	who := identity.Identity{
 		Subject: row.UserID, Email: row.Email, Name: row.Name,
-		Method: identity.MethodSession, ExpiresAt: row.ExpiresAt,
+		Method: identity.MethodSession, ExpiresAt: row.ExpiresAt, Further: v.issuer.factsOfRow(row),
 	}
-	if now := v.issuer.Now(); row.ExpiresAt.Before(now) {
+	now := v.issuer.Now()
+	if row.ExpiresAt.Before(now) {
 		return who, reason.Differing(reason.Expired, show.Time(row.ExpiresAt), "a time after "+show.Time(now))
+	}
+	if now.Before(row.BannedUntil) {
+		return who, reason.Differing(reason.UserBanned, "a ban until "+show.Time(row.BannedUntil), "a user who is not banned")
 	}
 	return who, identity.CheckSubject(who.Subject)
 }

@@ -10,9 +10,10 @@ import (
 // Set is the issuers that are in force at one time. It is never changed, only replaced, so that one check is judged by one
 // state of them.
 type Set struct {
-	List   []*Issuer
-	memory *verified.Memory[Proof] // nil where nothing is remembered
-	owners map[*Owner]*Issuer
+	List    []*Issuer
+	Further []string                // headers of further facts that any of them may set
+	memory  *verified.Memory[Proof] // nil where nothing is remembered
+	owners  map[*Owner]*Issuer
 }
 
 // Owner stands for an issuer for as long as what was verified by it holds: it outlives a change of the secrets.

@@ -24,6 +24,7 @@ type Claims struct {
 
 	Profile
 	Times
+	ban
 }
 
 // Times are the claims exp, nbf and iat.
@@ -82,7 +83,10 @@ func ParseClaims(payload []byte) (Claims, error) {
 			c.name, err = readStringOrNull(value)
 		default:
 			var isRead bool
-			if isRead, err = c.Profile.read(name, value); !isRead {
+			if isRead, err = c.Profile.read(name, value); !isRead && err == nil {
+				isRead, err = c.ban.read(name, value)
+			}
+			if !isRead && err == nil {
 				err = value.SkipValue()
 			}
 		}

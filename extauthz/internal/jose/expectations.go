@@ -33,7 +33,18 @@ func (e *Expectations) Check(c *Claims, now time.Time) error {
 	if err := e.CheckAudience(c.Audience); err != nil {
 		return err
 	}
-	return identity.CheckSubject(c.Subject)
+	return c.CheckUser(now)
+}
+
+// CheckUser wants a user who can be named, and who was not banned when the token was issued, or is so no longer.
+func (c *Claims) CheckUser(now time.Time) error {
+	if err := identity.CheckSubject(c.Subject); err != nil {
+		return err
+	}
+	if now.Before(c.bannedUntil) {
+		return reason.Differing(reason.UserBanned, "a claim banned, until "+show.Time(c.bannedUntil), "a user who is not banned")
+	}
+	return nil
 }
 
 // Recheck is check for a token that passed it before, in what may have changed since: the subject is
@@ -82,5 +93,3 @@ func (e *Expectations) CheckAudience(audience []string) error {
 	}
 	return reason.Differing(reason.WrongAudience, show.Claim(strings.Join(audience, ", "), len(audience) > 0), show.List(e.Audiences))
 }
-
-// Identity is what verified claims say of the user.

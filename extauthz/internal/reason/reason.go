@@ -40,6 +40,7 @@ const (
 	ProofRequired         Reason = "proof_required"
 	OAuthNotConfigured    Reason = "oauth_not_configured"
 	MissingSubject        Reason = "missing_subject"
+	UserBanned            Reason = "user_banned"
 	SessionsNotConfigured Reason = "sessions_not_configured"
 	UnknownSession        Reason = "unknown_session"
 	StatelessSession      Reason = "stateless_session"
@@ -67,7 +68,7 @@ const (
 	StepIssuer     = "issuer"
 	StepAudience   = "audience"
 	StepRow        = "row"     // the session's row in PostgreSQL
-	StepSubject    = "subject" // the user's id
+	StepSubject    = "subject" // the user: an id that can be told, and no ban
 	StepRoute      = "route"   // what the route's context_extensions ask for
 	StepSite       = "site"    // where a cookie's request comes from
 )

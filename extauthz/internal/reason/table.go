@@ -158,6 +158,10 @@ var facts = []Fact{
 	{MissingSubject, http.StatusUnauthorized, detailNoSubject, StepSubject,
 		"The token is valid, but its `sub` is missing, empty, not a string, or holds control characters.",
 		"Issue tokens with the user's id as `sub`."},
+	{UserBanned, http.StatusForbidden, detailForbidden, StepSubject,
+		"The user is banned (`banned` of Better Auth's admin plugin, until `banExpires`): by the user's row for a " +
+			"session, by the claims for a JWT, which are as of its issue.",
+		"If the user should pass: unban them in Better Auth. A JWT from before needs to be fetched anew."},
 	{CrossSite, http.StatusForbidden, detailCrossSite, StepSite,
 		"A request with an unsafe method, or a WebSocket, was authenticated by the cookie and came from another " +
 			"site.",
@@ -167,12 +171,13 @@ var facts = []Fact{
 		"The route's `methods` (context_extensions) do not list the method that authenticated this user.",
 		"Send a credential of a method that the route accepts."},
 	{ClaimRequired, http.StatusForbidden, detailForbidden, StepRoute,
-		"The route requires a claim (`claim.NAME` in its context_extensions) that the token does not have with " +
-			"this value. Session tokens have no claims.",
-		"Issue the claim (`definePayload` in Better Auth's jwt plugin), or give the user the role."},
+		"The route asks for a role, an organization or a claim (`role`, `organization`, `claim.NAME` in its " +
+			"context_extensions) that the user does not have: a JWT in its claims, a session in its row.",
+		"Give the user the role, or issue the claim (`definePayload` in Better Auth's jwt plugin). " +
+			"Where the log says that the rule refuses everybody, name the column or claim in Config.Identity."},
 	{BadRouteSettings, http.StatusServiceUnavailable, DetailUnavailable, StepRoute,
 		"The route's context_extensions have an unknown name or value.",
-		"Correct Envoy's configuration. Known names are `audience`, `methods`, `optional` and `claim.NAME`. They " +
+		"Correct Envoy's configuration. Known names are `audience`, `methods`, `optional`, `role`, `organization` and `claim.NAME`. They " +
 			"can only restrict the server's settings."},
 	{JWKSUnavailable, http.StatusServiceUnavailable, DetailUnavailable, StepKey,
 		"The JWKS was never fetched, is older than a day, or lacks this `kid` and cannot be fetched now.",

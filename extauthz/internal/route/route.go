@@ -1,5 +1,5 @@
 // Package route is what a route asks for beyond the server's own settings, by Envoy's context_extensions: ever narrower. It
-// imports identity, jose, reason, request and show, and does not know how a credential was judged.
+// imports claim, identity, jose, reason, request and show, and does not know how a credential was judged.
 package route
 
 import (
@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"extauthz/extauthz/internal/claim"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/reason"
@@ -17,10 +18,12 @@ import (
 
 // The names of the settings that a route may have. Each only narrows what this server allows.
 const (
-	routeAudience = "audience" // a JWT must be for one of these
-	routeMethods  = "methods"  // as jwks, hs256, session: how the user must have been authenticated
-	routeOptional = "optional" // true: a request without a credential passes, without identity headers
-	routeClaim    = "claim."   // and the claim's name: it must be, or hold, exactly this value
+	routeAudience     = "audience"     // a JWT must be for one of these
+	routeMethods      = "methods"      // as jwks, hs256, session: how the user must have been authenticated
+	routeOptional     = "optional"     // true: a request without a credential passes, without identity headers
+	routeRole         = "role"         // the user must have one of these
+	routeOrganization = "organization" // one of these must be active in the session, by its id
+	routeClaim        = "claim."       // and the claim's name: it must be, or hold, exactly this value
 )
 
 // Rules is what the request's route wants beyond the server's own settings.
@@ -28,7 +31,14 @@ type Rules struct {
 	audiences []string
 	methods   []string
 	Optional  bool
-	claims    []request.Setting // name without its prefix
+	needs     []need
+}
+
+// need is a fact that the user must come with: by the name of a claim, or as a header tells it.
+type need struct {
+	setting       string   // for people
+	claim, header string   // one of the two
+	values        []string // any of them
 }
 
 // Read reads a route's settings; ours are the audiences, and methods how a user may be authenticated at all. What it does
@@ -46,7 +56,8 @@ func Read(settings []request.Setting, ours []string, methods []identity.Method) 
 		within := func(known ...string) bool {
 			return !slices.ContainsFunc(list, func(one string) bool { return !slices.Contains(known, one) })
 		}
-		claim, isClaim := strings.CutPrefix(s.Name, routeClaim)
+		isWhole := !slices.Contains(list, "")
+		name, isClaim := strings.CutPrefix(s.Name, routeClaim)
 		switch {
 		case s.Name == routeAudience && within(ours...):
 			wanted.audiences = list
@@ -54,69 +65,169 @@ func Read(settings []request.Setting, ours []string, methods []identity.Method) 
 			wanted.methods = list
 		case s.Name == routeOptional && (s.Value == "true" || s.Value == "false"):
 			wanted.Optional = s.Value == "true"
-		case isClaim && claim != "" && s.Value != "":
-			wanted.claims = append(wanted.claims, request.Setting{Name: claim, Value: s.Value})
+		case s.Name == routeRole && isWhole:
+			wanted.needs = append(wanted.needs, need{s.Name, "", identity.HeaderRole, list})
+		case s.Name == routeOrganization && isWhole:
+			wanted.needs = append(wanted.needs, need{s.Name, "", identity.HeaderOrganization, list})
+		case isClaim && name != "" && s.Value != "":
+			wanted.needs = append(wanted.needs, need{s.Name, name, "", []string{s.Value}})
 		default:
 			return Rules{}, reason.Differing(reason.BadRouteSettings, "context_extensions "+show.Quoted(s.Name)+": "+show.Quoted(s.Value),
-				"audience (of Config.Audiences), methods (of "+strings.Join(known, ", ")+"), optional (true or false) or claim.NAME")
+				"audience (of Config.Audiences), methods (of "+strings.Join(known, ", ")+"), optional (true or false), role, organization or claim.NAME")
 		}
 	}
 	return wanted, nil
 }
 
-// Check judges a credential that the server itself allows. The claims are read from the token anew: its signature is
-// verified by now, and few routes ask. hasClaims is false for what is no JWT.
-func (r *Rules) Check(method identity.Method, hasClaims bool, token string) error {
+// Check judges a credential that the server itself allows, by the facts that its issuer has. A JWT's claims are read from
+// the token anew: its signature is verified by now, and few routes ask. never says of a rule that no credential of the
+// sort can meet it. hasClaims is false for what is no JWT.
+func (r *Rules) Check(
+	method identity.Method, hasClaims bool, token string, who *identity.Identity, facts *identity.Table,
+) (never string, err error) {
 	if len(r.methods) > 0 && !slices.Contains(r.methods, string(method)) {
-		return reason.Differing(reason.MethodRefused, string(method), strings.Join(r.methods, " or "))
+		return "", reason.Differing(reason.MethodRefused, string(method), strings.Join(r.methods, " or "))
 	}
-	if !hasClaims {
-		if len(r.claims) > 0 {
-			return reason.Differing(reason.ClaimRequired, "a "+string(method)+" token, which has no claims", shown(r.claims[0]))
-		}
-		return nil // an audience is a JWT's
+	if !hasClaims { // an audience is a JWT's
+		return r.checkSession(who, facts)
 	}
-	if len(r.audiences) == 0 && len(r.claims) == 0 {
-		return nil
+	if len(r.audiences) == 0 && len(r.needs) == 0 {
+		return "", nil
 	}
 	parsed, err := jose.Parse(token)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if len(r.audiences) > 0 {
 		claims, err := jose.ParseClaims(parsed.Payload)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if err := (&jose.Expectations{Audiences: r.audiences}).CheckAudience(claims.Audience); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return r.checkClaims(parsed.Payload)
+	return r.checkClaims(parsed.Payload, facts)
 }
 
-func (r *Rules) checkClaims(payload []byte) error {
-	missing := slices.Clone(r.claims)
-	err := jose.ReadObject(payload, func(name string, value *jsontext.Decoder) error {
-		raw, err := value.ReadValue()
-		missing = slices.DeleteFunc(missing, func(wanted request.Setting) bool { return wanted.Name == name && holds(raw, wanted.Value) })
-		return err
-	})
+// checkClaims wants each fact in a claim.
+func (r *Rules) checkClaims(payload []byte, facts *identity.Table) (never string, err error) {
+	names := make([]string, len(r.needs))
+	for i := range r.needs {
+		n := &r.needs[i]
+		if names[i] = n.claim; n.header != "" {
+			names[i] = facts.ClaimOf(n.header)
+		}
+		if names[i] == "" {
+			return "no JWT has a claim for the rule " + show.Quoted(n.setting) + "; Config.Identity says which claim it is, " +
+				"as in claim.NAME=" + n.header, n.unmet("a JWT, of which no claim tells it")
+		}
+	}
+	found, err := claim.Find(payload, names...)
 	if err != nil {
-		return reason.Deny(reason.MalformedClaims)
+		return "", reason.Deny(reason.MalformedClaims)
 	}
-	if len(missing) > 0 {
-		return reason.Differing(reason.ClaimRequired, "claims without it", shown(missing[0]))
+	for i := range r.needs {
+		n := &r.needs[i]
+		if !slices.ContainsFunc(n.values, func(value string) bool { return holds(found[i], value, separator(names[i], n.header)) }) {
+			return "", n.unmet("claims without it")
+		}
 	}
-	return nil
+	return "", nil
 }
 
-// holds tells whether a claim is exactly this text, number or truth value, or an array in which one is.
-func holds(raw jsontext.Value, wanted string) bool {
+// checkSession wants each fact in the session's row.
+func (r *Rules) checkSession(who *identity.Identity, facts *identity.Table) (never string, err error) {
+	for i := range r.needs {
+		n := &r.needs[i]
+		value, isKnown := ofSession(n, who, facts)
+		if !isKnown {
+			return "no session has a column for the rule " + show.Quoted(n.setting) + ", or it may not be read; " +
+					"add it to Config.Identity, and see extauthz doctor for the grant",
+				n.unmet("a session, of which no column tells it")
+		}
+		if !slices.ContainsFunc(n.values, func(wanted string) bool {
+			return textHolds(value, wanted, separator(n.claim, n.header))
+		}) {
+			return "", n.unmet("a session without it")
+		}
+	}
+	return "", nil
+}
+
+// ofSession is what a session has in place of a claim; isKnown is false where no session has it.
+func ofSession(n *need, who *identity.Identity, facts *identity.Table) (value string, isKnown bool) {
+	switch n.claim {
+	case "sub", "id":
+		return who.Subject, true
+	case "email":
+		return who.Email, true
+	case "name":
+		return who.Name, true
+	}
+	at := facts.OfSession(n.claim)
+	if n.header != "" {
+		at = facts.ByHeader(n.header)
+	}
+	if at < 0 || at >= len(who.Further) || who.Further[at].Absent {
+		return "", false
+	}
+	return who.Further[at].Value, true
+}
+
+// unmet is the refusal of who comes without it.
+func (n *need) unmet(got string) error {
+	shown := make([]string, len(n.values))
+	for i, value := range n.values {
+		shown[i] = show.Quoted(value)
+	}
+	wanted := "the " + n.setting
+	if n.claim != "" {
+		wanted = "the claim " + show.Quoted(n.claim)
+	}
+	return reason.Differing(reason.ClaimRequired, got, wanted+" with "+strings.Join(shown, " or "))
+}
+
+// separator is what separates the entries of a text that is a list: a comma for roles, as Better Auth writes them, and a
+// space for scopes (RFC 6749 §3.3). It is 0 for all other texts, which are one value.
+func separator(claim, header string) byte {
+	switch strings.ToLower(claim[strings.LastIndexByte(claim, '.')+1:]) {
+	case "role", "roles":
+		return ','
+	case "scope", "scopes", "scp":
+		return ' '
+	}
+	if header == identity.HeaderRole {
+		return ','
+	}
+	return 0
+}
+
+// textHolds tells whether a text is exactly this value, or a list that has it.
+func textHolds(text, wanted string, separator byte) bool {
+	if text == wanted {
+		return true
+	}
+	if separator != 0 {
+		for entry := range strings.SplitSeq(text, string(separator)) {
+			if strings.TrimSpace(entry) == wanted {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// holds tells whether a claim is exactly this text, number or truth value, a text that is a list with it, or an array in
+// which one is exactly this.
+func holds(raw jsontext.Value, wanted string, separator byte) bool {
+	if len(raw) == 0 {
+		return false
+	}
 	switch raw.Kind() {
 	case '"':
 		text, err := jsontext.AppendUnquote(nil, raw)
-		return err == nil && string(text) == wanted
+		return err == nil && textHolds(string(text), wanted, separator)
 	case '0', 't', 'f':
 		return string(raw) == wanted
 	case '[':
@@ -129,14 +240,10 @@ func holds(raw jsontext.Value, wanted string) bool {
 			if err != nil {
 				return false
 			}
-			if one.Kind() != '[' && holds(one, wanted) {
+			if one.Kind() != '[' && holds(one, wanted, 0) {
 				return true
 			}
 		}
 	}
 	return false
-}
-
-func shown(s request.Setting) string {
-	return "the claim " + show.Quoted(s.Name) + " with " + show.Quoted(s.Value)
 }

@@ -25,7 +25,7 @@ func tokenOf(payload string) string {
 func check(settings []request.Setting, method identity.Method, token string) reason.Reason {
 	rules, err := route.Read(settings, ours, []identity.Method{identity.MethodJWKS, identity.MethodHS256, identity.MethodSession})
 	if err == nil {
-		err = rules.Check(method, method != identity.MethodSession, token)
+		_, err = rules.Check(method, method != identity.MethodSession, token, &identity.Identity{Email: "zoe@example.com"}, new(identity.Table))
 	}
 	if err == nil {
 		return ""
@@ -62,6 +62,14 @@ func TestRules(t *testing.T) {
 		"claim.groups":                  {"a", identity.MethodJWKS, ""},
 		"claim.groups/within a list":    {"b", identity.MethodJWKS, reason.ClaimRequired},
 		"claim.groups/null":             {"null", identity.MethodJWKS, reason.ClaimRequired},
+		"claim.role/of a list":          {"admin", identity.MethodHS256, ""},
+		"claim.email/of a session":      {"zoe@example.com", identity.MethodSession, ""},
+		"role":                          {"user,admin", identity.MethodJWKS, ""},
+		"role/another":                  {"user", identity.MethodJWKS, reason.ClaimRequired},
+		"role/an empty one":             {"admin,", identity.MethodJWKS, reason.BadRouteSettings},
+		"role/of a session":             {"admin", identity.MethodSession, reason.ClaimRequired},
+		"organization":                  {"org-1", identity.MethodJWKS, reason.ClaimRequired},
+		"organization/of a session":     {"org-1", identity.MethodSession, reason.ClaimRequired},
 		"claim.missing":                 {"a", identity.MethodJWKS, reason.ClaimRequired},
 		"claim.":                        {"a", identity.MethodJWKS, reason.BadRouteSettings},
 		"audiance":                      {"https://api.example.com", identity.MethodJWKS, reason.BadRouteSettings},
@@ -80,20 +88,31 @@ func FuzzRules(f *testing.F) {
 	f.Add("role", "admin", `{"exp":1,"role":["user","admin"]}`)
 	f.Add("role", "7", `{"exp":1,"role":7,"r\u006fle":8}`)
 	f.Add("role", "true", `{"exp":1,"role":[true,[false]]}`)
+	f.Add("o.id", "7", `{"exp":1,"o":{"id":"7"},"o.x":1}`)
+	f.Add("https://a.b/role", "x", `{"exp":1,"https://a":{"b/role":"y"},"https://a.b/role":"x,z"}`)
+	f.Add("scope", "write", `{"exp":1,"scope":"read write"}`)
 	f.Add("role", "null", `{"exp":1,"role":null}`)
 	f.Fuzz(func(t *testing.T, name, value, payload string) {
 		if check([]request.Setting{{Name: "claim." + name, Value: value}}, identity.MethodJWKS, tokenOf(payload)) != "" {
 			return
 		}
-		var claims map[string]json.RawMessage
-		if err := json.Unmarshal([]byte(payload), &claims); err != nil {
-			t.Fatalf("%s was read, which encoding/json refuses: %v", payload, err)
-		}
-		held := []json.RawMessage{claims[name]}
-		if raw := claims[name]; len(raw) > 0 && raw[0] == '[' {
-			if err := json.Unmarshal(raw, &held); err != nil {
-				t.Fatal(err)
+		var held []json.RawMessage
+		for _, raw := range readings(t, json.RawMessage(payload), name) {
+			var list []json.RawMessage
+			if len(raw) > 0 && raw[0] == '[' {
+				if err := json.Unmarshal(raw, &list); err != nil {
+					t.Fatal(err)
+				}
 			}
+			held = append(held, list...)
+			var text string
+			if separator := map[string]string{"role": ",", "roles": ",", "scope": " ", "scopes": " ", "scp": " "}[strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])]; separator != "" && json.Unmarshal(raw, &text) == nil {
+				for entry := range strings.SplitSeq(text, separator) {
+					quoted, _ := json.Marshal(strings.TrimSpace(entry))
+					held = append(held, quoted)
+				}
+			}
+			held = append(held, raw)
 		}
 		for _, one := range held {
 			var text string
@@ -103,6 +122,25 @@ func FuzzRules(f *testing.F) {
 		}
 		t.Fatalf("claim %q with %q is not in %s", name, value, payload)
 	})
+}
+
+// readings are the values that a name may mean: a member of it, or one within an object, at any of its dots.
+func readings(t *testing.T, object json.RawMessage, name string) (values []json.RawMessage) {
+	t.Helper()
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(object, &members); err != nil {
+		t.Fatalf("%s was read, which encoding/json refuses: %v", object, err)
+	}
+	for member, value := range members {
+		rest, isWithin := strings.CutPrefix(name, member+".")
+		switch {
+		case member == name:
+			values = append(values, value)
+		case isWithin && len(value) > 0 && value[0] == '{':
+			values = append(values, readings(t, value, rest)...)
+		}
+	}
+	return values
 }
 
 func BenchmarkCheck(b *testing.B) {

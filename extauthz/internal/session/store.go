@@ -11,6 +11,12 @@ import (
 type Row struct {
 	ExpiresAt           time.Time
 	UserID, Email, Name string
+	// BannedUntil is when the user's ban ends; zero when there is none.
+	BannedUntil time.Time
+	// Facts are those that the store was told to read beside, in that order; empty where a row has none. Absent tells of
+	// each whether the store has nowhere to read it from; nil where it has them all.
+	Facts  []string
+	Absent []bool
 }
 
 // Store answers for sessions. It is safe for concurrent use.

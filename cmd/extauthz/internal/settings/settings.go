@@ -140,22 +140,39 @@ var Table = []Setting{
 			"gRPC-Web's x-user-agent needs no listing. " +
 			"Envoy may remove them before: the overlays for Istio and Envoy Gateway do",
 		readKeepHeaders},
+	{"EXTAUTHZ_IDENTITY", "identity", "", "Identity", listOfTexts,
+		"further facts of the user, for the backend and for the rules of routes, comma-separated: " +
+			"role, organization, email-verified, impersonator, session-id, " +
+			"user.COLUMN=x-user-…, session.COLUMN=x-auth-…, claim.NAME=x-user-… (dots reach into objects)",
+		readIdentity},
 	{"EXTAUTHZ_SESSION_TABLE", "session-table", "", "Schema.SessionTable", text,
 		"the session table, table or schema.table; by default found by looking",
 		func(s *Settings, v string) error { s.Config.Schema.SessionTable = v; return nil }},
 	{"EXTAUTHZ_SESSION_COLUMNS", "session-columns", "", "Schema.SessionColumns", text,
-		"its renamed columns, as token=…,expiresAt=…,userId=…",
+		"its renamed columns, as token=…,expiresAt=…,userId=…,id=…,activeOrganizationId=…,impersonatedBy=…",
 		func(s *Settings, v string) (err error) {
-			s.Config.Schema.SessionColumns, err = operator.ParseColumns(v, "token", "expiresAt", "userId")
+			s.Config.Schema.SessionColumns, err = operator.ParseColumns(v, "token", "expiresAt", "userId",
+				"id", "activeOrganizationId", "impersonatedBy")
 			return err
 		}},
 	{"EXTAUTHZ_USER_TABLE", "user-table", "", "Schema.UserTable", text,
 		"the user table, table or schema.table; by default found by looking",
 		func(s *Settings, v string) error { s.Config.Schema.UserTable = v; return nil }},
 	{"EXTAUTHZ_USER_COLUMNS", "user-columns", "", "Schema.UserColumns", text,
-		"its renamed columns, as id=…,email=…,name=…; `email=` or `name=` where there is none",
+		"its renamed columns, as id=…,email=…,name=…,emailVerified=…,role=…,banned=…,banExpires=…; " +
+			"`email=`, `name=`, `banned=` or `banExpires=` where there is none",
 		func(s *Settings, v string) (err error) {
-			s.Config.Schema.UserColumns, err = operator.ParseColumns(v, "id", "email", "name")
+			s.Config.Schema.UserColumns, err = operator.ParseColumns(v, "id", "email", "name",
+				"emailVerified", "role", "banned", "banExpires")
+			return err
+		}},
+	{"EXTAUTHZ_MEMBER_TABLE", "member-table", "", "Schema.MemberTable", text,
+		"the organization plugin's table of members, table or schema.table; by default found by looking",
+		func(s *Settings, v string) error { s.Config.Schema.MemberTable = v; return nil }},
+	{"EXTAUTHZ_MEMBER_COLUMNS", "member-columns", "", "Schema.MemberColumns", text,
+		"its renamed columns, as organizationId=…,userId=…,role=…",
+		func(s *Settings, v string) (err error) {
+			s.Config.Schema.MemberColumns, err = operator.ParseColumns(v, "organizationId", "userId", "role")
 			return err
 		}},
 	{"EXTAUTHZ_LISTEN", "listen", "127.0.0.1:9191", "", listOfTexts,

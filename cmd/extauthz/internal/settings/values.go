@@ -258,6 +258,13 @@ func readTrustedOrigins(s *Settings, value string) error {
 	return nil
 }
 
+func readIdentity(s *Settings, value string) error {
+	if s.Config.Identity = entries(value); len(s.Config.Identity) == 0 {
+		return fmt.Errorf("is %q, which names no fact; write facts as in role,organization, or leave it out", value)
+	}
+	return nil
+}
+
 func readKeepHeaders(s *Settings, value string) error {
 	if s.Config.KeepHeaders = entries(value); len(s.Config.KeepHeaders) == 0 {
 		return fmt.Errorf("is %q, which names no header; write names as in x-auth-tenant, or leave it out", value)

@@ -100,7 +100,7 @@ func (c *Connection) prove(ctx context.Context) error {
 	if err := c.try(); err != nil {
 		return err
 	}
-	d.inUse.Store(&targetInUse{found.InUse(d.names), c.target})
+	d.inUse.Store(&targetInUse{found.InUse(d.wanted.Names), c.target})
 	d.Query.Store(c.query)
 	d.ready.Store(true)
 	d.tellTables(found)
@@ -177,7 +177,7 @@ func (c *Connection) askOnce(tokens []string) (map[string]*session.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, isStandby, err := readSessions(rows, len(tokens))
+	found, isStandby, err := readSessions(rows, len(tokens), &c.query.Query)
 	if err == nil && isStandby {
 		return nil, errStandby
 	}
@@ -186,16 +186,22 @@ func (c *Connection) askOnce(tokens []string) (map[string]*session.Row, error) {
 
 // readSessions reads the session query's answer for so many tokens. Each row says whether a standby gave it, and
 // there is one that says this alone where no token is known.
-func readSessions(rows pgx.Rows, tokens int) (found map[string]*session.Row, isStandby bool, err error) {
+func readSessions(
+	rows pgx.Rows, tokens int, query *tables.Query,
+) (found map[string]*session.Row, isStandby bool, err error) {
 	defer rows.Close()
 	found = make(map[string]*session.Row, tokens)
 	said := false
+	var standby bool
+	var token, userID, email, name *string
+	var expires, banned *float64
+	facts := make([]*string, query.Facts)
+	into := append(make([]any, 0, query.Columns()), &standby, &token, &expires, &userID, &email, &name, &banned)
+	for i := range facts {
+		into = append(into, &facts[i])
+	}
 	for rows.Next() {
-		var standby bool
-		var token, userID *string
-		var expires *float64
-		var email, name *string
-		if err := rows.Scan(&standby, &token, &expires, &userID, &email, &name); err != nil {
+		if err := rows.Scan(into...); err != nil {
 			return nil, false, err
 		}
 		said, isStandby = true, isStandby || standby
@@ -206,7 +212,19 @@ func readSessions(rows pgx.Rows, tokens int) (found map[string]*session.Row, isS
 			found[*token] = nil
 			continue
 		}
-		found[*token] = &session.Row{ExpiresAt: timeOf(*expires), UserID: *userID, Email: valueOf(email), Name: valueOf(name)}
+		row := &session.Row{
+			ExpiresAt: timeOf(*expires), UserID: *userID, Email: valueOf(email), Name: valueOf(name), Absent: query.Absent,
+		}
+		if banned != nil {
+			row.BannedUntil = timeOf(*banned)
+		}
+		if query.HasFacts {
+			row.Facts = make([]string, len(facts))
+			for i, fact := range facts {
+				row.Facts[i] = valueOf(fact)
+			}
+		}
+		found[*token] = row
 	}
 	if err := rows.Err(); err != nil {
 		return nil, false, err

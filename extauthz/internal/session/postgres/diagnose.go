@@ -61,7 +61,7 @@ func (d *Store) Diagnose(ctx context.Context) []finding.Finding {
 		f.lag(err, d.LagSeconds())
 	}
 
-	f.Found = append(f.Found, examine.Tables(ctx, connection, d.names, own.target.Schema, user, super)...)
+	f.Found = append(f.Found, examine.Tables(ctx, connection, d.wanted, own.target.Schema, user, super)...)
 	return f.Found
 }
 

@@ -103,7 +103,7 @@ func (c *Connection) askNear(text string, argument any, tokens int) (map[string]
 	if err != nil {
 		return nil, err
 	}
-	found, isStandby, err := readSessions(rows, tokens)
+	found, isStandby, err := readSessions(rows, tokens, &c.query.Query)
 	if err == nil && isStandby && !wasStandby {
 		return nil, errStandby // a pooler moved in between, and the lag is another server's
 	}

@@ -18,9 +18,11 @@ import (
 	"extauthz/extauthz/internal/sampler"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/pool"
+	"extauthz/extauthz/internal/session/postgres/catalogue"
 	"extauthz/extauthz/internal/session/postgres/connstring"
 	"extauthz/extauthz/internal/session/postgres/fault"
 	"extauthz/extauthz/internal/session/postgres/lag"
+	"extauthz/extauthz/internal/session/postgres/rowsecurity"
 	"extauthz/extauthz/internal/session/postgres/tables"
 	"extauthz/extauthz/internal/session/postgres/target"
 )
@@ -39,7 +41,7 @@ const (
 // Questions that wait share a query: see [session.Batcher]. Connections are made aside: see [pool.Keeper]. All methods are safe for
 // concurrent use.
 type Store struct {
-	names   tables.Names
+	wanted  tables.Wanted
 	leftOut []string      // the connection string's parameters that nobody knows
 	budget  time.Duration // of one query: past it nobody waits any more
 	maxLag  time.Duration // of a standby; 0 for a primary only
@@ -81,6 +83,7 @@ type Config struct {
 	Connections int                    // at most
 	MaxLag      time.Duration          // of a standby; 0 for a primary only
 	Names       tables.Names           // of tables and columns that are not to be looked for
+	Facts       []tables.Fact          // to read beside what every check needs
 	Budget      time.Duration          // of one query: past it nobody waits any more
 }
 
@@ -121,7 +124,7 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 			"they are left out", "parameters", leftOut)
 	}
 	d := &Store{
-		names: c.Names, leftOut: leftOut, budget: c.Budget, maxLag: c.MaxLag, read: c.ReadURL, log: log,
+		wanted: tables.Wanted{Names: c.Names, Facts: c.Facts}, leftOut: leftOut, budget: c.Budget, maxLag: c.MaxLag, read: c.ReadURL, log: log,
 		panics: panics, observer: observer,
 		Batches: session.NewBatcher[*session.Row](c.Budget, int64(c.Connections)),
 		renewed: make(chan struct{}, 1), targetEvery: targetInterval, NamesEvery: namesInterval,
@@ -191,15 +194,15 @@ func (d *Store) Close() { d.Batches.Fail(errors.New("the Authorizer is closed"))
 func (d *Store) findTables(ctx context.Context, conn *pgx.Conn, to *target.Target) (*tables.Schema, error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
-	listed, err := tables.ReadCatalogue(ctx, conn)
+	listed, err := catalogue.Read(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
 	var found *tables.Schema
 	if before := d.inUse.Load(); before != nil && before.target.IsSame(to) {
-		found, err = tables.FindAgain(&before.tables, listed, d.names, to.Schema)
+		found, err = tables.FindAgain(&before.tables, listed, d.wanted, to.Schema)
 	} else {
-		found, err = tables.Find(listed, d.names, to.Schema)
+		found, err = tables.Find(listed, d.wanted, to.Schema)
 	}
 	if err != nil {
 		return nil, err
@@ -208,14 +211,14 @@ func (d *Store) findTables(ctx context.Context, conn *pgx.Conn, to *target.Targe
 }
 
 // lookForHidden looks at both tables, and takes in what it finds: its error says that no session can be found.
-func (d *Store) lookForHidden(ctx context.Context, found *tables.Schema, db tables.RowsQueryer) error {
+func (d *Store) lookForHidden(ctx context.Context, found *tables.Schema, db rowsecurity.Queryer) error {
 	if err := found.ReadRowSecurity(ctx, db); err != nil {
 		return err
 	}
 	if err := found.Hidden(); err != nil {
 		return err
 	}
-	if err := found.MayHide(); err != nil {
+	if err := found.Security.MayHide(); err != nil {
 		d.hiding.Store(&err)
 	} else {
 		d.hiding.Store(nil)

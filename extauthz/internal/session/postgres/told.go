@@ -45,7 +45,9 @@ func (d *Store) noteRefused(err error, connections int) {
 
 // tellTables logs what was found.
 func (d *Store) tellTables(found *tables.Schema) {
-	d.log.Info("database ready", "sessions", found.Session.String(), "users", found.User.String())
+	bans, facts := found.Describe()
+	d.log.Info("database ready",
+		"sessions", found.Session.String(), "users", found.User.String(), "bans", bans, "facts", facts)
 	if statement := found.MissingIndex(); statement != "" {
 		d.log.Warn("the session table has no index on its token, so each check reads the whole table", "create", statement)
 	}

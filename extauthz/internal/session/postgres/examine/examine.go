@@ -1,5 +1,5 @@
 // Package examine looks at Better Auth's tables as a session query finds them, and says what could be better. It imports
-// finding and tables. It does not know how a connection is made.
+// finding, catalogue and tables. It does not know how a connection is made.
 package examine
 
 import (
@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"extauthz/extauthz/internal/finding"
+	"extauthz/extauthz/internal/session/postgres/catalogue"
 	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
@@ -27,15 +28,15 @@ type findings struct{ finding.List }
 // Tables finds the tables as checks do, by these names and in this schema if it is not empty, asks the session query, and
 // looks at what checks do not need to know. user is the role of the connection, super whether it is a superuser.
 func Tables(
-	ctx context.Context, db Connection, names tables.Names, preferred, user string, super bool,
+	ctx context.Context, db Connection, wanted tables.Wanted, preferred, user string, super bool,
 ) []finding.Finding {
 	f := &findings{finding.List{Part: "database"}}
-	listed, err := tables.ReadCatalogue(ctx, db)
+	listed, err := catalogue.Read(ctx, db)
 	if err != nil {
 		f.Fail("tables", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
 		return f.Found
 	}
-	found, err := tables.Find(listed, names, preferred)
+	found, err := tables.Find(listed, wanted, preferred)
 	if err != nil {
 		f.Fail("tables", err.Error(), "Correct what is said, or point Config.DatabaseURL at Better Auth's database.")
 		return f.Found
@@ -58,6 +59,7 @@ func Tables(
 		f.OK("index", "on the session's token")
 	}
 	f.sessionTable(found)
+	f.facts(found)
 	f.zone(ctx, db, found)
 	f.signOut()
 	f.rights(ctx, db, found, user, super)
@@ -69,12 +71,14 @@ func Tables(
 func (f *findings) roundTrip(ctx context.Context, db Connection, query tables.Query, found *tables.Schema, user string) bool {
 	const times = 9
 	took := make([]time.Duration, times)
+	var isStandby bool
+	into := make([]any, query.Columns()) // nil: what nobody reads
+	into[0] = &isStandby
 	for i := range took {
 		started := time.Now()
-		var isStandby bool
-		err := db.QueryRow(ctx, query.One, "no session has this token").Scan(&isStandby, nil, nil, nil, nil, nil)
+		err := db.QueryRow(ctx, query.One, "no session has this token").Scan(into...)
 		if err != nil {
-			f.Fail("query", err.Error(), found.Grants(user))
+			f.Fail("query", err.Error(), grants(found, user))
 			return false
 		}
 		took[i] = time.Since(started)
@@ -92,7 +96,7 @@ func (f *findings) roundTrip(ctx context.Context, db Connection, query tables.Qu
 // rights tells whether the role may do more than it needs: whoever breaks into this server has its rights.
 func (f *findings) rights(ctx context.Context, db Connection, found *tables.Schema, user string, super bool) {
 	const tried = "rights"
-	fix := "Give this server a role of its own: create role extauthz login password '…'; " + found.Grants("extauthz")
+	fix := "Give this server a role of its own: create role extauthz login password '…'; " + grants(found, "extauthz")
 	if super {
 		f.Warn(tried, user+" is a superuser", fix)
 		return
@@ -103,7 +107,7 @@ func (f *findings) rights(ctx context.Context, db Connection, found *tables.Sche
 		coalesce(array_agg(distinct quote_ident(n.nspname) || '.' || quote_ident(c.relname)) filter (where has_any_column_privilege(c.oid, 'select') and c.relname::text <> all($1)), '{}')
 		from pg_class c join pg_namespace n on n.oid = c.relnamespace
 		where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')`,
-		[]string{found.Session.Name, found.User.Name}).Scan(&writable, &readable)
+		relations(found)).Scan(&writable, &readable)
 	switch {
 	case err != nil:
 		f.Warn(tried, "not known: "+err.Error(), fix)

@@ -3,6 +3,7 @@ package examine
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"extauthz/extauthz/internal/finding"
@@ -15,19 +16,28 @@ func (f *findings) sessionTable(found *tables.Schema) {
 		f.Warn("unique", "nothing keeps two sessions from having one token; such tokens are refused",
 			fmt.Sprintf("create unique index concurrently on %s (%s)", found.Session, tables.QuoteName(found.Token.Name)))
 	}
-	for _, t := range []*tables.Table{found.Session, found.User} {
+	for _, t := range found.TablesRead() {
 		switch t.Kind {
 		case "v":
 			f.Warn("view", t.String()+" is a view: its definition decides which rows count",
 				"See that it shows each row as soon as Better Auth has written it; "+
-					"or name the table itself in "+found.VariableOf(t)+".")
+					"or name the table itself in "+settingOf(found, t)+".")
 		case "m":
 			f.Warn("materialized view", t.String()+" shows what was there when it was refreshed",
-				"Name the table itself in "+found.VariableOf(t)+".")
+				"Name the table itself in "+settingOf(found, t)+".")
 		case "f":
 			f.Warn("foreign table", t.String()+" is kept by another server, which may be a standby or be down",
 				"Point Config.DatabaseURL at the server that Better Auth writes to.")
 		}
+	}
+}
+
+// facts tells what is read beside what every check needs.
+func (f *findings) facts(found *tables.Schema) {
+	bans, facts := found.Describe()
+	f.OK("bans", bans)
+	if facts != "" {
+		f.OK("facts", facts)
 	}
 }
 
@@ -38,14 +48,19 @@ func (f *findings) rowSecurity(found *tables.Schema) bool {
 	for _, r := range found.Security {
 		if r.Active && !r.Readable {
 			f.Fail(tried, fmt.Sprintf("rows of %s are hidden from %s: "+
-				"row level security is on and no policy is for this role%s", r.Table, r.Role, other), r.Fix())
+				"row level security is on and no policy is for this role%s", r.Name, r.Role, other), r.Fix())
 			return false
 		}
+	}
+	if err := found.Hidden(); err != nil {
+		text, fix, _ := strings.Cut(err.Error(), "; ")
+		f.Fail(tried, text+other, fix)
+		return false
 	}
 	for _, r := range found.Security {
 		if r.Active && !r.Whole {
 			f.Warn(tried, fmt.Sprintf("a policy on %s may hide rows from %s; "+
-				"a session that is not found is then 503 and not 401%s", r.Table, r.Role, other), r.Fix())
+				"a session that is not found is then 503 and not 401%s", r.Name, r.Role, other), r.Fix())
 			return true
 		}
 	}
@@ -88,4 +103,38 @@ func (f *findings) signOut() {
 	f.OK("sign-out", "a session counts while its row is there and not expired; "+
 		"with preserveSessionInDatabase before Better Auth 1.7 a signed-out row is both: "+
 		"upgrade, or turn the option off")
+}
+
+// grants is what gives a role the rights that the session query needs, and no more.
+func grants(found *tables.Schema, role string) string {
+	role = tables.QuoteName(role)
+	text := fmt.Sprintf("grant usage on schema %s to %s", tables.QuoteName(found.Session.Schema), role)
+	for _, t := range found.TablesRead() {
+		var names []string
+		for _, c := range found.ColumnsRead(t) {
+			names = append(names, tables.QuoteName(c.Name))
+		}
+		text += fmt.Sprintf("; grant select (%s) on %s to %s", strings.Join(names, ", "), t, role)
+	}
+	return text
+}
+
+// relations are the names of the tables that are read, without their schemas.
+func relations(found *tables.Schema) []string {
+	var names []string
+	for _, t := range found.TablesRead() {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// settingOf is the setting that names the table.
+func settingOf(found *tables.Schema, t *tables.Table) string {
+	switch t {
+	case found.Session:
+		return tables.SettingSessionTable
+	case found.Member:
+		return tables.SettingMemberTable
+	}
+	return tables.SettingUserTable
 }

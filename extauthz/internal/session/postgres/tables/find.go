@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"extauthz/extauthz/internal/session/postgres/catalogue"
 )
 
 // likeness says how sure it is that a table is Better Auth's "session". Its columns decide, and its name only where
@@ -21,10 +23,10 @@ const (
 // expiry and a user too.
 func like(t *Table, renamed map[string]string) likeness {
 	columns := Schema{Session: t}
-	switch plain := plainName(t.Name); {
+	switch plain := catalogue.PlainName(t.Name); {
 	case columns.findSessionColumns(renamed) != nil:
 		return isNot
-	case t.isBetterAuths():
+	case isBetterAuths(t):
 		return surelyIs
 	case strings.HasSuffix(plain, "session") || strings.HasSuffix(plain, "sessions"):
 		return mayBe
@@ -38,7 +40,7 @@ func findSessionTable(tables []*Table, names Names, preferred string) (*Table, e
 		if err != nil {
 			return nil, err
 		}
-		return t, t.checkIsCurrent()
+		return t, checkIsCurrent(t)
 	}
 	var here, there [surelyIs + 1][]*Table // in scope, and elsewhere
 	for _, t := range tables {
@@ -53,7 +55,7 @@ func findSessionTable(tables []*Table, names Names, preferred string) (*Table, e
 	if len(candidates) == 0 {
 		candidates = here[mayBe]
 	}
-	candidates = narrowed(candidates, func(t *Table) bool { return t.readable }) // the role was made for one of them
+	candidates = narrowed(candidates, func(t *Table) bool { return t.Readable }) // the role was made for one of them
 	candidates = narrowed(candidates, func(t *Table) bool {                      // a copy or a view has no such index
 		columns := Schema{Session: t}
 		return columns.findSessionColumns(names.SessionColumns) == nil && columns.Token.Unique
@@ -65,7 +67,7 @@ func findSessionTable(tables []*Table, names Names, preferred string) (*Table, e
 	case 0:
 		return nil, noSessionTable(here[isNot], slices.Concat(there[surelyIs], there[mayBe]), names)
 	case 1:
-		return candidates[0], candidates[0].checkIsCurrent()
+		return candidates[0], checkIsCurrent(candidates[0])
 	}
 	return nil, fmt.Errorf("%s look like Better Auth's \"session\"; name one in %s",
 		listed(candidates), SettingSessionTable)
@@ -85,17 +87,17 @@ func (s *Schema) InUse(names Names) InUse {
 // FindAgain finds the tables once they have changed. The session table in use stays as long as it is there,
 // whatever others there are by now. When it is gone, one that is less surely Better Auth's does not take its place by
 // itself.
-func FindAgain(before *InUse, tables []*Table, names Names, preferred string) (*Schema, error) {
-	if names.SessionTable != "" {
-		return Find(tables, names, preferred)
+func FindAgain(before *InUse, tables []*Table, wanted Wanted, preferred string) (*Schema, error) {
+	if wanted.SessionTable != "" {
+		return Find(tables, wanted, preferred)
 	}
 	for _, t := range tables {
-		if t.String() == before.session.String() && like(t, names.SessionColumns) != isNot {
-			return schemaOf(t, tables, names, preferred)
+		if t.String() == before.session.String() && like(t, wanted.SessionColumns) != isNot {
+			return schemaOf(t, tables, wanted, preferred)
 		}
 	}
-	found, err := Find(tables, names, preferred)
-	if err == nil && like(found.Session, names.SessionColumns) < before.like {
+	found, err := Find(tables, wanted, preferred)
+	if err == nil && like(found.Session, wanted.SessionColumns) < before.like {
 		return nil, fmt.Errorf("%s, from which sessions were read, is gone, and %s may be another library's; "+
 			"if it is Better Auth's, name it in %s",
 			before.session, found.Session, SettingSessionTable)
@@ -117,7 +119,7 @@ func narrowed(tables []*Table, fits func(*Table) bool) []*Table {
 func noSessionTable(others, elsewhere []*Table, names Names) error {
 	var err error
 	for _, t := range others {
-		if plain := plainName(t.Name); plain == "session" || err == nil && plain == "sessions" {
+		if plain := catalogue.PlainName(t.Name); plain == "session" || err == nil && plain == "sessions" {
 			columns := Schema{Session: t}
 			err = columns.findSessionColumns(names.SessionColumns)
 		}
@@ -138,7 +140,7 @@ func noSessionTable(others, elsewhere []*Table, names Names) error {
 }
 
 // checkIsCurrent refuses a copy that is brought up to date now and then: who signed out would pass meanwhile.
-func (t *Table) checkIsCurrent() error {
+func checkIsCurrent(t *Table) error {
 	if t.Kind != "m" {
 		return nil
 	}
@@ -167,16 +169,16 @@ func (s *Schema) findUserTable(tables []*Table, names Names, preferred string) (
 		return namedTable(tables, names.UserTable, preferred, SettingUserTable)
 	}
 	for _, t := range tables {
-		if s.UserID.refTable != "" && t.Schema == s.UserID.refSchema && t.Name == s.UserID.refTable {
+		if s.UserID.RefTable != "" && t.Schema == s.UserID.RefSchema && t.Name == s.UserID.RefTable {
 			return t, nil
 		}
 	}
 	// auth_session goes with auth_user.
-	prefix := strings.TrimSuffix(strings.TrimSuffix(plainName(s.Session.Name), "s"), "session")
+	prefix := strings.TrimSuffix(strings.TrimSuffix(catalogue.PlainName(s.Session.Name), "s"), "session")
 	for _, plain := range []string{"user", prefix + "user"} {
 		var candidates []*Table
 		for _, t := range tables {
-			if name := plainName(t.Name); t.Schema == s.Session.Schema && (name == plain || name == plain+"s") && t.Named("id") != nil {
+			if name := catalogue.PlainName(t.Name); t.Schema == s.Session.Schema && (name == plain || name == plain+"s") && t.Named("id") != nil {
 				candidates = append(candidates, t)
 			}
 		}
@@ -197,4 +199,10 @@ func (s *Schema) findUserTable(tables []*Table, names Names, preferred string) (
 	}
 	return nil, fmt.Errorf("no table looks like Better Auth's \"user\", and %s.%s references none; name it in %s",
 		s.Session, QuoteName(s.UserID.Name), SettingUserTable)
+}
+
+// isBetterAuths tells by two columns that Better Auth's model has beside the others, and the session tables of Auth.js,
+// connect-pg-simple or Lucia have not.
+func isBetterAuths(t *Table) bool {
+	return t.Named("ipaddress") != nil && t.Named("useragent") != nil
 }

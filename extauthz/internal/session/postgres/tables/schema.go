@@ -1,28 +1,41 @@
 // Package tables finds Better Auth's session and user tables in PostgreSQL's catalogue, whatever made them, and makes the
-// query for sessions. It imports show, and does not know how connections are made or shared.
+// query for sessions. It imports catalogue and rowsecurity, and does not know how connections are made or shared.
 package tables
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
-	"extauthz/extauthz/internal/show"
+	"extauthz/extauthz/internal/session/postgres/catalogue"
+	"extauthz/extauthz/internal/session/postgres/rowsecurity"
 )
 
 // Names say where Better Auth keeps sessions and users, when that cannot be found by looking.
 // A table is `name` or `schema.name`, without quotes. An empty name is looked for.
 type Names struct {
 	SessionTable string
-	// SessionColumns renames the model's fields token, expiresAt and userId.
+	// SessionColumns renames the model's fields token, expiresAt, userId, id, activeOrganizationId and impersonatedBy.
 	SessionColumns map[string]string
 	UserTable      string
-	// UserColumns renames the model's fields id, email and name. email and name may be mapped to ""
-	// where there is no such column.
+	// UserColumns renames the model's fields id, email, name, emailVerified, role, banned and banExpires. email, name,
+	// banned and banExpires may be mapped to "" where there is no such column.
 	UserColumns map[string]string
+	MemberTable string
+	// MemberColumns renames the model's fields organizationId, userId and role.
+	MemberColumns map[string]string
+}
+
+// The fields that may be renamed.
+var (
+	SessionFields = []string{"token", "expiresAt", "userId", "id", "activeOrganizationId", "impersonatedBy"}
+	UserFields    = []string{"id", "email", "name", "emailVerified", "role", "banned", "banExpires"}
+	MemberFields  = []string{"organizationId", "userId", "role"}
+)
+
+// Wanted is what is looked for: the tables by these names, and in them these facts beside what every check needs.
+type Wanted struct {
+	Names
+	Facts []Fact
 }
 
 // The fields of the public Config that override what is found, for messages.
@@ -31,6 +44,8 @@ const (
 	settingSessionColumns = "Config.Schema.SessionColumns"
 	SettingUserTable      = "Config.Schema.UserTable"
 	settingUserColumns    = "Config.Schema.UserColumns"
+	SettingMemberTable    = "Config.Schema.MemberTable"
+	settingMemberColumns  = "Config.Schema.MemberColumns"
 )
 
 // Schema is what the session query needs to know of the database.
@@ -38,30 +53,45 @@ type Schema struct {
 	Session, User            *Table
 	Token, ExpiresAt, UserID *Column
 	ID, Email, Name          *Column // email and name may be nil
-	Security                 []rowSecurity
+	Security                 rowsecurity.Tables
+
+	// Banned and BanExpires are the admin plugin's columns; nil where there are none.
+	Banned, BanExpires *Column
+	isNeverBanned      bool // the operator says that there is no such column
+
+	// Member is the organization plugin's table; nil where no fact is of it.
+	Member                                     *Table
+	activeOrganization                         *Column // of the session
+	memberOrganization, memberUser, memberRole *Column
+
+	facts   []Fact
+	columns []*Column // of the facts; nil for one that may be absent and is
 }
 
 // Find finds the session and user tables and their columns. preferred is the PostgreSQL schema
 // to look in, empty for the search_path. Its error is one line that names table and column, and what to set.
-func Find(tables []*Table, names Names, preferred string) (*Schema, error) {
-	session, err := findSessionTable(tables, names, preferred)
+func Find(tables []*Table, wanted Wanted, preferred string) (*Schema, error) {
+	session, err := findSessionTable(tables, wanted.Names, preferred)
 	if err != nil {
 		return nil, err
 	}
-	return schemaOf(session, tables, names, preferred)
+	return schemaOf(session, tables, wanted, preferred)
 }
 
 // schemaOf finds what belongs to a session table.
-func schemaOf(session *Table, tables []*Table, names Names, preferred string) (*Schema, error) {
+func schemaOf(session *Table, tables []*Table, wanted Wanted, preferred string) (*Schema, error) {
 	s := Schema{Session: session}
 	var err error
-	if err := s.findSessionColumns(names.SessionColumns); err != nil {
+	if err := s.findSessionColumns(wanted.SessionColumns); err != nil {
 		return nil, err
 	}
-	if s.User, err = s.findUserTable(tables, names, preferred); err != nil {
+	if s.User, err = s.findUserTable(tables, wanted.Names, preferred); err != nil {
 		return nil, err
 	}
-	if err := s.findUserColumns(names.UserColumns); err != nil {
+	if err := s.findUserColumns(wanted.UserColumns); err != nil {
+		return nil, err
+	}
+	if err := s.findFacts(tables, wanted, preferred); err != nil {
 		return nil, err
 	}
 	return &s, nil
@@ -72,7 +102,7 @@ func inScope(t *Table, preferred string) bool {
 	if preferred != "" {
 		return t.Schema == preferred
 	}
-	return t.visible
+	return t.Visible
 }
 
 func namedTable(tables []*Table, name, preferred, variable string) (*Table, error) {
@@ -95,27 +125,27 @@ func (s *Schema) findSessionColumns(renamed map[string]string) (err error) {
 			return nil
 		}
 		if name, isRenamed := renamed[field]; isRenamed {
-			found = t.column(name)
+			found = t.Column(name)
 		}
 		err = checkColumn(t, field, found, fits, wanted, settingSessionColumns)
 		return found
 	}
 	token := t.Named("token")
-	if token == nil && t.isBetterAuths() { // Auth.js has a sessionToken too, and its own tokens in it
+	if token == nil && isBetterAuths(t) { // Auth.js has a sessionToken too, and its own tokens in it
 		if token = t.Named("sessiontoken"); token == nil {
-			token = t.only(func(c *Column) bool { return c.isText() && c.Unique })
+			token = t.Only(func(c *Column) bool { return c.IsText() && c.Unique })
 		}
 	}
 	expiresAt := t.Named("expiresat", "expires", "expiry")
 	if expiresAt == nil {
-		expiresAt = t.only(func(c *Column) bool { return c.isTimestamp() && strings.HasPrefix(plainName(c.Name), "exp") })
+		expiresAt = t.Only(func(c *Column) bool { return c.IsTimestamp() && strings.HasPrefix(catalogue.PlainName(c.Name), "exp") })
 	}
 	userID := t.Named("userid")
 	if userID == nil {
-		userID = t.only(func(c *Column) bool { return c.refTable != "" })
+		userID = t.Only(func(c *Column) bool { return c.RefTable != "" })
 	}
-	s.Token = find("token", token, (*Column).isText, "text")
-	s.ExpiresAt = find("expiresAt", expiresAt, (*Column).isTimestamp, "timestamp")
+	s.Token = find("token", token, (*Column).IsText, "text")
+	s.ExpiresAt = find("expiresAt", expiresAt, (*Column).IsTimestamp, "timestamp")
 	s.UserID = find("userId", userID, nil, "")
 	return err
 }
@@ -130,13 +160,13 @@ func (s *Schema) findUserColumns(renamed map[string]string) (err error) {
 			if name == "" && optional {
 				return nil
 			}
-			found = t.column(name)
+			found = t.Column(name)
 		}
 		err = checkColumn(t, field, found, nil, "", settingUserColumns)
 		return found
 	}
 	id := t.Named("id")
-	if ref := t.column(s.UserID.refColumn); ref != nil && s.UserID.refTable == t.Name {
+	if ref := t.Column(s.UserID.RefColumn); ref != nil && s.UserID.RefTable == t.Name {
 		id = ref
 	}
 	s.ID = find("id", id, false)
@@ -157,84 +187,19 @@ func checkColumn(t *Table, field string, found *Column, fits func(*Column) bool,
 	return nil
 }
 
-// Query is the query for a list of tokens, and for a single one, which is planned and run quicker.
-type Query struct{ Many, One string }
-
-// Query makes the session query. Each row, and one without a token where none is known, says first whether a standby
-// gave it: between two queries a pooler may have moved the connection to another server. Ids are read as text,
-// whatever their type; a timestamp without zone is UTC, which is how extract(epoch) reads it. The user is looked up
-// session by session: given a plain join, the planner reads the whole user table for every batch.
-func (s *Schema) Query() Query {
-	optional := func(c *Column) string {
-		if c == nil {
-			return "null::text"
-		}
-		return "u." + QuoteName(c.Name) + "::text"
-	}
-	userID := "s." + QuoteName(s.UserID.Name)
-	if s.UserID.Type != s.ID.Type {
-		userID = "cast(" + userID + " as " + QuoteName(s.ID.Type) + ")" // on this side, so that the index on the id serves
-	}
-	id := "u." + QuoteName(s.ID.Name)
-	query := fmt.Sprintf("select r.standby, f.token, f.expires, f.id, f.email, f.name "+
-		"from (select pg_catalog.pg_is_in_recovery() as standby%[9]s) r left join ("+
-		"select s.%[1]s::text as token, extract(epoch from s.%[2]s)::float8 as expires, v.id, v.email, v.name from %[3]s s"+
-		" cross join lateral (select %[4]s::text as id, %[5]s as email, %[6]s as name from %[7]s u where %[4]s = %[8]s limit 1) v"+
-		" where s.%[1]s = ",
-		QuoteName(s.Token.Name), QuoteName(s.ExpiresAt.Name), s.Session, id, optional(s.Email), optional(s.Name), s.User, userID, s.guard())
-	return Query{Many: query + "any($1)) f on true", One: query + "$1) f on true"}
-}
-
-// Grants is what gives a role the rights that the session query needs, and no more.
-func (s *Schema) Grants(role string) string {
-	columns := func(columns ...*Column) string {
-		var names []string
-		for _, c := range columns {
-			if c != nil {
-				names = append(names, QuoteName(c.Name))
-			}
-		}
-		return strings.Join(names, ", ")
-	}
-	role = QuoteName(role)
-	return fmt.Sprintf("grant usage on schema %s to %s; grant select (%s) on %s to %s; grant select (%s) on %s to %s", QuoteName(s.Session.Schema), role,
-		columns(s.Token, s.ExpiresAt, s.UserID), s.Session, role, columns(s.ID, s.Email, s.Name), s.User, role)
-}
-
-// VariableOf is the setting that names the table.
-func (s *Schema) VariableOf(t *Table) string {
-	if t == s.Session {
-		return SettingSessionTable
-	}
-	return SettingUserTable
-}
-
 // MissingIndex says what to create when a look-up by token would read the whole table; empty when all is well.
 func (s *Schema) MissingIndex() string {
-	if s.Token.indexed {
+	if s.Token.Indexed {
 		return ""
 	}
 	return fmt.Sprintf("create unique index concurrently on %s (%s)", s.Session, QuoteName(s.Token.Name))
 }
 
-// QuoteName is a name as SQL has it.
-func QuoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
+// The catalogue's own.
+type (
+	Table  = catalogue.Table
+	Column = catalogue.Column
+)
 
-// ParseColumns reads `field=column,field=column`, as the configuration has it, for the fields given.
-func ParseColumns(text string, fields ...string) (map[string]string, error) {
-	if text == "" {
-		return nil, nil
-	}
-	columns := make(map[string]string)
-	for pair := range strings.SplitSeq(text, ",") {
-		field, name, ok := strings.Cut(strings.TrimSpace(pair), "=")
-		if !ok {
-			return nil, errors.New("is not field=column,field=column")
-		}
-		if !slices.Contains(fields, field) {
-			return nil, fmt.Errorf("names the field %q; the fields are %s", show.Clip(field), strings.Join(fields, ", "))
-		}
-		columns[field] = name
-	}
-	return columns, nil
-}
+// QuoteName is a name as SQL has it.
+func QuoteName(name string) string { return catalogue.Quote(name) }

@@ -1,9 +1,11 @@
-package tables
+// Package rowsecurity tells what row level security hides, in the tables that a query is read from, from the role that
+// reads them. It imports nothing of this module. It does not know which tables these are, nor what for.
+package rowsecurity
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -12,7 +14,7 @@ import (
 // Row level security hides rows without an error: a live session would look like one that was signed out. So no
 // answer is taken from a table of which rows may be hidden from the role.
 
-// rowSecurityQuery lists the tables that the two of the session query are read from, through views too, with what row
+// rowSecurityQuery lists the tables that those of the query are read from, through views too, with what row
 // level security does there for the role that counts: the reader's own, or a view's owner's. See PostgreSQL's
 // check_enable_rls and CREATE POLICY.
 const rowSecurityQuery = `
@@ -46,93 +48,94 @@ left join lateral (
 ) p on true
 order by 1, 2`
 
-// rowSecurity is what row level security does in one table that is read.
-type rowSecurity struct {
-	root, name  string // the table of the session query, and the one that it reads; all quoted
-	Table, Role string // the second for people, and the role whose policies count
-	oid         int64
-	on, forced  bool
-	Active      bool   // for the role
-	Readable    bool   // a policy shows rows to the role
-	Whole       bool   // and all of them
-	version     string // of the table's policies
+// Table is what row level security does in one table that is read.
+type Table struct {
+	root, name string // the table of the session query, and the one that it reads; all quoted
+	Name, Role string // the second for people, and the role whose policies count
+	oid        int64
+	on, forced bool
+	Active     bool   // for the role
+	Readable   bool   // a policy shows rows to the role
+	Whole      bool   // and all of them
+	version    string // of the table's policies
 }
 
-// ReadRowSecurity looks at both tables.
-func (s *Schema) ReadRowSecurity(ctx context.Context, db RowsQueryer) error {
-	rows, err := db.Query(ctx, rowSecurityQuery, []string{s.Session.String(), s.User.String()})
+// Tables are those that a query's tables are read from.
+type Tables []Table
+
+// Read looks at the tables of a query, by their quoted names.
+func Read(ctx context.Context, db Queryer, roots []string) (Tables, error) {
+	rows, err := db.Query(ctx, rowSecurityQuery, roots)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.Security, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r rowSecurity, err error) {
-		return r, row.Scan(&r.root, &r.oid, &r.name, &r.Table, &r.Role, &r.on, &r.forced, &r.Active, &r.Readable,
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Table, err error) {
+		return r, row.Scan(&r.root, &r.oid, &r.name, &r.Name, &r.Role, &r.on, &r.forced, &r.Active, &r.Readable,
 			&r.Whole, &r.version)
 	})
-	return err
 }
 
-// Hidden is the fault of a table whose rows are all hidden from the role; nil when there is none.
-func (s *Schema) Hidden() error {
-	for _, r := range s.Security {
+// Hidden is the fault of a table whose rows are all hidden from the role, or, of those whose every row counts, some; nil
+// when there is none.
+func (s Tables) Hidden(whole ...string) error {
+	for _, r := range s {
 		if r.Active && !r.Readable {
 			return fmt.Errorf("rows of %s are hidden from %s: "+
-				"row level security is on and no policy is for this role; %s", r.Table, r.Role, r.Fix())
+				"row level security is on and no policy is for this role; %s", r.Name, r.Role, r.Fix())
+		}
+		if r.Active && !r.Whole && slices.Contains(whole, r.root) {
+			return fmt.Errorf("rows of %s may be hidden from %s by a policy of row level security that does not show all, "+
+				"so that no organization can be told; %s", r.Name, r.Role, r.Fix())
 		}
 	}
 	return nil
 }
 
 // MayHide is the fault of a session that is not found while a policy may hide it; nil when no policy does.
-func (s *Schema) MayHide() error {
-	for _, r := range s.Security {
+func (s Tables) MayHide() error {
+	for _, r := range s {
 		if r.Active && r.Readable && !r.Whole {
-			return fmt.Errorf("not found, but rows of %s may be hidden from %s by a policy of row level security that does not show all; %s", r.Table, r.Role, r.Fix())
+			return fmt.Errorf("not found, but rows of %s may be hidden from %s by a policy of row level security that does not show all; %s", r.Name, r.Role, r.Fix())
 		}
 	}
 	return nil
 }
 
 // Fix is what shows the role all rows.
-func (r *rowSecurity) Fix() string {
-	return fmt.Sprintf("create policy extauthz_reads on %s for select to %s using (true)", r.Table, QuoteName(r.Role))
+func (r *Table) Fix() string {
+	return fmt.Sprintf("create policy extauthz_reads on %s for select to %s using (true)", r.Name, pgx.Identifier{r.Role}.Sanitize())
 }
 
-// ErrRowsMayHide says that row level security was switched on, or a policy changed, since the tables were looked at.
-var ErrRowsMayHide = errors.New("row level security of the session or user table has changed; it is looked at anew")
-
-// guard makes the session query have no row at all once row level security is not as it was found, so that no session
-// that it hides is taken for one that was signed out. It is looked at when a query runs, and costs what two look-ups in
-// PostgreSQL's own cache cost; where a policy is relied on, one in the catalogue. pg_policy's xmin changes with each
-// change.
-func (s *Schema) guard() string {
+// Conditions are false once row level security is not as it was found, so that no row that it hides is taken for one that
+// is gone. It is looked at when a query runs, and costs what two look-ups in PostgreSQL's own cache cost; where a policy is
+// relied on, one in the catalogue. pg_policy's xmin changes with each change.
+func (s Tables) Conditions() []string {
 	var conditions []string
-	for _, r := range s.Security {
+	for i := range s {
+		r := &s[i]
 		switch {
 		case r.Active:
 			conditions = append(conditions, r.asFound(),
 				fmt.Sprintf("(select pg_catalog.string_agg(p.oid::text || ' ' || p.xmin::text, ',' order by p.oid)"+
 					" from pg_catalog.pg_policy p where p.polrelid = %d) = '%s'", r.oid, r.version))
-		case s.isRoot(&r):
+		case r.isRoot():
 			conditions = append(conditions,
 				"not pg_catalog.row_security_active('"+strings.ReplaceAll(r.root, "'", "''")+"'::pg_catalog.regclass)")
 		default:
 			conditions = append(conditions, r.asFound())
 		}
 	}
-	if len(conditions) == 0 {
-		return ""
-	}
-	return " where " + strings.Join(conditions, " and ")
+	return conditions
 }
 
-// isRoot tells whether the table is itself in the session query, and not behind a view.
-func (s *Schema) isRoot(r *rowSecurity) bool { return r.root == r.name }
+// isRoot tells whether the table is itself in the query, and not behind a view.
+func (r *Table) isRoot() bool { return r.root == r.name }
 
-func (r *rowSecurity) asFound() string {
+func (r *Table) asFound() string {
 	return fmt.Sprintf("exists (select from pg_catalog.pg_class c where c.oid = %d and c.relrowsecurity = %t and c.relforcerowsecurity = %t)", r.oid, r.on, r.forced)
 }
 
-// RowsQueryer is a connection, or what acts as one.
-type RowsQueryer interface {
+// Queryer is a connection, or what acts as one.
+type Queryer interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }

@@ -1,10 +1,11 @@
-package tables_test
+package operator_test
 
 import (
 	"strings"
 	"testing"
 
 	"extauthz/extauthz/internal/session/postgres/tables"
+	"extauthz/extauthz/operator"
 )
 
 // FuzzParseColumns: columns are read for the fields that there are, and a column's name is one quoted name in SQL.
@@ -14,7 +15,7 @@ func FuzzParseColumns(f *testing.F) {
 	}
 	fields := []string{"token", "expiresAt", "userId"}
 	f.Fuzz(func(t *testing.T, text string) {
-		columns, err := tables.ParseColumns(text, fields...)
+		columns, err := operator.ParseColumns(text, fields...)
 		if err != nil {
 			return
 		}
