@@ -106,11 +106,13 @@ EXACT := Test(IdentitiesNeverMix|MutatedCredentials|SecondOpinion|NoInterleaving
 exact: ## ten million checks by 64 clients, 100,000 forged credentials and more at full size, without the race detector that make test has
 	go test -count=1 -timeout 30m -run '^$(EXACT)$$' -v ./extauthz
 
-lint: $(STATICCHECK) $(GOVULNCHECK) ## gofmt, go vet, staticcheck, and govulncheck where its database can be reached
-	@echo "gofmt, go vet, staticcheck, govulncheck"
-	@unformatted=$$(gofmt -l cmd envoy extauthz k8s); test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
+lint: $(STATICCHECK) $(GOVULNCHECK) ## gofmt, go vet, staticcheck, our own rules, and govulncheck where its database can be reached
+	@echo "gofmt, go vet, staticcheck, our own rules, govulncheck"
+	@unformatted=$$(gofmt -l cmd envoy extauthz k8s lint); test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	@go vet ./...
 	@$(STATICCHECK) ./...
+	@go build -o .parts/bin/lint ./lint
+	@go vet -vettool=$(CURDIR)/.parts/bin/lint ./...
 	@output=$$($(GOVULNCHECK) ./... 2>&1); status=$$?; \
 	if [ $$status = 0 ]; then echo "govulncheck: nothing found"; \
 	elif grep -q 'Vulnerability #' <<<"$$output"; then echo "$$output"; exit 1; \

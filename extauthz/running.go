@@ -259,6 +259,7 @@ func (a *Authorizer) newInstance(
 		Accepted: names.accepted, Audiences: config.Audiences, Cookie: config.SessionCookie, Trusted: trusted,
 		Kinds: a.made.kinds, Facts: facts,
 		Keys: i.keys, RequireSignature: config.RequireSignature, Memory: a.memory, Gate: a.made.gate, Now: a.made.now,
+		Detach: checkwire.Detach,
 		Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
 		Answer: func(who Identity) issuer.Answer {
 			return checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, who, further...))

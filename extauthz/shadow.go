@@ -2,7 +2,6 @@ package extauthz
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -64,7 +63,7 @@ func (a *Authorizer) shadowResponse(r *request.Request, d *decision.Decision) *a
 	// The names lie in the request's message, which is gone before this is encoded.
 	removed := response.GetOkResponse().GetHeadersToRemove()
 	for i := range removed {
-		removed[i] = strings.Clone(removed[i])
+		removed[i] = checkwire.Detach(removed[i])
 	}
 	response.DynamicMetadata.Fields[metadataShadow] = structpb.NewStringValue(d.Outcome())
 	return response

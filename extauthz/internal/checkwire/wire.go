@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -323,3 +324,7 @@ func text(value []byte) string { return unsafe.String(unsafe.SliceData(value), l
 
 // Bytes is the string as bytes, without a copy. They are not to be changed.
 func Bytes(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
+
+// Detach is the text in memory of its own. A request's texts lie in its message, whose memory is used again once the check
+// is answered: what outlives the check is detached, by this and nothing else.
+func Detach(text string) string { return strings.Clone(text) }

@@ -45,6 +45,8 @@ type Parts struct {
 	Memory *verified.Memory[Proof] // nil where nothing is remembered
 	// Digest is of a whole token; it keeps nothing of it.
 	Digest func(token string) verified.Digest
+	// Detach copies a text that outlives its check.
+	Detach func(text string) string
 	// Answer makes what is remembered with a verified token to answer its next check with.
 	Answer func(identity.Identity) Answer
 	Now    func() time.Time

@@ -81,6 +81,7 @@ func newBench(t testing.TB, change func(*issuer.Parts)) *bench {
 		Keys:    keyset.New(jwks.New(ours+"/jwks", "test", nil, nil), clock, panics, unobserved{}),
 		Secrets: secretSet(secret.Secrets{Current: []byte(current), Former: [][]byte{[]byte(former)}}, nil),
 		Memory:  verified.New[issuer.Proof](1<<10, 1<<20), Now: clock,
+		Detach: checkwire.Detach,
 		Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
 		Answer: func(who identity.Identity) issuer.Answer { return answered(who) },
 	}

@@ -95,8 +95,8 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential credential.Cred
 	if v.issuer.Sessions == nil {
 		return identity.Identity{}, reason.Deny(reason.SessionsNotConfigured)
 	}
-	// A look-up may outlive its check, whose texts are gone then; so it gets its own.
-	row, err := v.issuer.Sessions.Session(ctx, strings.Clone(credential.Token))
+	// A look-up may outlive its check, whose texts are gone then; so it gets its own copy.
+	row, err := v.issuer.Sessions.Session(ctx, v.issuer.Detach(credential.Token))
 	switch {
 	case err == nil:
 	case errors.Is(err, session.ErrOverloaded):

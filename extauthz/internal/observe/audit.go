@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/identity"
@@ -73,13 +74,13 @@ func (a *Audit) Write(r *request.Request, d *decision.Decision, took time.Durati
 	record.Shadow = a.Shadowed && d.Denial != nil
 	record.Duration = took.Microseconds()
 	// The record outlives the check, whose texts are gone then.
-	record.Subject = strings.Clone(d.Who().Subject)
+	record.Subject = checkwire.Detach(d.Who().Subject)
 	record.Method, record.Host, record.Path = keep(r.Method), keep(r.Host), keep(withoutQuery(r.Path))
 	record.RequestID, record.Client = keep(r.RequestID), keep(r.Client)
 	a.Record(record)
 }
 
-func keep(value string) string { return strings.Clone(show.Clip(value)) }
+func keep(value string) string { return checkwire.Detach(show.Clip(value)) }
 
 // withoutQuery leaves out of a path what people put secrets in.
 func withoutQuery(path string) string {

@@ -4,13 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
-	"extauthz/extauthz/internal/show"
 )
 
 // Log logs decisions.
@@ -54,7 +52,7 @@ func (l *Log) Tell(ctx context.Context, r *request.Request, d *decision.Decision
 	add := func(name, value string) {
 		if value != "" {
 			// A handler may keep a record past the check, whose texts are gone then.
-			attributes = append(attributes, slog.String(name, strings.Clone(show.Clip(value))))
+			attributes = append(attributes, slog.String(name, keep(value)))
 		}
 	}
 	if d.Denial != nil {

@@ -1,6 +1,6 @@
 // Package observe tells what is decided: metrics, traces, the log and the audit record. None of them ever waits, and one
-// that panics ends nothing. It imports decision, request, identity, reason, guard, sampler and show. It does not know how
-// a decision is come to.
+// that panics ends nothing. It imports checkwire, decision, request, identity, reason, guard, sampler and show. It does not
+// know how a decision is come to.
 package observe
 
 import (

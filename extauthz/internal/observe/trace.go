@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 
+	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/request"
@@ -54,7 +55,9 @@ func (t *Tracing) Begin(ctx context.Context, r *request.Request) (below context.
 	}
 	below = ctx
 	defer t.contain()
-	carrier := propagation.MapCarrier{request.HeaderTraceparent: strings.Clone(r.Traceparent), request.HeaderTracestate: strings.Clone(r.Tracestate)}
+	carrier := propagation.MapCarrier{
+		request.HeaderTraceparent: checkwire.Detach(r.Traceparent), request.HeaderTracestate: checkwire.Detach(r.Tracestate),
+	}
 	if values := metadata.ValueFromIncomingContext(ctx, request.HeaderTraceparent); len(values) == 1 {
 		carrier[request.HeaderTraceparent] = values[0]
 		carrier[request.HeaderTracestate] = strings.Join(metadata.ValueFromIncomingContext(ctx, request.HeaderTracestate), ",")

@@ -1,0 +1,7 @@
+package request
+
+type Request struct {
+	Method        string
+	Authorization []string
+	Cookies       []string
+}

@@ -1,0 +1,5 @@
+package texts
+
+import "strings"
+
+var ofATest = strings.Clone("a")
