@@ -19,6 +19,7 @@ type IssuerSettings struct {
 	TrustedOrigins string // comma-separated
 	Algorithm      string // of the JWTs; empty for Better Auth's default
 	IsLimited      bool   // by Better Auth's own rate limit, which is on in production
+	Plugins        string // of Better Auth's beside those that it always has, comma-separated: admin, organization
 }
 
 // StartIssuer runs Better Auth on 127.0.0.1; it brings its tables up itself.
@@ -29,7 +30,8 @@ func (in *Installer) StartIssuer(ctx context.Context, folder string, s IssuerSet
 	}
 	command := exec.Command("node", "server.mjs")
 	command.Dir = program
-	env := []string{"ISSUER_ADDRESS=127.0.0.1", "ISSUER_PORT=" + strconv.Itoa(s.Port), "TRUSTED_ORIGINS=" + s.TrustedOrigins, "JWT_ALGORITHM=" + s.Algorithm}
+	env := []string{"ISSUER_ADDRESS=127.0.0.1", "ISSUER_PORT=" + strconv.Itoa(s.Port), "TRUSTED_ORIGINS=" + s.TrustedOrigins, "JWT_ALGORITHM=" + s.Algorithm,
+		"BETTER_AUTH_PLUGINS=" + s.Plugins}
 	if s.IsLimited {
 		env = append(env, "NODE_ENV=production")
 	}

@@ -5,7 +5,7 @@ import { betterAuth } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import { nextCookies } from "better-auth/next-js";
 import { toNodeHandler } from "better-auth/node";
-import { bearer, jwt } from "better-auth/plugins";
+import { admin, bearer, jwt, organization } from "better-auth/plugins";
 import pg from "pg";
 
 function setting(name) {
@@ -20,6 +20,10 @@ function setting(name) {
 const address = setting("ISSUER_ADDRESS");
 const port = Number(setting("ISSUER_PORT"));
 const baseURL = setting("BETTER_AUTH_URL");
+
+// Plugins of Better Auth's beside those of the demo, by name, for the tests of what they add.
+const further = { admin, organization };
+const plugins = (process.env.BETTER_AUTH_PLUGINS || "").split(",").filter(Boolean).map((name) => further[name]());
 
 const pool = new pg.Pool({ connectionString: setting("DATABASE_URL") });
 pool.on("error", (error) => console.error("PostgreSQL:", error.message)); // an idle connection that breaks must not end the process
@@ -37,6 +41,7 @@ const auth = betterAuth({
       jwt: { issuer: baseURL, audience: setting("API_AUDIENCE") },
     }),
     bearer(),
+    ...plugins,
     nextCookies(), // last, as Better Auth asks
   ],
 });
