@@ -17,6 +17,7 @@ import (
 var hot = map[string][]string{
 	"checkwire":  {"EncodeAllow", "EncodeHeader", "ScanRequest"},
 	"credential": {"Find"},
+	"gate":       {"Pass"},
 	"intake":     {"Receive"},
 	"issuer":     {"Pass", "Recall", "Recognize"},
 	"jose":       {"Parse", "ParseClaims", "Recheck"},

@@ -30,6 +30,7 @@ import (
 	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/decide"
 	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/gate"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/intake"
 	"extauthz/extauthz/internal/issuer"
@@ -207,7 +208,7 @@ func New(config Config) (*Authorizer, error) {
 		decisions: observe.NewLog(panics, config.Shadow != ShadowOff), metrics: metrics,
 		tracing: tracing,
 	}
-	a.made = madeBy{client: config.Client, now: config.Now, budget: config.budget, refill: config.refill, kinds: config.kinds, gate: issuer.NewGate()}
+	a.made = madeBy{client: config.Client, now: config.Now, budget: config.budget, refill: config.refill, kinds: config.kinds, gate: gate.New()}
 	a.decider = &decide.Decider{Budget: config.budget, Panics: panics, Hits: metrics.Hits, Misses: metrics.Misses}
 	a.issuers = newRunningIssuers(panics)
 	if err := a.setIssuers([]issuerConfig{config.plain()}); err != nil {

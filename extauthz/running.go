@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/checkwire"
+	"extauthz/extauthz/internal/gate"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/issuer"
@@ -33,7 +34,7 @@ type madeBy struct {
 	budget time.Duration
 	refill time.Duration
 	kinds  issuer.Chain // of credentials
-	gate   *issuer.Gate // of the processors, which all issuers share
+	gate   *gate.Gate   // of the processors, which all issuers share
 }
 
 // instance is one issuer and the parts that work for it. It is never changed, only replaced; the parts of one that has
@@ -259,8 +260,7 @@ func (a *Authorizer) newInstance(
 		Accepted: names.accepted, Audiences: config.Audiences, Cookie: config.SessionCookie, Trusted: trusted,
 		Kinds: a.made.kinds, Facts: facts,
 		Keys: i.keys, RequireSignature: config.RequireSignature, Memory: a.memory, Gate: a.made.gate, Now: a.made.now,
-		Detach: checkwire.Detach,
-		Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
+		Detach: checkwire.Detach, Digest: func(token string) verified.Digest { return verified.Of(checkwire.Bytes(token)) },
 		Answer: func(who Identity) issuer.Answer {
 			return checkwire.NewAnswer(checkwire.EncodeAllow(&request.Request{}, who, further...))
 		},

@@ -14,6 +14,7 @@ import (
 
 	"extauthz/envoy/parts"
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/gate"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/jose"
@@ -269,6 +270,6 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if id := read.JWT.KeyID; parsed[id] == nil && id != "" {
 		return reason.Deny(ReasonUnknownKey) // without asking an issuer that is not there
 	}
-	_, err = (&issuer.JwksVerifier{Issuer: &issuer.Issuer{Parts: issuer.Parts{Keys: set}}, Gate: issuer.NewGate()}).VerifySignature(t.Context(), &read.JWT)
+	_, err = (&issuer.JwksVerifier{Issuer: &issuer.Issuer{Parts: issuer.Parts{Keys: set}}, Gate: gate.New()}).VerifySignature(t.Context(), &read.JWT)
 	return err
 }

@@ -1,6 +1,6 @@
 // Package issuer is one Better Auth: whose tokens are accepted, by which keys and secrets, where its sessions are, and how
-// each kind of credential is judged by them. It imports credential, claim, jose, keyset, secret, session, site, verified, identity,
-// reason, dryrun and show. It does not know requests, nor how an answer is encoded.
+// each kind of credential is judged by them. It imports credential, claim, jose, jwk, keyset, secret, session, site,
+// verified, gate, identity, reason, dryrun and show. It does not know requests, nor how an answer is encoded.
 package issuer
 
 import (
@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"extauthz/extauthz/internal/gate"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/secret"
@@ -41,7 +42,7 @@ type Parts struct {
 	RequireSignature bool // refuses session tokens without one
 
 	Owner  *Owner                  // of what is remembered; a new one where it is nil
-	Gate   *Gate                   // for verifications; shared with other issuers, or nil for one of its own
+	Gate   *gate.Gate              // for verifications; shared with other issuers, or nil for one of its own
 	Memory *verified.Memory[Proof] // nil where nothing is remembered
 	// Digest is of a whole token; it keeps nothing of it.
 	Digest func(token string) verified.Digest
@@ -65,7 +66,7 @@ func New(parts Parts) *Issuer {
 		i.Owner = &Owner{new(byte)}
 	}
 	if i.Gate == nil {
-		i.Gate = NewGate()
+		i.Gate = gate.New()
 	}
 	if i.Facts == nil {
 		i.Facts = new(identity.Table)

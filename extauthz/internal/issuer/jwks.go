@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/credential"
+	"extauthz/extauthz/internal/gate"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
 	"extauthz/extauthz/internal/jose/jwk"
@@ -30,7 +31,7 @@ var jwksKind = &Kind{
 // JwksVerifier judges JWTs by the issuer's published keys (RFC 7519 §7.2, RFC 7517).
 type JwksVerifier struct {
 	Issuer *Issuer
-	Gate   *Gate
+	Gate   *gate.Gate
 }
 
 // Verify implements [Verifier].

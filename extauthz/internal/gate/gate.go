@@ -1,4 +1,6 @@
-package issuer
+// Package gate bounds how many signatures are verified at once, and sheds what would have to wait for too long. It imports
+// dryrun and reason. It does not know what a signature is of.
+package gate
 
 import (
 	"context"
@@ -24,8 +26,8 @@ type Gate struct {
 	Usual   atomic.Int64 // how long a verification takes, in nanoseconds, smoothed
 }
 
-// NewGate has room for one verification on each processor.
-func NewGate() *Gate { return &Gate{Turns: make(chan struct{}, runtime.GOMAXPROCS(0))} }
+// New has room for one verification on each processor.
+func New() *Gate { return &Gate{Turns: make(chan struct{}, runtime.GOMAXPROCS(0))} }
 
 // Pass runs verify when it is its turn. The error is a *Denial with status 503.
 func (g *Gate) Pass(ctx context.Context, verify func() bool) (fits bool, err error) {

@@ -1,4 +1,4 @@
-package issuer_test
+package gate_test
 
 import (
 	"context"
@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"extauthz/extauthz/internal/issuer"
+	"extauthz/extauthz/internal/gate"
 	"extauthz/extauthz/internal/reason"
 )
 
 // As many verifications run at once as there are turns; the others wait, or are shed where the wait would be too long.
 func TestGate(t *testing.T) {
-	g := &issuer.Gate{Turns: make(chan struct{}, 2)}
+	g := &gate.Gate{Turns: make(chan struct{}, 2)}
 	var running, most atomic.Int64
 	var work sync.WaitGroup
 	for range 50 {
@@ -38,8 +38,8 @@ func TestGate(t *testing.T) {
 }
 
 func TestGateSheds(t *testing.T) {
-	g := &issuer.Gate{Turns: make(chan struct{}, 1)}
-	g.Usual.Store(int64(issuer.MaxQueue / 3))
+	g := &gate.Gate{Turns: make(chan struct{}, 1)}
+	g.Usual.Store(int64(gate.MaxQueue / 3))
 	held, release := make(chan struct{}), make(chan struct{})
 	go g.Pass(t.Context(), func() bool { close(held); <-release; return true })
 	<-held
@@ -78,7 +78,7 @@ func TestGateSheds(t *testing.T) {
 
 // A panic in a verification gives its turn back.
 func TestGateSurvivesPanic(t *testing.T) {
-	g := &issuer.Gate{Turns: make(chan struct{}, 1)}
+	g := &gate.Gate{Turns: make(chan struct{}, 1)}
 	func() {
 		defer func() { recover() }()
 		g.Pass(t.Context(), func() bool { panic("odd key") })
@@ -89,7 +89,7 @@ func TestGateSurvivesPanic(t *testing.T) {
 }
 
 func BenchmarkGate(b *testing.B) {
-	g := issuer.NewGate()
+	g := gate.New()
 	b.ReportAllocs()
 	for b.Loop() {
 		g.Pass(context.Background(), func() bool { return true })
