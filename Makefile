@@ -15,13 +15,22 @@ CYCLONEDX := .parts/cyclonedx-gomod-v1.9.0/cyclonedx-gomod
 # A count and not a time: with a time, go test may report its own deadline as a failure.
 FUZZTIME ?= 300000x
 
-.PHONY: help build demo demo-api demo-check test test-quick test-web browser lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak image mesh-tools test-mesh tools clean
+.PHONY: help build install demo demo-api demo-check test test-quick test-web browser lint fuzz fuzz-long exact supply-chain bench reliability faults floods soak image mesh-tools test-mesh tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 build: ## compile bin/extauthz, a static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o bin/extauthz ./cmd/extauthz
+
+PREFIX ?= /usr/local
+install: build ## bin/extauthz, its manual page and its shell completions below PREFIX (/usr/local); DESTDIR for packages
+	install -D -m 755 bin/extauthz $(DESTDIR)$(PREFIX)/bin/extauthz
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1 bash-completion/completions fish/vendor_completions.d zsh/site-functions)
+	bin/extauthz man >$(DESTDIR)$(PREFIX)/share/man/man1/extauthz.1
+	bin/extauthz completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/extauthz
+	bin/extauthz completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/extauthz.fish
+	bin/extauthz completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_extauthz
 
 demo: tools ## a Next.js front end with real Better Auth, PostgreSQL, FastAPI and Envoy around extauthz; stays up until Ctrl-C; TLS=1 for https
 	@go build -o .parts/bin/demo ./envoy/demo

@@ -11,25 +11,12 @@ import (
 
 	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/cmd/extauthz/internal/explain"
+	"extauthz/cmd/extauthz/internal/manual"
 	"extauthz/cmd/extauthz/internal/naming"
-	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
 	"extauthz/extauthz/operator"
 )
-
-const checkHelp = `extauthz check judges one credential with the settings that serve would use, and prints each step:
-what was found, and for a step that failed, both values where two differ, and the fix.
-
-usage: extauthz check [--cookie] [flags] TOKEN
-
-TOKEN is a JWT or a session token, as it stands behind "Authorization: Bearer"; with --cookie it is the
-session cookie's value. With - it is read from standard input, where no other user of the machine
-sees it. The request's own site (cookies, unsafe methods) is not judged here.
-
-exit status: 0 allow, 1 deny, 2 could not be checked
-
-`
 
 func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var isCookie bool
@@ -38,8 +25,7 @@ func check(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 	})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, checkHelp)
-		settings.Print(stdout)
+		manual.Find("check").Help(stdout)
 		return exitOK
 	case err == nil && len(rest) != 1:
 		err = errors.New("check takes one TOKEN, or - to read it from standard input")

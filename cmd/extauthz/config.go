@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/manual"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 )
@@ -19,7 +20,7 @@ func configCommand(args []string, stdout, stderr io.Writer) int {
 	s, rest, err := sources.Load("config", args, os.Getenv, func(flags *flag.FlagSet) { flags.BoolVar(&schema, "schema", false, "") })
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, configHelp)
+		manual.Find("config").Help(stdout)
 		return exitOK
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("config takes flags only, not %q", rest[0])
@@ -42,10 +43,3 @@ func configCommand(args []string, stdout, stderr io.Writer) int {
 	}
 	return exitOK
 }
-
-const configHelp = `extauthz config prints the settings that serve would run with, and where each came from: a flag goes before the
-environment, that before the file of --config, and that before the default. Secrets are hidden.
-
-usage: extauthz config [flags]    with the flags of 'extauthz serve'
-       extauthz config --schema   print the JSON Schema of the file, for editors
-`

@@ -16,33 +16,12 @@ import (
 	"extauthz/cmd/extauthz/internal/doctor/backend"
 	"extauthz/cmd/extauthz/internal/doctor/envoy"
 	"extauthz/cmd/extauthz/internal/explain"
+	"extauthz/cmd/extauthz/internal/manual"
 	"extauthz/cmd/extauthz/internal/naming"
-	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 	"extauthz/extauthz"
 	"extauthz/extauthz/operator"
 )
-
-const doctorHelp = `extauthz doctor tries the whole deployment from where it runs, with the settings that serve would use: settings, JWKS,
-database, and what it is given of the rest. A line for each: what was tried, what came, and what to do.
-
-usage: extauthz doctor [flags]
-
-  --token TOKEN    judge a JWT or a session token of yours: issuer, audience, signature, row
-  --cookie VALUE   judge the session cookie's value: proves that the secret is the one that Better Auth uses
-  --envoy WHERE    look at Envoy's configuration: its file, or its admin address as http://127.0.0.1:9901
-  --url URL        ask a protected URL through Envoy: it must refuse who has no credential
-  --origin ORIGIN  with --url: send the CORS preflight that a browser at this origin would
-  --backend URL    ask the backend itself, past Envoy, with a spoofed x-user-id and X-Forwarded-For: it must refuse.
-                   http://HOST:PORT/PATH, https://… or unix:///PATH/OF/SOCKET?path=/PATH; run it as somebody who is not
-                   Envoy: from another host or pod, or as another user. Alone it tries the backend and nothing else
-  --json           print findings as a JSON array
-
-TOKEN and VALUE may be - to read them from standard input, where no other user of the machine sees them.
-
-exit status: 0 all is well, 1 there are warnings, 2 something fails
-
-`
 
 // doctorPatience bounds all that doctor does, but for the backend, where each request has a bound of its own.
 const doctorPatience = 30 * time.Second
@@ -66,8 +45,7 @@ func runDoctor(ctx context.Context, args []string, stdin io.Reader, stdout, stde
 	})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, doctorHelp)
-		settings.Print(stdout)
+		manual.Find("doctor").Help(stdout)
 		return exitOK
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("doctor takes flags only, not %q", rest[0])

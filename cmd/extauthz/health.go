@@ -13,22 +13,10 @@ import (
 	"time"
 
 	"extauthz/cmd/extauthz/internal/discreet"
+	"extauthz/cmd/extauthz/internal/manual"
 	"extauthz/cmd/extauthz/internal/settings"
 	"extauthz/cmd/extauthz/internal/sources"
 )
-
-const healthHelp = `extauthz health asks a running extauthz whether it is ready, by its admin listener: for containers, which have no
-shell and no curl. It reads nothing of the settings but the admin listener's address.
-
-usage: extauthz health [--timeout 2s] [flags]    with the environment and flags of 'extauthz serve'
-
-  --timeout DURATION    how long to wait for the answer, up to 1m (default 2s)
-  --admin-listen ADDRESS, EXTAUTHZ_ADMIN_LISTEN, or admin-listen in the file of --config
-                        where to ask; :9192, 0.0.0.0:9192 and [::]:9192 are asked on this machine (default 127.0.0.1:9192)
-
-exit status: 0 ready, 1 not ready (its output says why), 2 it could not be asked
-
-`
 
 const (
 	healthTimeout    = 2 * time.Second
@@ -44,7 +32,7 @@ func healthCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, healthHelp)
+		manual.Find("health").Help(stdout)
 		return exitOK
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("health takes flags only, not %q", rest[0])

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"extauthz/cmd/extauthz/internal/hangup"
+	"extauthz/cmd/extauthz/internal/manual"
 	"extauthz/cmd/extauthz/internal/serverlog"
 	"extauthz/cmd/extauthz/internal/spelling"
 	"extauthz/extauthz/operator"
@@ -26,22 +27,6 @@ const (
 	exitDeny  = 1 // check: denied; serve: it failed while running
 	exitFault = 2 // could not be checked, or the command or configuration is wrong
 )
-
-const usage = `extauthz decides requests for Envoy and Istio by Better Auth's tokens.
-
-usage:
-  extauthz serve [flags]            answer Envoy's checks
-  extauthz check [flags] TOKEN      judge one credential, step by step; TOKEN may be - for standard input
-  extauthz check --cookie [flags] VALUE
-                                    the same for the session cookie's value
-  extauthz doctor [flags]           try the whole deployment from here, and say what to do
-  extauthz health [flags]           ask a running server whether it is ready, for containers
-  extauthz config [flags]           print the settings in force and where each came from
-  extauthz version                  print the version
-
-'extauthz serve --help' lists every setting, 'extauthz check --help' how to read its answer,
-'extauthz doctor --help' what it can look at, 'extauthz health --help' its exit status.
-`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -56,7 +41,7 @@ func main() {
 // run is main without the process, so that tests can call it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
+		manual.Usage(stderr)
 		return exitFault
 	}
 	command, args := args[0], args[1:]
@@ -71,15 +56,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return runDoctor(ctx, args, stdin, stdout, stderr)
 	case "check":
 		return check(ctx, args, stdin, stdout, stderr)
+	case "completion":
+		return completion(args, stdout, stderr)
+	case "man":
+		return manualPage(args, stdout, stderr)
 	case "version", "--version", "-version":
 		fmt.Fprintln(stdout, version())
 		return exitOK
 	case "help", "--help", "-help", "-h":
-		fmt.Fprint(stdout, usage)
+		manual.Usage(stdout)
 		return exitOK
 	}
-	commands := []string{"serve", "check", "doctor", "health", "config", "version", "help"}
-	fmt.Fprintf(stderr, "extauthz: there is no command %q%s; the commands are %s\n", command, spelling.DidYouMean(command, commands), strings.Join(commands, ", "))
+	commands := manual.Names()
+	fmt.Fprintf(stderr, "extauthz: there is no command %q%s; the commands are %s\n", command,
+		spelling.DidYouMean(command, commands), strings.Join(commands, ", "))
 	return exitFault
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"extauthz/cmd/extauthz/internal/manual"
 	"extauthz/cmd/extauthz/internal/settings"
 )
 
@@ -18,7 +19,7 @@ func TestReloadableSettingsAreDocumented(t *testing.T) {
 		if variable == "BETTER_AUTH_SECRET" || variable == "BETTER_AUTH_SECRETS" {
 			continue // of the environment alone, which does not change
 		}
-		if !strings.Contains(serveHelp, variable) || !strings.Contains(string(docs), "`"+variable+"`") {
+		if !strings.Contains(manual.Find("serve").About, variable) || !strings.Contains(string(docs), "`"+variable+"`") {
 			t.Errorf("%s is not documented as one that can change", variable)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"extauthz/cmd/extauthz/internal/collector"
 	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/cmd/extauthz/internal/lines"
+	"extauthz/cmd/extauthz/internal/manual"
 	"extauthz/cmd/extauthz/internal/naming"
 	"extauthz/cmd/extauthz/internal/reload"
 	"extauthz/cmd/extauthz/internal/server"
@@ -28,21 +29,6 @@ import (
 	"extauthz/cmd/extauthz/internal/traces"
 	"extauthz/extauthz"
 )
-
-const serveHelp = `extauthz serve answers Envoy's external-authorization checks (envoy.service.auth.v3) until SIGTERM or SIGINT.
-
-It starts while its JWKS and database are down, is ready (/readyz, and gRPC health) once each that is configured has answered, or after
-EXTAUTHZ_READY once one has, and recovers by itself.
-
-While it runs it looks at the files of secrets and at the file of settings, and at SIGHUP at once. A change takes effect
-whole, or is refused whole and logged, and the earlier settings stay. These can change: BETTER_AUTH_SECRET_FILE,
-BETTER_AUTH_SECRETS_FILE and what stands in them, EXTAUTHZ_FORMER_SECRETS, DATABASE_URL_FILE, EXTAUTHZ_LOG_LEVEL. A change of
-any other setting waits for a restart.
-
-usage: extauthz serve [flags]
-       extauthz serve --dry-run [flags]    read the configuration and its files, say whether they can be used, and end
-
-`
 
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	hangup := make(chan os.Signal, 1) // before the settings are read, so that one that comes meanwhile reads them again
@@ -54,8 +40,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	s, rest, err := sources.Load("serve", args, os.Getenv, more)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, serveHelp)
-		settings.Print(stdout)
+		manual.Find("serve").Help(stdout)
 		return exitOK
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("serve takes flags only, not %q", rest[0])

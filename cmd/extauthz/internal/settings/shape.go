@@ -68,3 +68,21 @@ func WriteSchema(w io.Writer) error {
 		"type": "object", "additionalProperties": false, "properties": properties,
 	})
 }
+
+// Words are the values that the setting may have, where they can be listed.
+func (s *Setting) Words() []string {
+	of := s.Shape
+	if alternatives, _ := of["anyOf"].([]shape); len(alternatives) > 0 {
+		of = alternatives[0]
+	}
+	words, _ := of["enum"].([]string)
+	if of["type"] == "boolean" {
+		words = []string{"true", "false"}
+	}
+	return words
+}
+
+// IsFile tells whether the setting's value is a file's path.
+func (s *Setting) IsFile() bool {
+	return strings.HasSuffix(s.Variable, "_FILE") || s.Flag == ConfigFlag || s.Variable == "EXTAUTHZ_AUDIT_LOG"
+}
