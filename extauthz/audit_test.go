@@ -92,6 +92,7 @@ var auditMeanings = map[string]string{
 	"shadow":      "true where shadow mode allowed it all the same",
 	"auth_method": "how the credential was judged: `jwks`, `hs256` or `session`; absent when there was none to judge",
 	"subject":     "the user's id, as far as it was proven",
+	"issuer":      "the name of the issuer whose credential it is, where there are several ([issuers.md](issuers.md))",
 	"method":      "of the request",
 	"host":        "of the request, at most 256 bytes, as `path` and `request_id`",
 	"path":        "without its query, where people put secrets",

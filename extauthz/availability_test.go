@@ -88,7 +88,7 @@ func TestRoleWithOneConnection(t *testing.T) {
 				if told := strings.Count(log.String(), "no further connection to the database can be made"); told != 1 {
 					t.Errorf("told %d times", told)
 				}
-				if failures := testutil.ToFloat64(a.metrics.ConnectionFailures); failures < 1 || failures > 40 {
+				if failures := testutil.ToFloat64(a.only().metrics.ConnectionFailures); failures < 1 || failures > 40 {
 					t.Errorf("%g failed attempts in 4 s", failures)
 				}
 			}

@@ -60,3 +60,25 @@ func Example() {
 	fmt.Println(answer.GetDeniedResponse().GetStatus().GetCode(), answer.GetDeniedResponse().GetBody())
 	// Output: Unauthorized {"detail":"Not authenticated: Missing Authorization header"}
 }
+
+// Two Better Auths side by side, and one of them taken out while checks go on.
+func ExampleIssuerConfig() {
+	issuers := []extauthz.IssuerConfig{
+		{Name: "shop", Issuer: "https://shop.example.com", Audiences: []string{"https://api.example.com"}},
+		{Name: "docs", Issuer: "https://docs.example.com", Audiences: []string{"https://api.example.com"}},
+	}
+	authorizer, err := extauthz.New(extauthz.Config{Several: issuers})
+	if err != nil {
+		log.Fatal(err) // a *extauthz.ConfigError names the issuer, the field, the fault and the fix
+	}
+	defer authorizer.Close()
+	fmt.Println(authorizer.Missing())
+
+	if err := authorizer.SetIssuers(issuers[:1]); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(authorizer.Missing())
+	// Output:
+	// [jwks of shop jwks of docs]
+	// [jwks of shop]
+}

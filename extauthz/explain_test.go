@@ -168,7 +168,7 @@ func TestExplainBesideChecks(t *testing.T) {
 	text := gathered(t, registry, true)
 	for _, want := range []string{
 		fmt.Sprintf(`extauthz_checks_total label:{name:"method" value:"hs256"} label:{name:"outcome" value:"allow"} label:{name:"reason" value:""} counter:{value:%d`, 4*checks),
-		fmt.Sprintf(`extauthz_former_secret_uses_total label:{name:"use" value:"hs256"} counter:{value:%d`, 4*checks),
+		fmt.Sprintf(`extauthz_former_secret_uses_total label:{name:"issuer" value:"default"} label:{name:"use" value:"hs256"} counter:{value:%d`, 4*checks),
 	} {
 		if !strings.Contains(strings.ReplaceAll(text, "  ", " "), want) {
 			t.Errorf("no %q in\n%s", want, text)

@@ -116,6 +116,10 @@ type Config struct {
 	// RequireSignature refuses raw session tokens, as Better Auth's bearer({ requireSignature: true }); it wants a Secret.
 	RequireSignature bool
 
+	// Several are Better Auths that are accepted side by side, each with what belongs to it. Then the fields above that
+	// belong to one are empty; those that do not hold for all. See [IssuerConfig].
+	Several []IssuerConfig
+
 	// Logger gets one record a decision, fewer under a flood; by default slog.Default(). The check itself calls its
 	// handler, which must not block. A panic of it is counted and told by package log, and changes no answer.
 	Logger *slog.Logger
@@ -147,11 +151,17 @@ type Config struct {
 
 // A ConfigError tells which field of Config is at fault, in words that end with the fix.
 type ConfigError struct {
-	Field string
-	Fault string // never holds a secret
+	Issuer string // the name of the one of Config.Several that is at fault; empty for Config's own fields
+	Field  string
+	Fault  string // never holds a secret
 }
 
-func (e *ConfigError) Error() string { return e.Field + " " + e.Fault }
+func (e *ConfigError) Error() string {
+	if e.Issuer != "" {
+		return "issuer " + e.Issuer + ": " + e.Field + " " + e.Fault
+	}
+	return e.Field + " " + e.Fault
+}
 
 // Authorizer decides requests. It implements Envoy's envoy.service.auth.v3.Authorization. All methods
 // are safe for concurrent use.
@@ -185,6 +195,9 @@ func New(config Config) (*Authorizer, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
+	if err := config.checkSeveral(); err != nil {
+		return nil, err
+	}
 	kept, err := newKeptHeaders(config.KeepHeaders)
 	if err != nil {
 		return nil, err
@@ -196,7 +209,7 @@ func New(config Config) (*Authorizer, error) {
 	config.Logger = panics.Logger()
 	tracing, err := observe.NewTracing(config.TracerProvider, operator.Version, panics)
 	if err != nil {
-		return nil, &ConfigError{"TracerProvider", err.Error()}
+		return nil, &ConfigError{Field: "TracerProvider", Fault: err.Error()}
 	}
 
 	a := &Authorizer{
@@ -208,16 +221,17 @@ func New(config Config) (*Authorizer, error) {
 		decisions: observe.NewLog(panics, config.Shadow != ShadowOff), metrics: metrics,
 		tracing: tracing,
 	}
-	a.made = madeBy{client: config.Client, now: config.Now, budget: config.budget, refill: config.refill, kinds: config.kinds, gate: gate.New()}
+	a.made = madeBy{client: config.Client, now: config.Now, budget: config.budget, refill: config.refill, kinds: config.kinds,
+		gate: gate.New(), isNamed: config.Several != nil}
 	a.decider = &decide.Decider{Budget: config.budget, Panics: panics, Hits: metrics.Hits, Misses: metrics.Misses}
 	a.issuers = newRunningIssuers(panics)
-	if err := a.setIssuers([]issuerConfig{config.plain()}); err != nil {
+	if err := a.setIssuers(config.issuers()); err != nil {
 		return nil, err
 	}
 	a.watch(registration)
 	if err := registration.Commit(); err != nil {
 		a.Close()
-		return nil, &ConfigError{"Metrics", err.Error()}
+		return nil, &ConfigError{Field: "Metrics", Fault: err.Error()}
 	}
 	return a, nil
 }
@@ -255,19 +269,19 @@ func checkURL(field, value string) error {
 	shown := show.URL(value)
 	switch {
 	case value == "":
-		return &ConfigError{field, "is empty; write a URL like https://app.example.com"}
+		return &ConfigError{Field: field, Fault: "is empty; write a URL like https://app.example.com"}
 	case err != nil:
-		return &ConfigError{field, "is not a URL; write one like https://app.example.com"}
+		return &ConfigError{Field: field, Fault: "is not a URL; write one like https://app.example.com"}
 	case parsed.User != nil || strings.Contains(value, "@"):
-		return &ConfigError{field, "holds a user name or password; leave them out"}
+		return &ConfigError{Field: field, Fault: "holds a user name or password; leave them out"}
 	case parsed.Scheme != "http" && parsed.Scheme != "https":
-		return &ConfigError{field, fmt.Sprintf("is %q, which has no http or https in front; write http://… or https://…", show.Clip(shown))}
+		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which has no http or https in front; write http://… or https://…", show.Clip(shown))}
 	case parsed.Hostname() == "":
-		return &ConfigError{field, fmt.Sprintf("is %q, which names no host; write one like https://app.example.com", show.Clip(shown))}
+		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which names no host; write one like https://app.example.com", show.Clip(shown))}
 	case !hasPort(parsed):
-		return &ConfigError{field, fmt.Sprintf("is %q, whose port is none; ports go up to 65535", show.Clip(shown))}
+		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, whose port is none; ports go up to 65535", show.Clip(shown))}
 	case field == "Issuer" && (parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery):
-		return &ConfigError{field, "has more than a path; leave out what follows ? or #"}
+		return &ConfigError{Field: field, Fault: "has more than a path; leave out what follows ? or #"}
 	}
 	return nil
 }
@@ -301,16 +315,22 @@ func (a *Authorizer) Run(ctx context.Context) {
 	work.Wait()
 }
 
-// Missing names the parts that have not answered once yet: "jwks", "database". When none is left
+// Missing names the parts that have not answered once yet: "jwks", "database", with several issuers "jwks of NAME". When none is left
 // the server is ready, and stays so: a part that fails later fails its own checks only.
 func (a *Authorizer) Missing() []string {
 	var missing []string
 	for _, i := range a.issuers.all() {
+		add := func(part string) {
+			if a.made.isNamed {
+				part += " of " + i.config.Name
+			}
+			missing = append(missing, part)
+		}
 		if !i.keys.IsFetched() {
-			missing = append(missing, "jwks")
+			add("jwks")
 		}
 		if i.database != nil && !i.database.IsReady() {
-			missing = append(missing, "database")
+			add("database")
 		}
 	}
 	return missing
@@ -351,6 +371,11 @@ func (a *Authorizer) Parts() []Part {
 		parts = append(parts, i.keys.State.Part("jwks"))
 		if i.database != nil {
 			parts = append(parts, i.database.Part())
+		}
+		if a.made.isNamed {
+			for n := len(parts) - 1; n >= 0 && parts[n].Issuer == ""; n-- {
+				parts[n].Issuer = i.config.Name
+			}
 		}
 	}
 	return parts

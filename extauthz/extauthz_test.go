@@ -268,7 +268,7 @@ func TestExplain(t *testing.T) {
 		}
 		r := request.Request{}
 		r.ReadHeader(row.headers[0].name, row.headers[0].value)
-		found, err := credential.Find(&r, credential.DefaultCookie)
+		found, err := credential.Find(&r, []string{credential.DefaultCookie})
 		if err != nil {
 			continue
 		}

@@ -139,7 +139,7 @@ func TestMovedIssuerIsFound(t *testing.T) {
 				config.Client = &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com"}}}
 			}
 			a := startAuthorizer(t, config)
-			if keys, _ := a.Operator().Keys(); len(keys) != 1 {
+			if keys, _ := a.only().keys.List(); len(keys) != 1 {
 				t.Fatalf("%+v, want the first host's", keys)
 			}
 			names.address.Store("127.0.0.3")
@@ -147,7 +147,7 @@ func TestMovedIssuerIsFound(t *testing.T) {
 				a.Refresh()
 			}
 			deadline := time.Now().Add(20 * time.Second)
-			for keys, _ := a.Operator().Keys(); len(keys) != 2; keys, _ = a.Operator().Keys() {
+			for keys, _ := a.only().keys.List(); len(keys) != 2; keys, _ = a.only().keys.List() {
 				if time.Now().After(deadline) {
 					t.Fatalf("%+v, want the second host's", keys)
 				}

@@ -257,10 +257,10 @@ func startAuthorizer(t testing.TB, config Config) *Authorizer {
 
 func runAuthorizer(t testing.TB, config Config) *Authorizer {
 	t.Helper()
-	if config.Issuer == "" {
+	if config.Issuer == "" && config.Several == nil {
 		config.Issuer = testIssuer
 	}
-	if config.Audiences == nil {
+	if config.Audiences == nil && config.Several == nil {
 		config.Audiences = []string{"https://other.example.com", testAudience}
 	}
 	if config.Now == nil {

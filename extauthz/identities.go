@@ -31,18 +31,17 @@ func columnsOf(facts *identity.Table) []tables.Fact {
 }
 
 // readFacts reads what the issuers' users come with, and all headers that this may set. The error is a *[ConfigError].
-func (a *Authorizer) readFacts(configs []issuerConfig) (facts []*identity.Table, headers []string, err error) {
+func (a *Authorizer) readFacts(configs []IssuerConfig) (facts []*identity.Table, headers []string, err error) {
 	for i := range configs {
 		table, err := identity.NewTable(configs[i].Identity)
 		if err != nil {
-			return nil, nil, &ConfigError{"Identity", err.Error()}
+			return nil, nil, &ConfigError{Field: "Identity", Fault: err.Error()}
 		}
 		facts = append(facts, table)
 		for _, header := range table.Headers() {
 			switch {
 			case a.kept.contains(header):
-				return nil, nil, &ConfigError{"Identity",
-					"asks for " + header + ", which Config.KeepHeaders takes from the client; leave it out of one of them"}
+				return nil, nil, &ConfigError{Field: "Identity", Fault: "asks for " + header + ", which Config.KeepHeaders takes from the client; leave it out of one of them"}
 			case !slices.Contains(headers, header):
 				headers = append(headers, header)
 			}

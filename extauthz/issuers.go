@@ -10,12 +10,19 @@ import (
 	"extauthz/extauthz/internal/session/postgres/tables"
 	"extauthz/extauthz/internal/show"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 )
 
-// issuerConfig is what belongs to one Better Auth. Its fields are those of [Config] of the same name.
-type issuerConfig struct {
+// IssuerConfig is one Better Auth of several ([Config.Several]). Its fields are those of [Config] of the same name, and
+// default and mean the same. Nothing of one counts for another: a JWT belongs to the issuer that accepts its iss, a cookie
+// to the one that has its name, or, of several with that name, to the one at the request's host or else whose signature it
+// has; any other session token to the first in the list that knows it. A route may name the issuers whose credentials it
+// takes. With more than one the backend is told the Name of the one that vouches for the user.
+type IssuerConfig struct {
+	// Name is 1 to 63 letters, digits, dots, hyphens and underscores, and no other issuer's.
+	Name                string
 	Issuer              string
 	Issuers             []string
 	JWKSURL             string
@@ -36,10 +43,86 @@ type issuerConfig struct {
 	Identity            []string
 }
 
+// defaultName is the name of the issuer that the fields of Config itself make.
+const defaultName = "default"
+
+// maxName bounds a name, which stands in headers, logs and metrics.
+const maxName = 63
+
+// issuers are the issuers of a configuration.
+func (c *Config) issuers() []IssuerConfig {
+	if c.Several == nil {
+		return []IssuerConfig{c.plain()}
+	}
+	return c.Several
+}
+
+// checkSeveral wants either the fields of one issuer or several.
+func (c *Config) checkSeveral() error {
+	if c.Several == nil {
+		return nil
+	}
+	plain := reflect.ValueOf(c.plain())
+	for i := range plain.NumField() {
+		if name := plain.Type().Field(i).Name; name != "Name" && !plain.Field(i).IsZero() {
+			return &ConfigError{Field: name, Fault: "and Config.Several are both set; give it to the issuers it is for"}
+		}
+	}
+	return nil
+}
+
+// checkNames wants names that differ and can stand anywhere, and an iss, and a cookie at a host, to be one issuer's. The
+// issuers are set up by now.
+func checkNames(issuers []*instance) error {
+	if len(issuers) == 0 {
+		return &ConfigError{Field: "Several", Fault: "names no issuer; name one, or leave it out"}
+	}
+	names, byIss, byCookie := map[string]bool{}, map[string]string{}, map[string]string{}
+	for _, i := range issuers {
+		name := i.config.Name
+		fault := func(field, format string, arguments ...any) error {
+			return &ConfigError{Issuer: name, Field: field, Fault: fmt.Sprintf(format, arguments...)}
+		}
+		if names[name] {
+			return fault("Name", "is another issuer's too; give each its own")
+		}
+		names[name] = true
+		for _, iss := range i.issuer.Accepted {
+			if other, taken := byIss[iss]; taken {
+				return fault("Issuers", "accept %s, which issuer %s does too, so that nobody could tell whose a token is; "+
+					"leave it to one of them", show.Quoted(iss), other)
+			}
+			byIss[iss] = name
+		}
+		at := i.issuer.Cookie + " at " + i.issuer.Host
+		if other, taken := byCookie[at]; taken {
+			return fault("SessionCookie", "is %s, and so is that of issuer %s at the same host%s, so that nobody could tell "+
+				"whose a cookie is; set Better Auth's cookiePrefix in one of them, and its SessionCookie here",
+				show.Quoted(i.issuer.Cookie), other, map[bool]string{false: " " + show.Quoted(i.issuer.Host)}[i.issuer.Host == ""])
+		}
+		byCookie[at] = name
+	}
+	return nil
+}
+
+// checkName wants a name that can stand in a header, a log, a metric and a route's settings.
+func checkName(name string) error {
+	fits := name != "" && len(name) <= maxName
+	for _, c := range []byte(name) {
+		fits = fits && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+			c == '-' || c == '_' || c == '.')
+	}
+	if !fits {
+		return &ConfigError{Field: "Name", Fault: fmt.Sprintf(
+			"is %s; write 1 to %d letters, digits, dots, hyphens and underscores", show.Quoted(name), maxName)}
+	}
+	return nil
+}
+
 // plain is the issuer that the fields of Config itself make. It shares nothing with what the caller may change later.
-func (c *Config) plain() issuerConfig {
-	return issuerConfig{
-		Issuer: c.Issuer, Issuers: c.Issuers, JWKSURL: c.JWKSURL, JWKSProxy: c.JWKSProxy, Audiences: c.Audiences,
+func (c *Config) plain() IssuerConfig {
+	return IssuerConfig{
+		Name: defaultName, Issuer: c.Issuer, Issuers: c.Issuers, JWKSURL: c.JWKSURL, JWKSProxy: c.JWKSProxy, Audiences: c.Audiences,
 		Secret: c.Secret, FormerSecrets: c.FormerSecrets,
 		FormerForHS256: c.FormerForHS256, FormerForSessions: c.FormerForSessions,
 		DatabaseURL: c.DatabaseURL, ReadDatabaseURL: c.ReadDatabaseURL, DatabaseConnections: c.DatabaseConnections,
@@ -50,7 +133,7 @@ func (c *Config) plain() issuerConfig {
 }
 
 // clone is a copy that shares nothing with what the caller may change later.
-func (c issuerConfig) clone() issuerConfig {
+func (c IssuerConfig) clone() IssuerConfig {
 	c.Issuers, c.Audiences = slices.Clone(c.Issuers), slices.Clone(c.Audiences)
 	c.TrustedOrigins, c.Identity = slices.Clone(c.TrustedOrigins), slices.Clone(c.Identity)
 	c.Secret, c.FormerSecrets = bytes.Clone(c.Secret), slices.Clone(c.FormerSecrets)
@@ -64,9 +147,9 @@ func (c issuerConfig) clone() issuerConfig {
 }
 
 // validate finds what is wrong with the fields that no part looks at itself. The error is a *[ConfigError].
-func (c *issuerConfig) validate() error {
+func (c *IssuerConfig) validate() error {
 	fault := func(field, format string, arguments ...any) error {
-		return &ConfigError{field, fmt.Sprintf(format, arguments...)}
+		return &ConfigError{Field: field, Fault: fmt.Sprintf(format, arguments...)}
 	}
 	switch {
 	case len(c.Audiences) == 0:
@@ -108,7 +191,7 @@ func (c *issuerConfig) validate() error {
 	return nil
 }
 
-func (c *issuerConfig) setDefaults() {
+func (c *IssuerConfig) setDefaults() {
 	if c.DatabaseConnections == 0 {
 		c.DatabaseConnections = postgres.DefaultConnections
 	}
@@ -118,13 +201,13 @@ func (c *issuerConfig) setDefaults() {
 }
 
 // secrets are those of the issuer, and what the former ones are good for.
-func (c *issuerConfig) secrets() Secrets {
+func (c *IssuerConfig) secrets() Secrets {
 	return Secrets{Current: c.Secret, Former: c.FormerSecrets,
 		FormerForHS256: c.FormerForHS256, FormerForSessions: c.FormerForSessions}
 }
 
 // setSecrets replaces them.
-func (c *issuerConfig) setSecrets(secrets Secrets) {
+func (c *IssuerConfig) setSecrets(secrets Secrets) {
 	c.Secret, c.FormerSecrets = secrets.Current, secrets.Former
 	c.FormerForHS256, c.FormerForSessions = secrets.FormerForHS256, secrets.FormerForSessions
 }

@@ -118,7 +118,7 @@ func TestFaultyKeysAreListed(t *testing.T) {
 				if got := issuer.count(); got != 1 {
 					t.Errorf("%d fetches, want the first only", got)
 				}
-				keys, _ := a.Operator().Keys()
+				keys, _ := a.only().keys.List()
 				at := slices.IndexFunc(keys, func(k keyset.Entry) bool { return k.ID == "odd" })
 				if at < 0 || !strings.Contains(keys[at].Fault, row.fault) || (keys[at].Fault == "") != (row.fault == "") {
 					t.Errorf("listed %+v, want the fault %q", keys, row.fault)
@@ -152,7 +152,7 @@ func TestEntriesWithoutKeyID(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			withDocument(t, []string{row.entry, rawJWK(t, map[string]string{"kid": `"good"`})}, func(t *testing.T, a *Authorizer, _ *fakeIssuer, log *lockedBuffer) {
 				expectReason(t, decideToken(t, a, signers()["ed"], "good"), "")
-				if keys, _ := a.Operator().Keys(); len(keys) != 2 || keys[0].ID != "" || !strings.Contains(keys[0].Fault, row.fault) {
+				if keys, _ := a.only().keys.List(); len(keys) != 2 || keys[0].ID != "" || !strings.Contains(keys[0].Fault, row.fault) {
 					t.Errorf("listed %+v, want the fault %q", keys, row.fault)
 				}
 				time.Sleep(5 * time.Minute)
@@ -178,7 +178,7 @@ func TestTwoKeysOfOneID(t *testing.T) {
 	withDocument(t, []string{rawJWK(t, nil), string(text), rawJWK(t, nil)}, func(t *testing.T, a *Authorizer, _ *fakeIssuer, log *lockedBuffer) {
 		expectReason(t, decideToken(t, a, signers()["ed"], "odd"), "")
 		expectReason(t, decideToken(t, a, stranger, "odd"), ReasonBadSignature)
-		if keys, _ := a.Operator().Keys(); len(keys) != 2 || keys[0].Fault != "" || !strings.Contains(keys[1].Fault, "same kid") {
+		if keys, _ := a.only().keys.List(); len(keys) != 2 || keys[0].Fault != "" || !strings.Contains(keys[1].Fault, "same kid") {
 			t.Errorf("%+v, want two entries", keys)
 		}
 		if told := strings.Count(log.String(), "has the same kid"); told != 1 {

@@ -25,7 +25,7 @@ type keptHeaders []string
 // underscores, which some servers take for the same, is still removed.
 func newKeptHeaders(names []string) (keptHeaders, error) {
 	fault := func(format string, arguments ...any) (keptHeaders, error) {
-		return nil, &ConfigError{"KeepHeaders", fmt.Sprintf(format, arguments...)}
+		return nil, &ConfigError{Field: "KeepHeaders", Fault: fmt.Sprintf(format, arguments...)}
 	}
 	kept := keptHeaders{identity.HeaderWebUserAgent}
 	for _, name := range names {

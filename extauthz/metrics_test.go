@@ -128,7 +128,7 @@ func TestQueriesAreCounted(t *testing.T) {
 	for range 5 {
 		expectReason(t, checkToken(t, a, liveToken), "")
 	}
-	a.metrics.CountQuery(3, time.Second, errors.New("down"))
+	a.only().metrics.CountQuery(3, time.Second, errors.New("down"))
 	// A connection is free a moment after its answer was given.
 	eventually(t, "the connection to be free", func() bool {
 		return valueOfMetric(gather(t, registry), "extauthz_database_connections_busy", "") == 0
@@ -160,7 +160,7 @@ func TestFetchesAreCounted(t *testing.T) {
 	withIssuer(t, issuer, func(t *testing.T, a *Authorizer) {
 		expect := func(result string, want float64) {
 			t.Helper()
-			if got := testutil.ToFloat64(a.metrics.Fetches.WithLabelValues(result)); got != want {
+			if got := testutil.ToFloat64(a.only().metrics.Fetches[result]); got != want {
 				t.Errorf("%v fetches %s, want %v", got, result, want)
 			}
 		}
@@ -180,10 +180,10 @@ func TestFetchesAreCounted(t *testing.T) {
 			{jwks.ResultInvalid, func(*http.Request) (*http.Response, error) { return httpAnswer(200, []byte("<html>")), nil }},
 			{jwks.ResultUnreachable, func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") }},
 		} {
-			before := testutil.ToFloat64(a.metrics.Fetches.WithLabelValues(row.result))
+			before := testutil.ToFloat64(a.only().metrics.Fetches[row.result])
 			issuer.setAnswer(row.answer)
 			time.Sleep(2 * keyset.RefreshInterval)
-			if after := testutil.ToFloat64(a.metrics.Fetches.WithLabelValues(row.result)); after <= before {
+			if after := testutil.ToFloat64(a.only().metrics.Fetches[row.result]); after <= before {
 				t.Errorf("no fetch counted as %s", row.result)
 			}
 		}
@@ -227,7 +227,7 @@ func sampleCount(family *dto.MetricFamily) (count uint64) {
 func BenchmarkCount(b *testing.B) {
 	a := startAuthorizer(b, Config{JWKSURL: serveKeys(b, testKeys()).URL, Metrics: prometheus.NewRegistry()})
 	var r request.Request
-	_, err := credential.Find(&r, "")
+	_, err := credential.Find(&r, nil)
 	denied := &decision.Decision{Denial: reason.Of(err)}
 	for name, d := range map[string]*decision.Decision{"allow": {Method: identity.MethodJWKS}, "deny": denied} {
 		b.Run(name, func(b *testing.B) {

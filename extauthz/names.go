@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"extauthz/extauthz/internal/issuers"
 	"extauthz/extauthz/internal/site"
 )
 
@@ -12,13 +13,14 @@ import (
 type issuerNames struct {
 	accepted []string // values of iss, compared octet by octet (RFC 7519 §4.1.1)
 	jwksURL  string
+	host     string // where Better Auth is, as cookies know it
 }
 
 // readIssuer reads the base URL as Better Auth reads its own. Better Auth derives iss from it: its origin, with or
 // without a path. A project that names the issuer itself (jwt.issuer) mostly writes its base URL there, so a URL
 // without a path counts as it was given, too, with and without its trailing slash. One with a path does not: what
 // follows the origin there is the issuer of Better Auth's OAuth tokens.
-func readIssuer(config *issuerConfig) (issuerNames, error) {
+func readIssuer(config *IssuerConfig) (issuerNames, error) {
 	var derived []string
 	jwksURL := config.JWKSURL
 	if config.Issuer != "" || jwksURL == "" || len(config.Issuers) == 0 {
@@ -28,7 +30,7 @@ func readIssuer(config *issuerConfig) (issuerNames, error) {
 		base, _ := url.Parse(config.Issuer)
 		origin, err := site.Origin(base)
 		if err != nil {
-			return issuerNames{}, &ConfigError{"Issuer", err.Error()}
+			return issuerNames{}, &ConfigError{Field: "Issuer", Fault: err.Error()}
 		}
 		path := strings.TrimRight(withoutDots(base.EscapedPath()), "/")
 		given, _, _ := strings.Cut(config.Issuer, "://")
@@ -54,13 +56,21 @@ func readIssuer(config *issuerConfig) (issuerNames, error) {
 	var unique []string
 	for _, one := range accepted {
 		if strings.TrimSpace(one) == "" {
-			return issuerNames{}, &ConfigError{"Issuers", "has an empty entry, which no token should have as iss; leave it out"}
+			return issuerNames{}, &ConfigError{Field: "Issuers", Fault: "has an empty entry, which no token should have as iss; leave it out"}
 		}
 		if !slices.Contains(unique, one) {
 			unique = append(unique, one)
 		}
 	}
-	return issuerNames{unique, jwksURL}, nil
+	at := config.Issuer
+	if at == "" {
+		at = jwksURL
+	}
+	host := ""
+	if parsed, err := url.Parse(at); err == nil {
+		host = issuers.Hostname(parsed.Host)
+	}
+	return issuerNames{unique, jwksURL, host}, nil
 }
 
 // withoutDots resolves the segments . and .. of a path (RFC 3986 §5.2.4), also where they are escaped, as Node does.

@@ -53,7 +53,7 @@ func TestSecretsRotate(t *testing.T) {
 				}
 			}
 			uses := func() float64 {
-				return testutil.ToFloat64(a.metrics.FormerSecrets[identity.MethodHS256]) + testutil.ToFloat64(a.metrics.FormerSecrets[identity.MethodSession])
+				return testutil.ToFloat64(a.only().metrics.FormerSecrets[identity.MethodHS256]) + testutil.ToFloat64(a.only().metrics.FormerSecrets[identity.MethodSession])
 			}
 			expect("before", verdicts{newToken: ReasonBadSignature, newSession: ReasonBadSignature})
 			if uses() != 0 {

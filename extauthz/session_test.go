@@ -83,7 +83,7 @@ func TestDeletedSessionIsRefusedAtOnce(t *testing.T) {
 func TestChecksShareQueries(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	tokens := insertSessions(t, dsn, session.MaxBatch)
-	d, err := postgres.New(postgres.Config{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(observe.NewMetrics(nil, operator.Version, jwks.Results())), observe.Store{Metrics: observe.NewMetrics(nil, operator.Version, jwks.Results()), Tracing: nil})
+	d, err := postgres.New(postgres.Config{URL: dsn, Connections: 1, Budget: time.Minute}, testPanics(observe.NewMetrics(nil, operator.Version, jwks.Results())), observe.Store{Metrics: observe.NewMetrics(nil, operator.Version, jwks.Results()).Issuer("", false), Tracing: nil})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -486,12 +486,12 @@ func TestOneQueryForALoneCheck(t *testing.T) {
 	dsn := sessionsDatabase(t)
 	// Of several connections a slow one's query is asked of another, too.
 	a := startAuthorizer(t, Config{JWKSURL: serveKeys(t, testKeys()).URL, DatabaseURL: dsn, DatabaseConnections: 1})
-	before := testutil.ToFloat64(a.metrics.Queries[observe.ResultOK])
+	before := testutil.ToFloat64(a.only().metrics.Queries[observe.ResultOK])
 	const checks = 10
 	for range checks {
 		expectReason(t, checkToken(t, a, liveToken), "")
 	}
-	if got := testutil.ToFloat64(a.metrics.Queries[observe.ResultOK]) - before; got != checks {
+	if got := testutil.ToFloat64(a.only().metrics.Queries[observe.ResultOK]) - before; got != checks {
 		t.Errorf("%g queries for %d checks one after the other", got, checks)
 	}
 }

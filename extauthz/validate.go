@@ -17,7 +17,7 @@ const (
 // validate finds what is wrong with the fields that no part looks at itself. The error is a *[ConfigError].
 func (c *Config) validate() error {
 	fault := func(field, format string, arguments ...any) error {
-		return &ConfigError{field, fmt.Sprintf(format, arguments...)}
+		return &ConfigError{Field: field, Fault: fmt.Sprintf(format, arguments...)}
 	}
 	switch {
 	case c.MaxMessageBytes < 0 || c.MaxMessageBytes > maxMaxMessageBytes:

@@ -23,19 +23,57 @@ func (a *Authorizer) watch(registerer *observe.Registration) {
 		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.Stats().Evicted) }))
 	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.",
 		func() float64 { return float64(a.intake.HeldBytes()) })
-	one := a.issuers.all()[0]
-	gauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", func() float64 { return one.keys.Age().Seconds() })
-	gauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", func() float64 { return float64(one.keys.Usable()) })
-	if one.database != nil {
-		gauge("extauthz_database_connections", "Connections to PostgreSQL that are open.",
-			func() float64 { return float64(one.database.Connections()) })
-		gauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.",
-			func() float64 { return float64(one.database.Busy()) })
-		gauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.",
-			func() float64 { return float64(one.database.Waiting()) })
-		if one.database.JudgesLag() {
-			gauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, where a standby may answer; 0 for a primary.",
-				one.database.LagSeconds)
+	registerer.MustRegister(issuerGauges{a.issuers})
+}
+
+// issuerGauges collects what is read from the parts of each issuer that is in force.
+type issuerGauges struct{ issuers *runningIssuers }
+
+// issuerGauge is one thing that is read of an issuer.
+type issuerGauge struct {
+	described *prometheus.Desc
+	value     func(*instance) float64
+	isThere   func(*instance) bool
+}
+
+func newIssuerGauge(name, help string, isThere func(*instance) bool, value func(*instance) float64) issuerGauge {
+	return issuerGauge{prometheus.NewDesc(name, help, []string{observe.LabelIssuer}, nil), value, isThere}
+}
+
+func isAlways(*instance) bool      { return true }
+func hasDatabase(i *instance) bool { return i.database != nil }
+
+var gaugesOfIssuers = []issuerGauge{
+	newIssuerGauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", isAlways,
+		func(i *instance) float64 { return i.keys.Age().Seconds() }),
+	newIssuerGauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", isAlways,
+		func(i *instance) float64 { return float64(i.keys.Usable()) }),
+	newIssuerGauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", hasDatabase,
+		func(i *instance) float64 { return float64(i.database.Connections()) }),
+	newIssuerGauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.", hasDatabase,
+		func(i *instance) float64 { return float64(i.database.Busy()) }),
+	newIssuerGauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", hasDatabase,
+		func(i *instance) float64 { return float64(i.database.Waiting()) }),
+	newIssuerGauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, "+
+		"where a standby may answer; 0 for a primary.",
+		func(i *instance) bool { return i.database != nil && i.database.JudgesLag() },
+		func(i *instance) float64 { return i.database.LagSeconds() }),
+}
+
+// Describe implements [prometheus.Collector].
+func (g issuerGauges) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, gauge := range gaugesOfIssuers {
+		descriptions <- gauge.described
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (g issuerGauges) Collect(metrics chan<- prometheus.Metric) {
+	for _, i := range g.issuers.all() {
+		for _, gauge := range gaugesOfIssuers {
+			if gauge.isThere(i) {
+				metrics <- prometheus.MustNewConstMetric(gauge.described, prometheus.GaugeValue, gauge.value(i), i.config.Name)
+			}
 		}
 	}
 }

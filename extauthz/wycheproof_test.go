@@ -253,7 +253,7 @@ func judgeSignature(t *testing.T, token string, keys json.RawMessage, sharedSecr
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(observe.NewMetrics(nil, operator.Version, jwks.Results())), observe.KeySet{Metrics: observe.NewMetrics(nil, operator.Version, jwks.Results()), Tracing: nil})
+	set := keyset.New(jwks.New("", "extauthz-test", nil, nil), fixedClock, testPanics(observe.NewMetrics(nil, operator.Version, jwks.Results())), observe.KeySet{Metrics: observe.NewMetrics(nil, operator.Version, jwks.Results()).Issuer("", false), Tracing: nil})
 	set.Current.Store(&keyset.Snapshot{Keys: parsed, Fetched: testNow})
 	read, err := issuer.Kinds().Recognize(credential.Presented{Text: token})
 	if err != nil {

@@ -6,6 +6,8 @@ package operator
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"extauthz/extauthz/internal/finding"
@@ -21,6 +23,7 @@ type View struct{ parts func() []Parts }
 
 // Parts are what one issuer's checks depend on.
 type Parts struct {
+	Issuer   string // its name; empty where there is one issuer
 	Keys     *keyset.Set
 	Database *postgres.Store // nil when not configured
 }
@@ -32,12 +35,22 @@ func New(parts func() []Parts) *View { return &View{parts} }
 // is shown; Algorithm its own, empty when it may not be used; Fault why it may not; Since when it was first fetched.
 type Key = keyset.Entry
 
-// Keys lists the keys of the JWKS in use, ordered by id, and when they were fetched. There are none before the first fetch.
-func (v *View) Keys() (keys []Key, fetched time.Time) {
+// KeySet is the keys of one issuer's JWKS in use, ordered by id, and when they were fetched. There are none before the first
+// fetch. Issuer is empty where there is one issuer.
+type KeySet struct {
+	Issuer  string
+	Keys    []Key
+	Fetched time.Time
+}
+
+// KeySets lists the keys of each issuer.
+func (v *View) KeySets() (sets []KeySet) {
 	for _, of := range v.parts() {
-		keys, fetched = of.Keys.List()
+		set := KeySet{Issuer: of.Issuer}
+		set.Keys, set.Fetched = of.Keys.List()
+		sets = append(sets, set)
 	}
-	return keys, fetched
+	return sets
 }
 
 // Finding is one thing that was tried: which Part it belongs to, what was Tried, how bad it is (Level), what was Found,
@@ -58,12 +71,22 @@ const (
 // what came and what to do. It needs no background work, changes nothing, and takes a few seconds at most where something
 // hangs.
 func (v *View) Diagnose(ctx context.Context) []Finding {
-	var found []Finding
-	for _, of := range v.parts() {
-		found = append(found, of.Keys.Diagnose(ctx)...)
-		if of.Database != nil {
-			found = append(found, of.Database.Diagnose(ctx)...)
-		}
+	var (
+		issuers = v.parts()
+		found   = make([][]Finding, len(issuers))
+		work    sync.WaitGroup
+	)
+	for n, of := range issuers { // at once, so that one that hangs does not take the others' time
+		work.Go(func() {
+			found[n] = of.Keys.Diagnose(ctx)
+			if of.Database != nil {
+				found[n] = append(found[n], of.Database.Diagnose(ctx)...)
+			}
+			for at := range found[n] {
+				found[n][at].Issuer = of.Issuer
+			}
+		})
 	}
-	return found
+	work.Wait()
+	return slices.Concat(found...)
 }

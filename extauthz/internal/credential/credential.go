@@ -38,12 +38,13 @@ const (
 type Presented struct {
 	Text   string
 	Cookie bool
+	Name   string // the cookie's, without what a browser wants before it
 }
 
 // Find finds the request's one credential: the Authorization header when its scheme is
 // Bearer (RFC 6750 §2.1), else the session cookie. A Bearer credential is final, good or bad:
-// there is no falling back to the cookie.
-func Find(r *request.Request, cookieName string) (Presented, error) {
+// there is no falling back to the cookie. Of several cookies the first of the names counts.
+func Find(r *request.Request, cookieNames []string) (Presented, error) {
 	if len(r.Authorization) > 1 || (len(r.Authorization) == 1 && strings.Contains(r.Authorization[0], ",")) {
 		return Presented{}, reason.Deny(reason.RepeatedAuthorization)
 	}
@@ -53,8 +54,10 @@ func Find(r *request.Request, cookieName string) (Presented, error) {
 			return Presented{Text: token}, nil
 		}
 	}
-	if value := SessionCookie(r.Cookies, cookieName); value != "" {
-		return Presented{Text: value, Cookie: true}, nil
+	for _, name := range cookieNames {
+		if value := SessionCookie(r.Cookies, name); value != "" {
+			return Presented{Text: value, Cookie: true, Name: name}, nil
+		}
 	}
 	return Presented{}, nothingPresented(r)
 }

@@ -60,7 +60,7 @@ func FuzzFindCredential(f *testing.F) {
 		if authorization != "" {
 			r.Authorization = []string{authorization}
 		}
-		found, err := credential.Find(&r, sessionCookie)
+		found, err := credential.Find(&r, []string{sessionCookie})
 		if err != nil {
 			if reason.Of(err).Status() != http.StatusUnauthorized {
 				t.Fatalf("%v", err)
@@ -104,7 +104,7 @@ func BenchmarkFind(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := credential.Find(&r, sessionCookie); err != nil {
+				if _, err := credential.Find(&r, []string{sessionCookie}); err != nil {
 					b.Fatal(err)
 				}
 			}

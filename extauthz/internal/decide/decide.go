@@ -14,6 +14,7 @@ import (
 	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/issuer"
+	"extauthz/extauthz/internal/issuers"
 	"extauthz/extauthz/internal/reason"
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/route"
@@ -44,7 +45,7 @@ type counter interface{ Inc() }
 // Decider decides requests. Its methods are safe for concurrent use.
 type Decider struct {
 	// Issuers are those in force. A check reads them once, so that all of it is judged by the same.
-	Issuers atomic.Pointer[issuer.Set]
+	Issuers atomic.Pointer[issuers.Set]
 	Budget  time.Duration // of one check
 	Panics  *guard.Panics
 	// Hits and Misses count the looks for a remembered token.
@@ -89,22 +90,22 @@ func (d *Decider) Decide(ctx context.Context, r *request.Request, came *decision
 		return
 	}
 	inForce := d.Issuers.Load()
-	one := inForce.List[0]
 	var wanted route.Rules
 	if len(r.Route) > 0 {
 		var err error
-		if wanted, err = route.Read(r.Route, one.Audiences, one.Kinds.Methods()); err != nil {
+		if wanted, err = route.Read(r.Route, inForce.Audiences, inForce.Kinds.Methods(), inForce.Has); err != nil {
 			came.Denial = reason.Of(err)
 			return
 		}
+		inForce = inForce.Within(wanted.Issuers)
 	}
-	found, err := credential.Find(r, one.Cookie)
+	found, err := credential.Find(r, inForce.Cookies)
 	switch {
 	case err == nil:
-		d.judgeCredential(ctx, r, inForce, found, came)
+		by := d.judgeCredential(ctx, r, inForce, found, came)
 		if came.Denial == nil && len(r.Route) > 0 {
 			var never string
-			never, err = wanted.Check(came.Method, one.Kinds.HasClaims(came.Method), found.Text, &came.Identity, one.Facts)
+			never, err = wanted.Check(came.Method, inForce.Kinds.HasClaims(came.Method), found.Text, &came.Identity, by.Facts)
 			d.tellNever(never)
 		}
 	case wanted.Optional && reason.Of(err).IsMissing():
@@ -115,23 +116,28 @@ func (d *Decider) Decide(ctx context.Context, r *request.Request, came *decision
 	}
 }
 
-// judgeCredential has the credential judged, by what is remembered or anew.
+// judgeCredential has the credential judged, by what is remembered or anew. It returns the issuer whose it is, nil for
+// nobody's.
 func (d *Decider) judgeCredential(
-	ctx context.Context, r *request.Request, inForce *issuer.Set, found credential.Presented, came *decision.Decision,
-) {
-	if inForce.Remembers() && found.IsMemorable() && d.recall(inForce, found.Text, came) {
-		return
+	ctx context.Context, r *request.Request, inForce *issuers.Set, found credential.Presented, came *decision.Decision,
+) *issuer.Issuer {
+	if inForce.Remembers() && found.IsMemorable() {
+		if by := d.recall(inForce, found.Text, came); by != nil {
+			return by
+		}
 	}
-	by := inForce.List[0]
-	presented, err := by.Kinds.Recognize(found)
+	presented, err := inForce.Kinds.Recognize(found)
 	if err != nil {
 		came.Denial = reason.Of(err)
-		return
+		return nil
 	}
 	ctx, cancel := WithTimeBudget(ctx, d.Budget)
 	defer cancel()
 	came.Method = presented.Kind.Method
-	came.Identity, err = by.Verify(ctx, presented)
+	var by *issuer.Issuer
+	if came.Identity, by, err = inForce.Verify(ctx, presented, found.Name, r.Host); by != nil {
+		came.Issuer = by.As
+	}
 	if presented.Cookie {
 		if err == nil {
 			err = site.Check(r, by.Trusted)
@@ -142,6 +148,7 @@ func (d *Decider) judgeCredential(
 	if err != nil {
 		came.Denial = reason.Of(err)
 	}
+	return by
 }
 
 // isSessionUnknown tells that a session's row was not there, or is nowhere to be looked up.
@@ -153,17 +160,17 @@ func isSessionUnknown(err error) bool {
 	return false
 }
 
-// recall judges a JWT whose signature was verified before. It returns false when there is no such proof that still counts.
-func (d *Decider) recall(inForce *issuer.Set, token string, came *decision.Decision) bool {
-	proof, err := inForce.Recall(token)
+// recall judges a JWT whose signature was verified before. It returns nil when there is no such proof that still counts.
+func (d *Decider) recall(inForce *issuers.Set, token string, came *decision.Decision) *issuer.Issuer {
+	proof, by, err := inForce.Recall(token)
 	if proof == nil {
 		d.Misses.Inc()
-		return false
+		return nil
 	}
 	d.Hits.Inc()
-	came.Remembered, came.Method = proof, proof.Kind.Method
+	came.Remembered, came.Method, came.Issuer = proof, proof.Kind.Method, by.As
 	if err != nil {
 		came.Denial = reason.Of(err)
 	}
-	return true
+	return by
 }

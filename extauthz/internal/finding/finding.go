@@ -19,11 +19,12 @@ const (
 
 // Finding is one thing that was tried.
 type Finding struct {
-	Part  string `json:"part"`  // what it belongs to: jwks, database
-	Tried string `json:"tried"` // in a few words
-	Level Level  `json:"level"`
-	Found string `json:"found"`         // what came; holds no secret
-	Fix   string `json:"fix,omitempty"` // what to do, unless all is well
+	Issuer string `json:"issuer,omitempty"` // whose; empty where there is one issuer
+	Part   string `json:"part"`             // what it belongs to: jwks, database
+	Tried  string `json:"tried"`            // in a few words
+	Level  Level  `json:"level"`
+	Found  string `json:"found"`         // what came; holds no secret
+	Fix    string `json:"fix,omitempty"` // what to do, unless all is well
 }
 
 // List collects what one part's diagnosis found.
@@ -34,17 +35,17 @@ type List struct {
 
 // OK adds what is as it should be.
 func (l *List) OK(tried, found string) {
-	l.Found = append(l.Found, Finding{l.Part, tried, LevelOK, found, ""})
+	l.Found = append(l.Found, Finding{Part: l.Part, Tried: tried, Level: LevelOK, Found: found, Fix: ""})
 }
 
 // Warn adds what works and could be better, and how.
 func (l *List) Warn(tried, found, fix string) {
-	l.Found = append(l.Found, Finding{l.Part, tried, LevelWarning, found, fix})
+	l.Found = append(l.Found, Finding{Part: l.Part, Tried: tried, Level: LevelWarning, Found: found, Fix: fix})
 }
 
 // Fail adds what checks fail by, and what to do.
 func (l *List) Fail(tried, found, fix string) {
-	l.Found = append(l.Found, Finding{l.Part, tried, LevelFailure, found, fix})
+	l.Found = append(l.Found, Finding{Part: l.Part, Tried: tried, Level: LevelFailure, Found: found, Fix: fix})
 }
 
 const (

@@ -55,6 +55,11 @@ func New(log *slog.Logger, count func(where string)) *Panics {
 // Logger is the log, whose handler never panics: such a panic is counted, and told by the standard library's own log.
 func (p *Panics) Logger() *slog.Logger { return p.log }
 
+// With is the same for one of several, whose lines of the log say which by these attributes.
+func (p *Panics) With(attributes ...any) *Panics {
+	return &Panics{log: p.log.With(attributes...), count: p.count, lines: p.lines}
+}
+
 // Count counts a panic that is logged elsewhere.
 func (p *Panics) Count(where string) { p.count(where) }
 

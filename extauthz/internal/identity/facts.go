@@ -21,6 +21,7 @@ const (
 	HeaderMethod    = "x-auth-method"
 	HeaderIssuedAt  = "x-auth-issued-at"
 	HeaderExpiresAt = "x-auth-expires-at"
+	HeaderIssuer    = "x-auth-issuer"
 )
 
 // Facts are those that are always told; see [Table] for further ones. What is not known is left out.
@@ -54,6 +55,11 @@ var Facts = [...]Fact{
 		Header: HeaderExpiresAt, Metadata: "expires_at",
 		Time: func(who *Identity) time.Time { return who.ExpiresAt },
 		Put:  func(who *Identity, _ string, t time.Time) { who.ExpiresAt = t },
+	},
+	{
+		Header: HeaderIssuer, Metadata: "auth_issuer",
+		Text: func(who *Identity) string { return who.Issuer },
+		Put:  func(who *Identity, text string, _ time.Time) { who.Issuer = text },
 	},
 }
 

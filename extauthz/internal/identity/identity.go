@@ -25,6 +25,7 @@ type Identity struct {
 	Email   string // empty when not known
 	Name    string // empty when not known
 	Method  Method
+	Issuer  string // the name of the issuer that vouches for it; empty where there is one
 	// IssuedAt is the JWT's iat (RFC 7519 §4.1.6); the zero time when there is none, as for sessions.
 	IssuedAt time.Time
 	// ExpiresAt is the JWT's exp (RFC 7519 §4.1.4) or the session's expiresAt.

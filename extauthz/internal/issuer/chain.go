@@ -20,6 +20,11 @@ type Verifier interface {
 	Verify(ctx context.Context, credential credential.Credential) (identity.Identity, error)
 }
 
+// An Admitter is a verifier that can tell by itself, without asking anybody, that a credential is not its issuer's.
+type Admitter interface {
+	Admit(ctx context.Context, presented *credential.Credential) error
+}
+
 // verifiers has the verifier of each kind, in the order of the chain. They are few, so that a search is as fast as a map.
 type verifiers []struct {
 	kind     *Kind

@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 
-	"extauthz/extauthz/internal/credential"
 	"extauthz/extauthz/internal/dryrun"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/jose"
@@ -27,20 +26,11 @@ type Step struct {
 type Explanation struct {
 	Steps    []Step
 	Identity identity.Identity // meaningful when Denial is nil
+	Issuer   string            // whose it is; empty where there is one issuer, or for nobody's
 	Denial   *reason.Denial    // the answer; nil means allow. Where several steps fail, it is one of them.
 }
 
-// Explain judges a credential step by step, and leaves no trace. What is of no kind has one step.
-func (i *Issuer) Explain(ctx context.Context, presented credential.Presented) Explanation {
-	recognized, err := i.Kinds.Recognize(presented)
-	if err != nil {
-		denial := reason.Of(err)
-		return Explanation{Denial: denial, Steps: []Step{{Name: denial.Step(), Denial: denial.Copied(), Reached: true}}}
-	}
-	return i.ExplainRecognized(ctx, recognized)
-}
-
-// ExplainRecognized is Explain for a credential whose kind is known.
+// ExplainRecognized judges a credential step by step, and leaves no trace.
 func (i *Issuer) ExplainRecognized(ctx context.Context, presented Recognized) Explanation {
 	who, err := i.Verify(dryrun.With(ctx), presented)
 	e := Explanation{Identity: who}

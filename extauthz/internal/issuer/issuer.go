@@ -1,5 +1,5 @@
 // Package issuer is one Better Auth: whose tokens are accepted, by which keys and secrets, where its sessions are, and how
-// each kind of credential is judged by them. It imports credential, claim, jose, jwk, keyset, secret, session, site,
+// each kind of credential is judged by them. It imports credential, claim, decision, jose, jwk, keyset, secret, session, site,
 // verified, gate, identity, reason, dryrun and show. It does not know requests, nor how an answer is encoded.
 package issuer
 
@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/gate"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/keyset"
@@ -27,6 +28,11 @@ type Issuer struct {
 
 // Parts is what an issuer is made of. It is not changed once the issuer is made.
 type Parts struct {
+	Name string // as the configuration has it
+	Host string // where Better Auth is, as cookies know it; empty when that is not known
+	Told string // what the backend is told; empty where there is one issuer
+	// As is how observers of a decision tell it.
+	As        *decision.Issuer
 	Accepted  []string       // values of iss, compared octet by octet (RFC 7519 §4.1.1)
 	Audiences []string       // values of aud, of which a token has one
 	Cookie    string         // the session cookie's name
@@ -35,6 +41,8 @@ type Parts struct {
 	Keys      *keyset.Set
 	Secrets   *secret.Set
 	Sessions  session.Store // nil where there are none
+	// SessionsFail tells that they were not to be had when they were asked for last; nil where that is not known.
+	SessionsFail func() bool
 
 	// Facts are those that users come with beside what every check needs. Never nil.
 	Facts *identity.Table
@@ -90,12 +98,18 @@ func (i *Issuer) Verify(ctx context.Context, presented Recognized) (identity.Ide
 	return i.verifiers.Verify(ctx, presented)
 }
 
-// hasSignerOf tells whether the key or secret that verified the token is in force.
-func (i *Issuer) hasSignerOf(p *Proof) bool {
+// HasSignerOf tells whether the key or secret that verified the token is in force.
+func (i *Issuer) HasSignerOf(p *Proof) bool {
 	if p.key != nil {
 		return i.Keys.IsCurrent(p.key, i.Now())
 	}
 	return i.Secrets.IsInForce(p.secret)
+}
+
+// Recheck judges a token anew whose signature was verified: all that may have changed since.
+func (i *Issuer) Recheck(p *Proof) error {
+	expected := i.expectations(p.Kind)
+	return expected.Recheck(&p.Times, *p.issuer, p.audience, i.Now())
 }
 
 // Remembers tells whether verified tokens are remembered.

@@ -17,6 +17,7 @@ import (
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/identity"
 	"extauthz/extauthz/internal/issuer"
+	"extauthz/extauthz/internal/issuers"
 	"extauthz/extauthz/internal/jose/jwk"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/keyset/jwks"
@@ -105,7 +106,7 @@ func (b *bench) replaceSecrets(secrets secret.Secrets) {
 }
 
 // inForce is the issuer as the only one.
-func (b *bench) inForce() *issuer.Set { return issuer.NewSet([]*issuer.Issuer{b.Issuer}, b.Memory) }
+func (b *bench) inForce() *issuers.Set { return issuers.NewSet([]*issuer.Issuer{b.Issuer}, b.Memory) }
 
 // list has the issuer list these keys from now on.
 func (b *bench) list(keys ...*jwk.Key) {
@@ -182,7 +183,7 @@ func (b *bench) cookie(t testing.TB, text string) reason.Reason {
 
 // recalled tells whether a token is remembered, and the reason that it is refused for then.
 func (b *bench) recalled(token string) (isRemembered bool, why reason.Reason) {
-	proof, err := b.inForce().Recall(token)
+	proof, _, err := b.inForce().Recall(token)
 	if proof == nil {
 		return false, ""
 	}
@@ -332,7 +333,7 @@ func TestOnlyWhatIsAllowedIsRemembered(t *testing.T) {
 		b.expectForgotten(t, text)
 	}
 	explained := b.issued(nil)
-	if e := b.Explain(t.Context(), credential.Presented{Text: explained}); e.Denial != nil {
+	if e := b.inForce().Explain(t.Context(), credential.Presented{Text: explained}); e.Denial != nil {
 		t.Fatal(e.Denial)
 	}
 	b.expectForgotten(t, explained)
@@ -435,7 +436,7 @@ func BenchmarkRecall(b *testing.B) {
 	inForce := bench.inForce()
 	b.ReportAllocs()
 	for b.Loop() {
-		if proof, err := inForce.Recall(text); proof == nil || err != nil {
+		if proof, _, err := inForce.Recall(text); proof == nil || err != nil {
 			b.Fatal(proof, err)
 		}
 	}

@@ -45,6 +45,7 @@ func (i *Issuer) judgeClaims(
 	}
 	claims.IsAccessToken = presented.JWT.IsAccessToken
 	identity := claims.Identity(kind.Method)
+	identity.Issuer = i.Told
 	if err := expected.Check(&claims, now); err != nil {
 		return identity, err
 	}

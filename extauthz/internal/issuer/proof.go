@@ -35,3 +35,12 @@ func (p *Proof) Size() int { return proofOverhead + p.Answer.Size() }
 
 // Identity reads back who the token is of.
 func (p *Proof) Identity() identity.Identity { return p.Answer.Identity() }
+
+// Owner stands for an issuer for as long as what was verified by it holds: it outlives a change of the secrets.
+type Owner struct{ _ *byte } // not empty: two empty values may have one address
+
+// Owner stands for the issuer that verified the token.
+func (p *Proof) Owner() *Owner { return p.owner }
+
+// Issuer is the token's iss.
+func (p *Proof) Issuer() string { return *p.issuer }

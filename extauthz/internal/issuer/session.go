@@ -89,11 +89,8 @@ type sessionVerifier struct{ issuer *Issuer }
 
 // Verify implements [Verifier].
 func (v *sessionVerifier) Verify(ctx context.Context, credential credential.Credential) (identity.Identity, error) {
-	if err := v.verifySignature(ctx, &credential); err != nil {
+	if err := v.Admit(ctx, &credential); err != nil {
 		return identity.Identity{}, err
-	}
-	if v.issuer.Sessions == nil {
-		return identity.Identity{}, reason.Deny(reason.SessionsNotConfigured)
 	}
 	// A look-up may outlive its check, whose texts are gone then; so it gets its own copy.
 	row, err := v.issuer.Sessions.Session(ctx, v.issuer.Detach(credential.Token))
@@ -111,7 +108,8 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential credential.Cred
 	}
 	who := identity.Identity{
 		Subject: row.UserID, Email: row.Email, Name: row.Name,
-		Method: identity.MethodSession, ExpiresAt: row.ExpiresAt, Further: v.issuer.factsOfRow(row),
+		Method: identity.MethodSession, ExpiresAt: row.ExpiresAt, Issuer: v.issuer.Told,
+		Further: v.issuer.factsOfRow(row),
 	}
 	now := v.issuer.Now()
 	if row.ExpiresAt.Before(now) {
@@ -121,6 +119,17 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential credential.Cred
 		return who, reason.Differing(reason.UserBanned, "a ban until "+show.Time(row.BannedUntil), "a user who is not banned")
 	}
 	return who, identity.CheckSubject(who.Subject)
+}
+
+// Admit implements [Admitter]: a signature that does not fit, and where nobody can be asked.
+func (v *sessionVerifier) Admit(ctx context.Context, credential *credential.Credential) error {
+	if err := v.verifySignature(ctx, credential); err != nil {
+		return err
+	}
+	if v.issuer.Sessions == nil {
+		return reason.Deny(reason.SessionsNotConfigured)
+	}
+	return nil
 }
 
 // verifySignature checks a signed token before PostgreSQL is asked. A raw token needs no signature unless that is

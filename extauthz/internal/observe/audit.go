@@ -29,6 +29,7 @@ type Record struct {
 	Reason    reason.Reason   `json:"reason,omitzero"`      // of a denial
 	Shadow    bool            `json:"shadow,omitzero"`      // decided so, but allowed
 	AuthBy    identity.Method `json:"auth_method,omitzero"` // how the credential was judged
+	Issuer    string          `json:"issuer,omitzero"`      // whose the credential is, where there are several
 	Subject   string          `json:"subject,omitzero"`     // the user's id, as far as it was proven
 	Method    string          `json:"method,omitzero"`      // of the request
 	Host      string          `json:"host,omitzero"`
@@ -71,6 +72,7 @@ func (a *Audit) Write(r *request.Request, d *decision.Decision, took time.Durati
 		record.Status, record.Reason = d.Denial.Status(), d.Denial.Reason()
 	}
 	record.Time, record.Outcome, record.AuthBy = time.Now().UTC(), d.Outcome(), d.Method
+	record.Issuer = d.Issuer.Called()
 	record.Shadow = a.Shadowed && d.Denial != nil
 	record.Duration = took.Microseconds()
 	// The record outlives the check, whose texts are gone then.

@@ -60,6 +60,7 @@ func (l *Log) Tell(ctx context.Context, r *request.Request, d *decision.Decision
 		attributes = append(attributes, slog.Int("status", d.Denial.Status()))
 	}
 	add("auth_method", string(d.Method))
+	add("issuer", d.Issuer.Called())
 	add("subject", d.Who().Subject)
 	add("method", r.Method)
 	add("host", r.Host)

@@ -18,12 +18,6 @@ import (
 // methodNone is the label of a check that had no credential to judge.
 const methodNone = "none"
 
-// The values of the label result.
-const (
-	ResultOK    = "ok"
-	ResultError = "error" // of a query
-)
-
 // Metrics counts what is done. All labels are bounded: they come from the tables in this package. What is
 // on the way of every check is found once and kept.
 type Metrics struct {
@@ -34,14 +28,7 @@ type Metrics struct {
 	Misses   prometheus.Counter
 	Panics   *prometheus.CounterVec
 
-	FormerSecrets map[identity.Method]prometheus.Counter // uses
-	Fetches       *prometheus.CounterVec
-	fetchDuration prometheus.Histogram
-	Queries       map[string]prometheus.Counter // by result
-	queryDuration prometheus.Histogram
-	batchSize     prometheus.Histogram
-
-	ConnectionFailures prometheus.Counter
+	issuers issuerVectors
 }
 
 // nativeFactor is how far apart a native histogram's buckets are: 10 %.
@@ -68,19 +55,11 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string,
 	m := &Metrics{
 		Checks: counters("extauthz_checks_total",
 			"Checks by outcome (allow, deny, unavailable), method ("+labels+") and reason (empty when allowed).", "outcome", "method", "reason"),
-		Fetches: counters("extauthz_jwks_fetches_total",
-			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
 		Panics: counters("extauthz_panics_total",
 			"Panics that were recovered, by where: check, log, audit, trace, jwks, database, redis.", "where"),
-		Allowed: make(map[identity.Method]prometheus.Counter), duration: make(map[identity.Method]prometheus.Observer), Queries: make(map[string]prometheus.Counter), FormerSecrets: make(map[identity.Method]prometheus.Counter),
-		fetchDuration: prometheus.NewHistogram(histogram("extauthz_jwks_fetch_duration_seconds",
-			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13))),
-		queryDuration: prometheus.NewHistogram(histogram("extauthz_database_query_duration_seconds",
-			"How long a query for sessions took that was answered.", prometheus.ExponentialBuckets(0.0001, 2, 13))),
-		batchSize: prometheus.NewHistogram(histogram("extauthz_database_batch_size",
-			"How many checks shared a query.", prometheus.ExponentialBuckets(1, 2, 10))),
+		Allowed: make(map[identity.Method]prometheus.Counter), duration: make(map[identity.Method]prometheus.Observer),
+		issuers: newIssuerVectors(registerer, fetchResults),
 	}
-	registerer.MustRegister(m.fetchDuration, m.queryDuration, m.batchSize)
 	duration := prometheus.NewHistogramVec(histogram("extauthz_check_duration_seconds",
 		"How long a check took, by method ("+labels+").", []float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}), []string{"method"})
 	registerer.MustRegister(duration)
@@ -93,22 +72,8 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string,
 	m.bearDenials(methods)
 	lookups := counters("extauthz_remembered_lookups_total", "Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
 	m.Hits, m.Misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
-	former := counters("extauthz_former_secret_uses_total", "Credentials that a former secret verified, by what they are: hs256, session.", "use")
-	for _, method := range []identity.Method{identity.MethodHS256, identity.MethodSession} {
-		m.FormerSecrets[method] = former.WithLabelValues(string(method))
-	}
 	for _, place := range guard.Places() {
 		m.Panics.WithLabelValues(place)
-	}
-	for _, result := range fetchResults {
-		m.Fetches.WithLabelValues(result)
-	}
-	queries := counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result")
-	m.ConnectionFailures = counters("extauthz_database_connection_failures_total",
-		"Attempts to connect to PostgreSQL that failed. "+
-			"Checks do not fail by it as long as there is a connection.").WithLabelValues()
-	for _, result := range []string{ResultOK, ResultError} {
-		m.Queries[result] = queries.WithLabelValues(result)
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_build_info", Help: "1, with the version of this server and of Go."}, []string{"version", "goversion"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
@@ -134,6 +99,7 @@ func (m *Metrics) bearDenials(methods []identity.Method) {
 // Count counts a decision. It costs 0.05 µs for an allow and 0.12 for a denial (BenchmarkCount).
 func (m *Metrics) Count(d *decision.Decision, took time.Duration) {
 	m.duration[d.Method].Observe(took.Seconds())
+	d.Issuer.Count(d.Outcome())
 	if d.Denial == nil {
 		m.Allowed[d.Method].Inc()
 		return
@@ -147,22 +113,3 @@ func (m *Metrics) Count(d *decision.Decision, took time.Duration) {
 
 // CountPanic counts a panic that was recovered.
 func (m *Metrics) CountPanic(where string) { m.Panics.WithLabelValues(where).Inc() }
-
-func (m *Metrics) countFetch(result string, took time.Duration) {
-	m.Fetches.WithLabelValues(result).Inc()
-	m.fetchDuration.Observe(took.Seconds())
-}
-
-// CountFormer counts a use of a former secret.
-func (m *Metrics) CountFormer(method identity.Method) { m.FormerSecrets[method].Inc() }
-
-// CountQuery counts a query for so many sessions.
-func (m *Metrics) CountQuery(batch int, took time.Duration, err error) {
-	m.batchSize.Observe(float64(batch))
-	if err != nil {
-		m.Queries[ResultError].Inc()
-		return
-	}
-	m.Queries[ResultOK].Inc()
-	m.queryDuration.Observe(took.Seconds())
-}

@@ -7,7 +7,7 @@ import (
 
 // KeySet tells metrics and traces what the key set does.
 type KeySet struct {
-	Metrics *Metrics
+	Metrics *Issuer
 	Tracing *Tracing
 }
 
@@ -26,7 +26,7 @@ func (o KeySet) Waited(ctx context.Context, began, ended time.Time, url string, 
 
 // Store tells metrics and traces what the store of sessions does.
 type Store struct {
-	Metrics *Metrics
+	Metrics *Issuer
 	Tracing *Tracing
 }
 

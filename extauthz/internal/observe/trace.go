@@ -85,6 +85,9 @@ func (t *Tracing) End(span trace.Span, d *decision.Decision) {
 	}
 	span.SetAttributes(attribute.String("extauthz.outcome", d.Outcome()), attribute.String("extauthz.method", method),
 		attribute.Bool("extauthz.remembered", d.Remembered != nil))
+	if name := d.Issuer.Called(); name != "" {
+		span.SetAttributes(attribute.String("extauthz.issuer", name))
+	}
 	if d.Denial != nil {
 		status = d.Denial.Status()
 		span.SetAttributes(attribute.String("extauthz.reason", string(d.Denial.Reason())))

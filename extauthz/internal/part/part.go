@@ -11,10 +11,11 @@ import (
 
 // Part is what the server depends on, and how it is.
 type Part struct {
-	Name  string    // "jwks" or "database"
-	OK    bool      // its last answer was good
-	Since time.Time // when that changed last
-	Fault string    // why not, in one line without a secret; empty when OK, or when there was no answer yet
+	Issuer string    // whose it is; empty where there is one issuer
+	Name   string    // "jwks" or "database"
+	OK     bool      // its last answer was good
+	Since  time.Time // when that changed last
+	Fault  string    // why not, in one line without a secret; empty when OK, or when there was no answer yet
 }
 
 // String is one line for an operator.
@@ -26,7 +27,11 @@ func (p Part) String() string {
 	case !p.OK:
 		state = "failing (" + p.Fault + ")"
 	}
-	return fmt.Sprintf("%s: %s, since %s", p.Name, state, p.Since.UTC().Format(time.RFC3339))
+	name := p.Name
+	if p.Issuer != "" {
+		name += " of " + p.Issuer
+	}
+	return fmt.Sprintf("%s: %s, since %s", name, state, p.Since.UTC().Format(time.RFC3339))
 }
 
 // State keeps what [Part] tells. Safe for concurrent use.

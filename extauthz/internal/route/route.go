@@ -21,6 +21,7 @@ const (
 	routeAudience     = "audience"     // a JWT must be for one of these
 	routeMethods      = "methods"      // as jwks, hs256, session: how the user must have been authenticated
 	routeOptional     = "optional"     // true: a request without a credential passes, without identity headers
+	routeIssuer       = "issuer"       // the credential must be one of these issuers'
 	routeRole         = "role"         // the user must have one of these
 	routeOrganization = "organization" // one of these must be active in the session, by its id
 	routeClaim        = "claim."       // and the claim's name: it must be, or hold, exactly this value
@@ -30,6 +31,7 @@ const (
 type Rules struct {
 	audiences []string
 	methods   []string
+	Issuers   []string // the names of those whose credentials pass; empty for all
 	Optional  bool
 	needs     []need
 }
@@ -41,9 +43,11 @@ type need struct {
 	values        []string // any of them
 }
 
-// Read reads a route's settings; ours are the audiences, and methods how a user may be authenticated at all. What it does
-// not know it does not pass over: a misspelt restriction would be none.
-func Read(settings []request.Setting, ours []string, methods []identity.Method) (wanted Rules, err error) {
+// Read reads a route's settings; ours are the audiences, methods how a user may be authenticated at all, and
+// isIssuer tells the issuers' names. What it does not know it does not pass over: a misspelt restriction would be none.
+func Read(
+	settings []request.Setting, ours []string, methods []identity.Method, isIssuer func(name string) bool,
+) (wanted Rules, err error) {
 	known := make([]string, len(methods))
 	for i, method := range methods {
 		known[i] = string(method)
@@ -63,6 +67,8 @@ func Read(settings []request.Setting, ours []string, methods []identity.Method) 
 			wanted.audiences = list
 		case s.Name == routeMethods && within(known...):
 			wanted.methods = list
+		case s.Name == routeIssuer && !slices.ContainsFunc(list, func(name string) bool { return !isIssuer(name) }):
+			wanted.Issuers = list
 		case s.Name == routeOptional && (s.Value == "true" || s.Value == "false"):
 			wanted.Optional = s.Value == "true"
 		case s.Name == routeRole && isWhole:
@@ -73,7 +79,7 @@ func Read(settings []request.Setting, ours []string, methods []identity.Method) 
 			wanted.needs = append(wanted.needs, need{s.Name, name, "", []string{s.Value}})
 		default:
 			return Rules{}, reason.Differing(reason.BadRouteSettings, "context_extensions "+show.Quoted(s.Name)+": "+show.Quoted(s.Value),
-				"audience (of Config.Audiences), methods (of "+strings.Join(known, ", ")+"), optional (true or false), role, organization or claim.NAME")
+				"audience (of Config.Audiences), methods (of "+strings.Join(known, ", ")+"), issuer (a name of one), optional (true or false), role, organization or claim.NAME")
 		}
 	}
 	return wanted, nil

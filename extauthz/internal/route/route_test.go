@@ -23,7 +23,8 @@ func tokenOf(payload string) string {
 
 // check is the reason that a route with these settings refuses a credential for; settings that cannot be read refuse all.
 func check(settings []request.Setting, method identity.Method, token string) reason.Reason {
-	rules, err := route.Read(settings, ours, []identity.Method{identity.MethodJWKS, identity.MethodHS256, identity.MethodSession})
+	rules, err := route.Read(settings, ours, []identity.Method{identity.MethodJWKS, identity.MethodHS256, identity.MethodSession},
+		func(string) bool { return false })
 	if err == nil {
 		_, err = rules.Check(method, method != identity.MethodSession, token, &identity.Identity{Email: "zoe@example.com"}, new(identity.Table))
 	}

@@ -90,7 +90,13 @@ func (h *history) take(now time.Time) sample {
 			case family.GetName() == "extauthz_checks_total":
 				s.checks[series{label["outcome"], label["method"], label["reason"]}] = metric.GetCounter().GetValue()
 			case isTimed:
-				s.durations[name+label["method"]] = distributionOf(metric.GetHistogram())
+				s.durations[name+label["method"]] = s.durations[name+label["method"]].plus(distributionOf(metric.GetHistogram()))
+			case label["issuer"] != "" && family.GetType() == dto.MetricType_GAUGE:
+				s.gauges[family.GetName()+" "+label["issuer"]] = metric.GetGauge().GetValue()
+			case label["issuer"] != "" && label["outcome"] != "":
+				s.gauges[family.GetName()+" "+label["issuer"]+" "+label["outcome"]] = metric.GetCounter().GetValue()
+			case label["issuer"] != "": // of all issuers
+				s.gauges[family.GetName()+" "+label["result"]] += metric.GetCounter().GetValue()
 			case family.GetType() == dto.MetricType_GAUGE:
 				s.gauges[family.GetName()] = metric.GetGauge().GetValue()
 			case len(label) == 0:
@@ -117,6 +123,15 @@ func distributionOf(histogram *dto.Histogram) distribution {
 		d.buckets[bucket.GetUpperBound()] = float64(bucket.GetCumulativeCount())
 	}
 	return d
+}
+
+// plus is both together.
+func (d distribution) plus(other distribution) distribution {
+	sum := distribution{count: d.count + other.count, sum: d.sum + other.sum, buckets: maps.Clone(other.buckets)}
+	for bound, count := range d.buckets {
+		sum.buckets[bound] += count
+	}
+	return sum
 }
 
 // minus is what was added since an earlier time.

@@ -5,6 +5,7 @@ package adminpage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -130,7 +131,8 @@ type overview struct {
 	Reasons           []reasoned
 	Durations         []lasted
 	Parts             []part
-	Keys              []keyRow
+	Issuers           []issuerRow // where there are several
+	KeySets           []keySet
 }
 
 type bar struct {
@@ -148,6 +150,14 @@ type reasoned struct {
 type lasted struct{ Name, Count, Mean, Half, Most string }
 
 type part struct{ Name, Class, State, Since, Figures string }
+
+type issuerRow struct{ Name, Allowed, Denied, Unavailable string }
+
+// keySet is the keys of one issuer; Issuer is empty where there is one.
+type keySet struct {
+	Issuer string
+	Keys   []keyRow
+}
 
 type keyRow struct {
 	operator.Key
@@ -168,7 +178,11 @@ func (p *Page) overview(w http.ResponseWriter, _ *http.Request) {
 	o.count(&hour)
 	o.time(&hour)
 	for _, dependency := range p.authorizer.Parts() {
-		row := part{Name: dependency.Name, Class: "allow", State: "ok", Since: dependency.Since.UTC().Format(timeForm), Figures: figuresOf(dependency.Name, hour.to.gauges)}
+		row := part{Name: dependency.Name, Class: "allow", State: "ok", Since: dependency.Since.UTC().Format(timeForm),
+			Figures: figuresOf(dependency.Name, cmp.Or(dependency.Issuer, defaultIssuer), hour.to.gauges)}
+		if dependency.Issuer != "" {
+			row.Name += " of " + dependency.Issuer
+		}
 		if !dependency.OK {
 			row.Class, row.State = "down", "failing: "+naming.Text(dependency.Fault)
 			if dependency.Fault == "" {
@@ -181,14 +195,34 @@ func (p *Page) overview(w http.ResponseWriter, _ *http.Request) {
 	hits, misses := gauges["extauthz_remembered_lookups_total hit"], gauges["extauthz_remembered_lookups_total miss"]
 	o.Parts = append(o.Parts, part{Name: "memory of JWTs", Figures: fmt.Sprintf("tokens: %.0f, %.1f MiB; lookups that found theirs: %s",
 		gauges["extauthz_remembered_tokens"], gauges["extauthz_remembered_bytes"]/(1<<20), percent(hits, hits+misses))})
-	keys, _ := p.authorizer.Operator().Keys()
-	for _, key := range keys {
-		o.Keys = append(o.Keys, keyRow{key, now.Sub(key.Since).Round(time.Second).String()})
+	for _, listed := range p.authorizer.Operator().KeySets() {
+		set := keySet{Issuer: listed.Issuer}
+		for _, key := range listed.Keys {
+			set.Keys = append(set.Keys, keyRow{key, now.Sub(key.Since).Round(time.Second).String()})
+		}
+		o.KeySets = append(o.KeySets, set)
+		if listed.Issuer != "" {
+			count := func(outcome string) string {
+				name := "extauthz_issuer_checks_total " + listed.Issuer + " " + outcome
+				return fmt.Sprintf("%.0f", hour.to.gauges[name]-hour.from.gauges[name])
+			}
+			o.Issuers = append(o.Issuers,
+				issuerRow{listed.Issuer, count("allow"), count("deny"), count("unavailable")})
+		}
 	}
 	p.render(w, "overview", o)
 }
 
-func figuresOf(name string, gauges map[string]float64) string {
+// defaultIssuer is the label of what is counted where there is one issuer.
+const defaultIssuer = "default"
+
+func figuresOf(name, issuer string, all map[string]float64) string {
+	gauges := map[string]float64{}
+	for name, value := range all {
+		if name, ok := strings.CutSuffix(name, " "+issuer); ok {
+			gauges[name] = value
+		}
+	}
 	switch name {
 	case "jwks":
 		if gauges["extauthz_jwks_age_seconds"] < 0 {

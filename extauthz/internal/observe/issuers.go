@@ -1,0 +1,127 @@
+package observe
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/extauthz/internal/decision"
+	"extauthz/extauthz/internal/identity"
+)
+
+// LabelIssuer is the label of what is counted for each issuer: its name.
+const LabelIssuer = "issuer"
+
+// The values of the label result.
+const (
+	ResultOK    = "ok"
+	ResultError = "error" // of a query
+)
+
+// issuerVectors count what is done for each issuer.
+type issuerVectors struct {
+	fetchResults []string
+
+	checks, fetches, former, queries, connectionFailures *prometheus.CounterVec
+	fetchDuration, queryDuration, batchSize              *prometheus.HistogramVec
+}
+
+func newIssuerVectors(registerer *Registration, fetchResults []string) issuerVectors {
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help},
+			append([]string{LabelIssuer}, labels...))
+		registerer.MustRegister(vector)
+		return vector
+	}
+	histograms := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+		vector := prometheus.NewHistogramVec(histogram(name, help, buckets), []string{LabelIssuer})
+		registerer.MustRegister(vector)
+		return vector
+	}
+	return issuerVectors{
+		fetchResults: fetchResults,
+		checks: counters("extauthz_issuer_checks_total",
+			"Checks of credentials that are one issuer's, by issuer and outcome (allow, deny, unavailable).", "outcome"),
+		fetches: counters("extauthz_jwks_fetches_total",
+			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
+		fetchDuration: histograms("extauthz_jwks_fetch_duration_seconds",
+			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13)),
+		former: counters("extauthz_former_secret_uses_total",
+			"Credentials that a former secret verified, by what they are: hs256, session.", "use"),
+		queries: counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result"),
+		queryDuration: histograms("extauthz_database_query_duration_seconds",
+			"How long a query for sessions took that was answered.", prometheus.ExponentialBuckets(0.0001, 2, 13)),
+		batchSize: histograms("extauthz_database_batch_size",
+			"How many checks shared a query.", prometheus.ExponentialBuckets(1, 2, 10)),
+		connectionFailures: counters("extauthz_database_connection_failures_total",
+			"Attempts to connect to PostgreSQL that failed. Checks do not fail by it as long as there is a connection."),
+	}
+}
+
+// Issuer counts what is done for one issuer.
+type Issuer struct {
+	Fetches       map[string]prometheus.Counter          // by result
+	FormerSecrets map[identity.Method]prometheus.Counter // uses
+	Queries       map[string]prometheus.Counter          // by result
+	fetchDuration prometheus.Observer
+	queryDuration prometheus.Observer
+	batchSize     prometheus.Observer
+
+	ConnectionFailures prometheus.Counter
+
+	As *decision.Issuer // with the counters of its decisions
+}
+
+// Issuer begins to count for an issuer. isNamed tells that who is told of a decision is told whose it was.
+func (m *Metrics) Issuer(name string, isNamed bool) *Issuer {
+	v := &m.issuers
+	i := &Issuer{
+		Fetches: map[string]prometheus.Counter{}, Queries: map[string]prometheus.Counter{},
+		FormerSecrets: map[identity.Method]prometheus.Counter{},
+		fetchDuration: v.fetchDuration.WithLabelValues(name), queryDuration: v.queryDuration.WithLabelValues(name),
+		batchSize: v.batchSize.WithLabelValues(name), ConnectionFailures: v.connectionFailures.WithLabelValues(name),
+		As: &decision.Issuer{Name: name, IsNamed: isNamed,
+			Allowed: v.checks.WithLabelValues(name, decision.Allow), Denied: v.checks.WithLabelValues(name, decision.Deny),
+			Unavailable: v.checks.WithLabelValues(name, decision.Unavailable)},
+	}
+	for _, result := range v.fetchResults {
+		i.Fetches[result] = v.fetches.WithLabelValues(name, result)
+	}
+	for _, result := range []string{ResultOK, ResultError} {
+		i.Queries[result] = v.queries.WithLabelValues(name, result)
+	}
+	for _, method := range []identity.Method{identity.MethodHS256, identity.MethodSession} {
+		i.FormerSecrets[method] = v.former.WithLabelValues(name, string(method))
+	}
+	return i
+}
+
+// Forget ends the series of an issuer that there is no more.
+func (m *Metrics) Forget(name string) {
+	v, of := &m.issuers, prometheus.Labels{LabelIssuer: name}
+	for _, vector := range []interface{ DeletePartialMatch(prometheus.Labels) int }{v.checks, v.fetches, v.former, v.queries,
+		v.connectionFailures, v.fetchDuration, v.queryDuration, v.batchSize} {
+		vector.DeletePartialMatch(of)
+	}
+}
+
+func (i *Issuer) countFetch(result string, took time.Duration) {
+	if counter := i.Fetches[result]; counter != nil {
+		counter.Inc()
+	}
+	i.fetchDuration.Observe(took.Seconds())
+}
+
+// CountFormer counts a use of a former secret.
+func (i *Issuer) CountFormer(method identity.Method) { i.FormerSecrets[method].Inc() }
+
+// CountQuery counts a query for so many sessions.
+func (i *Issuer) CountQuery(batch int, took time.Duration, err error) {
+	i.batchSize.Observe(float64(batch))
+	if err != nil {
+		i.Queries[ResultError].Inc()
+		return
+	}
+	i.Queries[ResultOK].Inc()
+	i.queryDuration.Observe(took.Seconds())
+}
