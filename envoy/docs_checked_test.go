@@ -32,17 +32,21 @@ func newClaims(t *testing.T) *claims {
 	for _, match := range regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllSubmatch(makefile, -1) {
 		c.targets = append(c.targets, string(match[1]))
 	}
-	for _, command := range []string{"serve", "check", "doctor", "health", "config"} {
-		output, err := exec.CommandContext(t.Context(), startStack(t).binary, command, "--help").Output()
-		if err != nil {
-			t.Fatal(err)
+	help := func(commands ...string) {
+		for _, command := range commands {
+			output, err := exec.CommandContext(t.Context(), startStack(t).binary, command, "--help").Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.help[command] = string(output)
 		}
-		c.help[command] = string(output)
 	}
+	help("serve", "check", "doctor", "health", "config")
 	// The flags of serve are those of the others, which their own help does not repeat.
 	for command := range c.help {
 		c.help[command] += c.help["serve"]
 	}
+	help("completion", "man")
 	c.help["version"] = ""
 	var tests bytes.Buffer
 	for _, room := range []string{"../cmd", "../envoy", "../extauthz", "../k8s"} {

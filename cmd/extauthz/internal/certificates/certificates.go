@@ -161,6 +161,7 @@ func (c *Certificates) Latest() *tls.Config {
 	return c.current
 }
 
+// NotAfter is when the certificate ends.
 func NotAfter(config *tls.Config) time.Time { return config.Certificates[0].Leaf.NotAfter }
 
 // Transport is the server's credentials: TLS for TCP and for abstract Unix sockets, which every process of the

@@ -157,4 +157,5 @@ func WithoutURL(err error) error {
 	return err
 }
 
+// IsControl tells whether a character is an ASCII control character.
 func IsControl(c rune) bool { return c < ' ' || c == 0x7f }

@@ -91,6 +91,7 @@ func IsRegular(path string) bool {
 	return err != nil || info.Mode().IsRegular()
 }
 
+// IsFIFO tells whether the path is a FIFO.
 func IsFIFO(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().Type() == fs.ModeNamedPipe

@@ -198,6 +198,7 @@ func guarded(read func() (*settings.Settings, error)) (s *settings.Settings, err
 	return read()
 }
 
+// WarnOfShortSecret logs that the secret is shorter than HS256 wants.
 func WarnOfShortSecret(log *slog.Logger, s *settings.Settings) {
 	if length := len(s.Config.Secret); length > 0 && length < 32 {
 		log.Warn("BETTER_AUTH_SECRET is shorter than 32 bytes, which HS256 asks for (RFC 7518 section 3.2)")

@@ -90,6 +90,7 @@ func (s *Settings) ValueOf(variable string) string {
 	return ""
 }
 
+// SameSecrets tells whether two settings have the same secrets, for the same uses.
 func SameSecrets(a, b *Settings) bool {
 	return bytes.Equal(a.Config.Secret, b.Config.Secret) &&
 		slices.EqualFunc(a.Config.FormerSecrets, b.Config.FormerSecrets, bytes.Equal) &&

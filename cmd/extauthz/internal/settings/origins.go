@@ -25,6 +25,7 @@ func Of(origins []Origin) (*Settings, error) {
 	return s, nil
 }
 
+// ReadInto reads the value into the settings. Its error names what gave the value.
 func (o *Origin) ReadInto(s *Settings) error {
 	if o.IsUnset() {
 		return nil

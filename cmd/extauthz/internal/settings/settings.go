@@ -58,6 +58,7 @@ type Setting struct {
 	read func(s *Settings, value string) error
 }
 
+// Table has one row for each setting.
 var Table = []Setting{
 	{"EXTAUTHZ_CONFIG", "config", "", "", text,
 		"YAML file of settings, each by its flag's name; the environment and flags go before it",
@@ -258,6 +259,7 @@ func Print(w io.Writer) {
 	}
 }
 
+// Find returns the setting of that variable, or nil.
 func Find(variable string) *Setting {
 	for i := range Table {
 		if Table[i].Variable == variable {
@@ -270,4 +272,5 @@ func Find(variable string) *Setting {
 // AdminSetting is the one that commands read alone which only ask a server that runs.
 const AdminSetting = "EXTAUTHZ_ADMIN_LISTEN"
 
+// ConfigFlag is the flag that names the file of settings.
 const ConfigFlag = "config"

@@ -42,6 +42,7 @@ func (s shape) Escape(item string) (escaped string, fits bool) {
 	return item, !strings.Contains(item, ",")
 }
 
+// IsList tells whether the value may be a list.
 func (s shape) IsList() bool { return s["anyOf"] != nil }
 
 // WriteSchema writes the JSON Schema of the file, for editors.

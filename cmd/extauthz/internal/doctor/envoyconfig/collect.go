@@ -131,6 +131,7 @@ type Manager struct {
 	Missing  []string // routes that it has by a name that is not among what was read
 }
 
+// Name is what findings call the manager.
 func (m *Manager) Name() string {
 	if m.Config.GetStatPrefix() != "" {
 		return m.Config.GetStatPrefix()
@@ -147,6 +148,7 @@ type Filter struct {
 	mayCheck bool // fetched, and of ext_authz's type
 }
 
+// IsCheck tells whether the filter is an ext_authz filter.
 func (f Filter) IsCheck() bool { return f.Config != nil && TypeOf(f.Config) == extAuthzType }
 
 // Check is an ext_authz filter.
@@ -330,6 +332,7 @@ func Unmarshal[M proto.Message](extension *anypb.Any, into M) (M, bool) {
 	return into, extension != nil && extension.UnmarshalTo(into) == nil
 }
 
+// RefusesUnderscores tells whether headers with underscores in their names are refused or dropped.
 func (m *Manager) RefusesUnderscores() bool {
 	return m.Config.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction() != corev3.HttpProtocolOptions_ALLOW
 }

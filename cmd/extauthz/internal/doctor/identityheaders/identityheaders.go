@@ -22,10 +22,12 @@ var Set = []string{operator.HeaderUserID, operator.HeaderUserEmail, operator.Hea
 var Spoofed = []string{"x-user-role", "x-auth-request-user", "x_user_id", "x-user_id", "x_auth_method",
 	"x.user.id"}
 
+// MatchesList tells whether one of the patterns matches the name of a header, which is in lower case.
 func MatchesList(list *matcherv3.ListStringMatcher, name string) bool {
 	return slices.ContainsFunc(list.GetPatterns(), func(pattern *matcherv3.StringMatcher) bool { return MatchesText(pattern, name) })
 }
 
+// MatchesText tells whether the pattern matches, as Envoy reads it.
 func MatchesText(pattern *matcherv3.StringMatcher, name string) bool {
 	fold := func(text string) string {
 		if pattern.GetIgnoreCase() {
