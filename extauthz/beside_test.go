@@ -19,7 +19,7 @@ var hot = map[string][]string{
 	"credential": {"Find"},
 	"gate":       {"Pass"},
 	"intake":     {"Receive"},
-	"issuer":     {"Pass", "Recall", "Recognize"},
+	"issuer":     {"Recall", "Recognize"},
 	"jose":       {"Parse", "ParseClaims", "Recheck"},
 	"jwk":        {"Verify"},
 	"keyset":     {"IsCurrent", "Key"},
