@@ -9,9 +9,9 @@ import (
 	"golang.org/x/tools/go/analysis"
 )
 
-// Credentials keeps credentials out of logs. What holds one is told by its type, by the field that it is taken from, and,
-// for plain texts, by its name; so a text that holds a credential is to be named after it. What is said of one (its
-// length, its form) may be logged.
+// Credentials keeps credentials out of logs. What holds one is told by its type, by the field that it is taken from,
+// and, for plain texts, by its name; so a text that holds a credential is to be named after it. What is said of one
+// (its length, its form) may be logged.
 var Credentials = &analysis.Analyzer{
 	Name: "nocredential",
 	Doc:  "report credentials and secrets in calls of a log",

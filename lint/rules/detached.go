@@ -8,8 +8,8 @@ import (
 )
 
 // Detached lets checkwire.Detach alone copy a text. A check's texts lie in its message, whose memory is used again when
-// it is answered; where each copy has one name, whoever looks for what outlives a check finds it. That nothing else does
-// is shown by TestNothingOutlivesItsMessage, which writes over the memory.
+// it is answered; where each copy has one name, whoever looks for what outlives a check finds it. That nothing else
+// does is shown by TestNothingOutlivesItsMessage, which writes over the memory.
 var Detached = &analysis.Analyzer{
 	Name: "detached",
 	Doc:  "report copies of a text by anything but checkwire.Detach",

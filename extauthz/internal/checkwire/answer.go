@@ -116,7 +116,8 @@ func EncodeAllow(r *request.Request, who identity.Identity, further ...string) [
 			inner = protowire.SizeTag(2) + protowire.SizeFixed64()
 		}
 		metadata = protowire.AppendTag(metadata, 1, protowire.BytesType)
-		metadata = protowire.AppendVarint(metadata, uint64(sizeOfText(1, fact.name)+protowire.SizeTag(2)+protowire.SizeBytes(inner)))
+		metadata = protowire.AppendVarint(metadata,
+			uint64(sizeOfText(1, fact.name)+protowire.SizeTag(2)+protowire.SizeBytes(inner)))
 		metadata = appendText(metadata, 1, fact.name)
 		metadata = protowire.AppendTag(metadata, 2, protowire.BytesType)
 		metadata = protowire.AppendVarint(metadata, uint64(inner))

@@ -31,8 +31,8 @@ type allowedFact struct {
 // commonFacts is how many facts of one user are told without more memory.
 const commonFacts = len(identity.Facts) + 8
 
-// allowedFacts adds what is known of the user to facts. What is not known is left out: an empty value would not clear the
-// client's header, removing it does.
+// allowedFacts adds what is known of the user to facts. What is not known is left out: an empty value would not clear
+// the client's header, removing it does.
 func allowedFacts(facts []allowedFact, who *identity.Identity) []allowedFact {
 	for i := range identity.Facts {
 		known := &identity.Facts[i]
@@ -86,9 +86,9 @@ func AllowResponse(r *request.Request, who identity.Identity, further ...string)
 	}
 }
 
-// HeadersToRemove lists the client's own identity headers, and those of ours, further ones with them, that this answer does
-// not set: Envoy's allowed_headers may have hidden them from us. Envoy sets first and
-// removes afterwards, so no name may be in both lists.
+// HeadersToRemove lists the client's own identity headers, and those of ours, further ones with them, that this answer
+// does not set: Envoy's allowed_headers may have hidden them from us. Envoy sets first and removes afterwards, so no
+// name may be in both lists.
 func HeadersToRemove(r *request.Request, set []allowedFact, further []string) []string {
 	isSet := func(name string) bool {
 		return slices.ContainsFunc(set, func(fact allowedFact) bool { return fact.header == name })

@@ -1,5 +1,5 @@
-// Package checkwire has CheckRequest and CheckResponse as bytes and as messages: how a request is read, how an answer is
-// written. It imports request, identity and reason. It alone uses unsafe. It does not know how an answer is come to.
+// Package checkwire has CheckRequest and CheckResponse as bytes and as messages: how a request is read, how an answer
+// is written. It imports request, identity and reason. It alone uses unsafe. It does not know how an answer is come to.
 package checkwire
 
 import (
@@ -65,7 +65,8 @@ func ScanRequest(message []byte, r *request.Request) bool {
 			hasHeaders = true
 			return f.kind == protowire.BytesType && scanHeader(f.value, 0, r)
 		}
-		return f.takeText(2, &r.Method) && f.takeText(4, &r.Path) && f.takeText(5, &r.Host) && f.takeText(6, &r.Scheme) && f.take(13, &headerMap)
+		return f.takeText(2, &r.Method) && f.takeText(4, &r.Path) && f.takeText(5, &r.Host) && f.takeText(6, &r.Scheme) &&
+			f.take(13, &headerMap)
 	})
 	if r.Headers > request.MaxHeaders && !r.EveryName {
 		r.Finish()
@@ -73,7 +74,8 @@ func ScanRequest(message []byte, r *request.Request) bool {
 	}
 	// A name that stands twice in the map headers is for the ordinary codec to settle; in header_map it
 	// is repeated indeed.
-	if !ok || hasHeaders && (headerMap.value != nil || len(r.Authorization) > 1 || len(r.Cookies) > 1 || len(r.SecFetchSite) > 1 || len(r.Origin) > 1) {
+	if !ok || hasHeaders && (headerMap.value != nil || len(r.Authorization) > 1 || len(r.Cookies) > 1 ||
+		len(r.SecFetchSite) > 1 || len(r.Origin) > 1) {
 		return false
 	}
 	ok = scan(headerMap.value, func(f field) bool {
@@ -94,7 +96,8 @@ func scanExtension(f field, r *request.Request) bool {
 	if len(r.Route) == maxScannedSettings {
 		return false
 	}
-	if f.kind != protowire.BytesType || !scan(f.value, func(f field) bool { return f.takeText(1, &s.Name) && f.takeText(2, &s.Value) }) {
+	if f.kind != protowire.BytesType ||
+		!scan(f.value, func(f field) bool { return f.takeText(1, &s.Name) && f.takeText(2, &s.Value) }) {
 		return false
 	}
 	for _, earlier := range r.Route {
@@ -185,6 +188,6 @@ func text(value []byte) string { return unsafe.String(unsafe.SliceData(value), l
 // Bytes is the string as bytes, without a copy. They are not to be changed.
 func Bytes(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
 
-// Detach is the text in memory of its own. A request's texts lie in its message, whose memory is used again once the check
-// is answered: what outlives the check is detached, by this and nothing else.
+// Detach is the text in memory of its own. A request's texts lie in its message, whose memory is used again once the
+// check is answered: what outlives the check is detached, by this and nothing else.
 func Detach(text string) string { return strings.Clone(text) }

@@ -1,5 +1,5 @@
-// Package claim finds claims of a JWT by name, within objects too, and makes texts of them. It imports jose. It does not
-// know what a claim is for, nor whether its token is good.
+// Package claim finds claims of a JWT by name, within objects too, and makes texts of them. It imports jose. It does
+// not know what a claim is for, nor whether its token is good.
 package claim
 
 import (
@@ -57,9 +57,9 @@ func Find(object []byte, names ...string) ([]jsontext.Value, error) {
 	return found, nil
 }
 
-// Text is a claim's value in one line: a text, number or truth value as it is, and those of an array joined by commas, as
-// Better Auth writes roles. What cannot be told so is JSON: an object, and an array whose elements hold commas or are no
-// such values. Null and what is not there are empty.
+// Text is a claim's value in one line: a text, number or truth value as it is, and those of an array joined by commas,
+// as Better Auth writes roles. What cannot be told so is JSON: an object, and an array whose elements hold commas or
+// are no such values. Null and what is not there are empty.
 func Text(raw jsontext.Value) string {
 	switch {
 	case len(raw) == 0 || raw.Kind() == 'n':

@@ -1,5 +1,5 @@
-// Package credential finds the one credential that a request presents, and reads its form. It imports request, jose, reason
-// and show. It does not know which kinds of credentials there are, nor whether one is good.
+// Package credential finds the one credential that a request presents, and reads its form. It imports request, jose,
+// reason and show. It does not know which kinds of credentials there are, nor whether one is good.
 package credential
 
 import (

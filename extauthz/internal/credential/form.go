@@ -8,8 +8,8 @@ import (
 	"extauthz/extauthz/internal/show"
 )
 
-// Form is what is presented, read as far as more than one kind of credential needs it. It is a value, and holds nothing that
-// is not in the request's text.
+// Form is what is presented, read as far as more than one kind of credential needs it. It is a value, and holds nothing
+// that is not in the request's text.
 type Form struct {
 	Text   string // a cookie's without the quotes around it
 	Cookie bool
@@ -39,13 +39,15 @@ func (p Presented) Form() (Form, error) {
 	return form, err
 }
 
-// Unrecognized is the denial of what is of no kind. It says what it looks like, where other parts of Better Auth have such.
+// Unrecognized is the denial of what is of no kind. It says what it looks like, where other parts of Better Auth have
+// such.
 func (f *Form) Unrecognized() *reason.Denial {
 	switch {
 	case f.Cookie:
 	case f.IsJWT:
 		return reason.Differing(reason.UnsupportedAlgorithm, show.Quoted(f.JWT.Algorithm),
-			show.List(append(jose.AsymmetricAlgorithms[:len(jose.AsymmetricAlgorithms):len(jose.AsymmetricAlgorithms)], jose.AlgorithmHS256)))
+			show.List(append(jose.AsymmetricAlgorithms[:len(jose.AsymmetricAlgorithms):len(jose.AsymmetricAlgorithms)],
+				jose.AlgorithmHS256)))
 	case isCompactJWE(f.Text):
 		return reason.Deny(reason.EncryptedToken)
 	case strings.HasPrefix(f.Text, CompactCache):

@@ -1,6 +1,6 @@
-// Package decide comes to a decision on one request, top to bottom: what the route asks for, the credential, the issuer's
-// judgement, the site. It imports issuer, credential, route, site, decision, request, reason and guard. It does not know
-// gRPC, protobuf, headers of the answer, or who is told of the decision.
+// Package decide comes to a decision on one request, top to bottom: what the route asks for, the credential, the
+// issuer's judgement, the site. It imports issuer, credential, route, site, decision, request, reason and guard. It
+// does not know gRPC, protobuf, headers of the answer, or who is told of the decision.
 package decide
 
 import (
@@ -72,8 +72,8 @@ func (d *Decider) tellNever(never string) {
 	}
 }
 
-// Decide fills in what the request comes to. It finds the credential, has it judged, and last asks what the route wants of it. A panic anywhere on the way is a
-// denial.
+// Decide fills in what the request comes to. It finds the credential, has it judged, and last asks what the route wants
+// of it. A panic anywhere on the way is a denial.
 func (d *Decider) Decide(ctx context.Context, r *request.Request, came *decision.Decision) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -160,7 +160,8 @@ func isSessionUnknown(err error) bool {
 	return false
 }
 
-// recall judges a JWT whose signature was verified before. It returns nil when there is no such proof that still counts.
+// recall judges a JWT whose signature was verified before. It returns nil when there is no such proof that still
+// counts.
 func (d *Decider) recall(inForce *issuers.Set, token string, came *decision.Decision) *issuer.Issuer {
 	proof, by, err := inForce.Recall(token)
 	if proof == nil {

@@ -1,5 +1,5 @@
-// Package decision is what a check came to. It imports identity and reason, and does not know how that was found, told or
-// answered.
+// Package decision is what a check came to. It imports identity and reason, and does not know how that was found, told
+// or answered.
 package decision
 
 import (

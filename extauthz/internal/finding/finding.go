@@ -1,5 +1,5 @@
-// Package finding is what a diagnosis found: what was tried, what came, how bad that is and what to do. It imports nothing
-// of this module, and tries nothing itself.
+// Package finding is what a diagnosis found: what was tried, what came, how bad that is and what to do. It imports
+// nothing of this module, and tries nothing itself.
 package finding
 
 import (

@@ -1,5 +1,5 @@
-// Package gate bounds how many signatures are verified at once, and sheds what would have to wait for too long. It imports
-// dryrun and reason. It does not know what a signature is of.
+// Package gate bounds how many signatures are verified at once, and sheds what would have to wait for too long. It
+// imports dryrun and reason. It does not know what a signature is of.
 package gate
 
 import (
@@ -13,9 +13,9 @@ import (
 	"extauthz/extauthz/internal/reason"
 )
 
-// MaxQueue bounds how long, of its 400 ms, a check may have to wait for its turn at a signature. Where it would be longer, it is
-// answered with 503 at once: a flood of tokens that were never seen is shed early, and those that
-// are remembered, which need no turn, go before it.
+// MaxQueue bounds how long, of its 400 ms, a check may have to wait for its turn at a signature. Where it would be
+// longer, it is answered with 503 at once: a flood of tokens that were never seen is shed early, and those that are
+// remembered, which need no turn, go before it.
 const MaxQueue = 100 * time.Millisecond
 
 // Gate lets as many signatures be verified at once as there are processors. The bound on those that wait follows from
@@ -52,7 +52,8 @@ func (g *Gate) wait(ctx context.Context) error {
 	ahead := g.Waiting.Add(1)
 	defer g.Waiting.Add(-1)
 	if time.Duration(ahead*g.Usual.Load()/int64(cap(g.Turns))) > MaxQueue {
-		return reason.Unavailable(reason.Overloaded, errors.New("too many checks wait for a signature to be verified")).At(reason.StepSignature)
+		return reason.Unavailable(reason.Overloaded,
+			errors.New("too many checks wait for a signature to be verified")).At(reason.StepSignature)
 	}
 	select {
 	case g.Turns <- struct{}{}:

@@ -1,5 +1,5 @@
-// Package guard keeps a panic from ending the process: it is counted, and logged now and then. It imports sampler. It does
-// not know what is guarded.
+// Package guard keeps a panic from ending the process: it is counted, and logged now and then. It imports sampler. It
+// does not know what is guarded.
 package guard
 
 import (

@@ -105,8 +105,8 @@ func NewTable(list []string) (*Table, error) {
 	return t, nil
 }
 
-// add takes in a fact. One header may be told by a column for sessions and by a claim for JWTs; the operator's own claim
-// goes before that of a name.
+// add takes in a fact. One header may be told by a column for sessions and by a claim for JWTs; the operator's own
+// claim goes before that of a name.
 func (t *Table) add(fact Asked, text string) error {
 	at := t.byHeader(fact.Header)
 	if at < 0 {
@@ -164,13 +164,16 @@ func readAsked(text string) (Asked, error) {
 func checkHeader(header, text string) error {
 	rest, isUser := strings.CutPrefix(header, "x-user-")
 	rest, isAuth := strings.CutPrefix(rest, "x-auth-")
-	isPlain := !strings.ContainsFunc(rest, func(c rune) bool { return c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') })
+	isPlain := !strings.ContainsFunc(rest,
+		func(c rune) bool { return c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') })
 	switch {
-	case isUser == isAuth || !isPlain || rest == "" || rest[0] == '-' || rest[len(rest)-1] == '-' || strings.Contains(rest, "--"):
+	case isUser == isAuth || !isPlain || rest == "" || rest[0] == '-' || rest[len(rest)-1] == '-' ||
+		strings.Contains(rest, "--"):
 		return fmt.Errorf("has %.100q, whose header is not x-user-… or x-auth-… of letters, digits and single hyphens; "+
 			"only those are taken from the client", text)
 	case len(header) > maxHeaderBytes:
-		return fmt.Errorf("has %.100q, whose header is longer than %d characters; give it a shorter one", text, maxHeaderBytes)
+		return fmt.Errorf("has %.100q, whose header is longer than %d characters; give it a shorter one",
+			text, maxHeaderBytes)
 	case slices.Contains(Headers(), header) || slices.Contains(reserved, header) || header == HeaderWebUserAgent:
 		return fmt.Errorf("has %.100q, whose header is told otherwise; give it another name", text)
 	}
@@ -221,8 +224,8 @@ func (t *Table) Claims() []string {
 	return claims
 }
 
-// ClaimOf is the claim that tells a header to the backend, empty where there is none. A role has one also where it is not
-// asked for.
+// ClaimOf is the claim that tells a header to the backend, empty where there is none. A role has one also where it is
+// not asked for.
 func (t *Table) ClaimOf(header string) string {
 	claim := ""
 	if at := t.byHeader(header); at >= 0 {

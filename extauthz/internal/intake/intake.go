@@ -191,7 +191,9 @@ type largeMessage struct {
 	done    chan struct{}
 }
 
-func (i *Intake) receiveLarge(ctx context.Context, stream Stream, into *Message, length int, compressed, bodies bool) *reason.Denial {
+func (i *Intake) receiveLarge(
+	ctx context.Context, stream Stream, into *Message, length int, compressed, bodies bool,
+) *reason.Denial {
 	m := &largeMessage{holding: into.holding, done: make(chan struct{})}
 	go func() {
 		defer close(m.done)

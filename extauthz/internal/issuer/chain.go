@@ -25,7 +25,8 @@ type Admitter interface {
 	Admit(ctx context.Context, presented *credential.Credential) error
 }
 
-// verifiers has the verifier of each kind, in the order of the chain. They are few, so that a search is as fast as a map.
+// verifiers has the verifier of each kind, in the order of the chain. They are few, so that a search is as fast as a
+// map.
 type verifiers []struct {
 	kind     *Kind
 	verifier Verifier
@@ -54,7 +55,8 @@ func (i *Issuer) VerifierOf(method identity.Method) Verifier {
 	return nil
 }
 
-// SetVerifier puts another verifier in the place of a method's. It is for tests of faults that cannot be caused otherwise.
+// SetVerifier puts another verifier in the place of a method's. It is for tests of faults that cannot be caused
+// otherwise.
 func (i *Issuer) SetVerifier(method identity.Method, verifier Verifier) {
 	for at := range i.verifiers {
 		if i.verifiers[at].kind.Method == method {

@@ -11,8 +11,8 @@ import (
 	"extauthz/extauthz/internal/secret"
 )
 
-// hs256Kind is a JSON Web Token that is signed with a shared secret. Its issuers are services next door whose clocks are
-// ours, so there is no leeway.
+// hs256Kind is a JSON Web Token that is signed with a shared secret. Its issuers are services next door whose clocks
+// are ours, so there is no leeway.
 var hs256Kind = &Kind{
 	Method: identity.MethodHS256, HasClaims: true, Steps: stepsOfJWT, Found: foundInHS256,
 	Read: func(form credential.Form) (credential.Credential, bool, error) {

@@ -1,6 +1,7 @@
-// Package issuer is one Better Auth: whose tokens are accepted, by which keys and secrets, where its sessions are, and how
-// each kind of credential is judged by them. It imports credential, claim, decision, jose, jwk, keyset, secret, session, site,
-// verified, gate, identity, reason, dryrun and show. It does not know requests, nor how an answer is encoded.
+// Package issuer is one Better Auth: whose tokens are accepted, by which keys and secrets, where its sessions are, and
+// how each kind of credential is judged by them. It imports credential, claim, decision, jose, jwk, keyset, secret,
+// session, site, verified, gate, identity, reason, dryrun and show. It does not know requests, nor how an answer is
+// encoded.
 package issuer
 
 import (
@@ -18,8 +19,8 @@ import (
 	"extauthz/extauthz/internal/verified"
 )
 
-// Issuer is one Better Auth at one time: whose tokens are accepted, by which keys and secrets, and where its sessions are.
-// It is never changed, only replaced. Its methods are safe for concurrent use.
+// Issuer is one Better Auth at one time: whose tokens are accepted, by which keys and secrets, and where its sessions
+// are. It is never changed, only replaced. Its methods are safe for concurrent use.
 type Issuer struct {
 	Parts
 	verifiers verifiers
@@ -79,7 +80,8 @@ func New(parts Parts) *Issuer {
 	if i.Facts == nil {
 		i.Facts = new(identity.Table)
 	}
-	if claims := i.Facts.Claims(); slices.ContainsFunc(claims, func(claim string) bool { return claim != "" }) && i.Facts.IsTold() {
+	if claims := i.Facts.Claims(); slices.ContainsFunc(claims, func(claim string) bool { return claim != "" }) &&
+		i.Facts.IsTold() {
 		i.claims = claims
 	}
 	if i.Kinds == nil {
@@ -92,8 +94,8 @@ func New(parts Parts) *Issuer {
 	return i
 }
 
-// Verify judges a credential. An error that is a denial is the answer; any other error means that the credential could not
-// be checked. With an error the identity says no more than what was proven before it.
+// Verify judges a credential. An error that is a denial is the answer; any other error means that the credential could
+// not be checked. With an error the identity says no more than what was proven before it.
 func (i *Issuer) Verify(ctx context.Context, presented Recognized) (identity.Identity, error) {
 	return i.verifiers.Verify(ctx, presented)
 }

@@ -58,7 +58,8 @@ func (v *JwksVerifier) VerifySignature(ctx context.Context, token *jose.Token) (
 	case key.Fault != "":
 		return nil, reason.Differing(reason.UnusableKey, "a key that is "+key.Fault, "a key that may verify tokens")
 	case key.Algorithm != token.Algorithm:
-		return nil, reason.Differing(reason.KeyAlgorithmMismatch, strconv.QuoteToASCII(token.Algorithm), strconv.QuoteToASCII(key.Algorithm))
+		return nil, reason.Differing(reason.KeyAlgorithmMismatch, strconv.QuoteToASCII(token.Algorithm),
+			strconv.QuoteToASCII(key.Algorithm))
 	}
 	fits, err := v.Gate.Pass(ctx, func() bool { return key.Verify(token.Signed, token.Signature) })
 	switch {

@@ -61,7 +61,9 @@ func (i *Issuer) judgeClaims(
 }
 
 // proofOf is what is remembered of claims that passed the expectations, with no text that those have already.
-func proofOf(c *jose.Claims, expected *jose.Expectations, kind *Kind, signer signedBy, answer Answer) *verified.Entry[Proof] {
+func proofOf(
+	c *jose.Claims, expected *jose.Expectations, kind *Kind, signer signedBy, answer Answer,
+) *verified.Entry[Proof] {
 	entry := new(verified.Entry[Proof])
 	p := &entry.Value
 	*p = Proof{

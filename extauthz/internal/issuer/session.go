@@ -29,8 +29,9 @@ var sessionKind = &Kind{
 	},
 }
 
-// readSession reads a session token, raw or signed. It decodes percent-encoding once, strictly; a "+" stays one, for it is a
-// character of the signature. Anything but a signed token in a cookie is a *Denial: Better Auth never sets another.
+// readSession reads a session token, raw or signed. It decodes percent-encoding once, strictly; a "+" stays one, for it
+// is a character of the signature. Anything but a signed token in a cookie is a *Denial: Better Auth never sets
+// another.
 func readSession(form credential.Form) (credential.Credential, bool, error) {
 	if !form.Cookie && strings.HasPrefix(form.Text, credential.CompactCache) {
 		return credential.Credential{}, false, nil

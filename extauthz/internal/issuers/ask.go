@@ -32,8 +32,8 @@ func (a *answer) isDecisive() bool {
 	return a.err == nil || rank(a.err) == 0
 }
 
-// rank orders what says that a credential is not an issuer's, or that it cannot tell, the most telling first. It is 0 for a
-// verdict.
+// rank orders what says that a credential is not an issuer's, or that it cannot tell, the most telling first. It is 0
+// for a verdict.
 func rank(err error) int {
 	denial := reason.Of(err)
 	if denial.Status() == http.StatusServiceUnavailable {
@@ -54,10 +54,12 @@ func rank(err error) int {
 	return 0
 }
 
-// ask has the issuers judge a credential that does not say whose it is, in their order: the first that knows it decides.
-// One that cannot answer fails nobody else's credentials; where nobody knows this one, it may be that one's, and cannot be
-// judged.
-func ask(ctx context.Context, issuers []*issuer.Issuer, presented issuer.Recognized) (identity.Identity, *issuer.Issuer, error) {
+// ask has the issuers judge a credential that does not say whose it is, in their order: the first that knows it
+// decides. One that cannot answer fails nobody else's credentials; where nobody knows this one, it may be that one's,
+// and cannot be judged.
+func ask(
+	ctx context.Context, issuers []*issuer.Issuer, presented issuer.Recognized,
+) (identity.Identity, *issuer.Issuer, error) {
 	var (
 		among []*issuer.Issuer
 		best  error
@@ -167,8 +169,8 @@ func (r *round) run(ctx context.Context, presented issuer.Recognized) int {
 	}
 }
 
-// first is the first issuer that knows the credential. With inOrder all before it have said that they do not, or are known
-// to fail.
+// first is the first issuer that knows the credential. With inOrder all before it have said that they do not, or are
+// known to fail.
 func (r *round) first(inOrder bool) int {
 	for at, a := range r.answers {
 		switch {

@@ -1,6 +1,6 @@
-// Package issuers are those that are in force side by side, and whose of them a credential is: by a JWT's iss, by a cookie's
-// name, host or signature, else by who knows it. It imports issuer, credential, dryrun, identity, jose, reason, show and
-// verified. It does not know how a credential is judged, nor how issuers are configured.
+// Package issuers are those that are in force side by side, and whose of them a credential is: by a JWT's iss, by a
+// cookie's name, host or signature, else by who knows it. It imports issuer, credential, dryrun, identity, jose,
+// reason, show and verified. It does not know how a credential is judged, nor how issuers are configured.
 package issuers
 
 import (
@@ -21,9 +21,11 @@ type Set struct {
 	List      []*issuer.Issuer // in the order of the configuration
 	Cookies   []string         // their session cookies' names, each once
 	Audiences []string         // of all of them
-	Further   []string         // headers of further facts that any of the issuers in force may set; of the set of all alone
-	Kinds     issuer.Chain     // of credentials, which all of them take
-	// byIss finds whose a JWT is. It is nil where one issuer is all that there is: its tokens' iss is a claim like the others.
+	// headers of further facts that any of the issuers in force may set; of the set of all alone
+	Further []string
+	Kinds   issuer.Chain // of credentials, which all of them take
+	// byIss finds whose a JWT is. It is nil where one issuer is all that there is: its tokens' iss is a claim like the
+	// others.
 	byIss map[string]*issuer.Issuer
 
 	memory *verified.Memory[issuer.Proof]   // nil where nothing is remembered
@@ -33,7 +35,8 @@ type Set struct {
 
 // NewSet puts the issuers in force. Their names and all that they accept as iss differ.
 func NewSet(list []*issuer.Issuer, memory *verified.Memory[issuer.Proof]) *Set {
-	s := &Set{memory: memory, owners: make(map[*issuer.Owner]*issuer.Issuer, len(list)), byName: make(map[string]*Set, len(list))}
+	s := &Set{memory: memory, owners: make(map[*issuer.Owner]*issuer.Issuer, len(list)),
+		byName: make(map[string]*Set, len(list))}
 	for _, i := range list {
 		s.owners[i.Owner] = i
 		s.byName[i.Name] = s.of([]*issuer.Issuer{i}, len(list) > 1)
@@ -84,9 +87,9 @@ func (s *Set) Within(names []string) *Set {
 // Remembers tells whether verified tokens are remembered.
 func (s *Set) Remembers() bool { return s.memory != nil }
 
-// Recall judges a JWT whose signature was verified before: everything but the signature anew, by the issuer that verified
-// it. It returns nil when the token is not remembered, its issuer is not in the set, or its key or secret is no longer in
-// force; then it is judged like a new one.
+// Recall judges a JWT whose signature was verified before: everything but the signature anew, by the issuer that
+// verified it. It returns nil when the token is not remembered, its issuer is not in the set, or its key or secret is
+// no longer in force; then it is judged like a new one.
 func (s *Set) Recall(token string) (*issuer.Proof, *issuer.Issuer, error) {
 	remembered := s.memory.Find(s.List[0].Digest(token))
 	if remembered == nil {
@@ -104,13 +107,14 @@ func (s *Set) Recall(token string) (*issuer.Proof, *issuer.Issuer, error) {
 	return p, i, i.Recheck(p)
 }
 
-// Explain judges a credential step by step, and leaves no trace. What no kind of credential looks like has one step. With
-// several issuers it is explained by the one whose it is; a cookie by the one whose signature it has.
+// Explain judges a credential step by step, and leaves no trace. What no kind of credential looks like has one step.
+// With several issuers it is explained by the one whose it is; a cookie by the one whose signature it has.
 func (s *Set) Explain(ctx context.Context, presented credential.Presented) issuer.Explanation {
 	read, err := s.Kinds.Recognize(presented)
 	if err != nil {
 		denial := reason.Of(err)
-		return issuer.Explanation{Denial: denial, Steps: []issuer.Step{{Name: denial.Step(), Denial: denial.Copied(), Reached: true}}}
+		return issuer.Explanation{Denial: denial,
+			Steps: []issuer.Step{{Name: denial.Step(), Denial: denial.Copied(), Reached: true}}}
 	}
 	if s.byIss == nil {
 		return s.List[0].ExplainRecognized(ctx, read)

@@ -12,8 +12,8 @@ import (
 	"extauthz/extauthz/internal/show"
 )
 
-// Verify finds whose a credential is and has that issuer judge it; it returns nil for nobody's. cookie is the name of the
-// cookie that brought it, and host the request's.
+// Verify finds whose a credential is and has that issuer judge it; it returns nil for nobody's. cookie is the name of
+// the cookie that brought it, and host the request's.
 func (s *Set) Verify(
 	ctx context.Context, presented issuer.Recognized, cookie, host string,
 ) (identity.Identity, *issuer.Issuer, error) {
@@ -36,8 +36,8 @@ func (s *Set) Verify(
 	return ask(ctx, among, presented)
 }
 
-// ofToken finds the issuer that has a JWT's iss, compared octet by octet (RFC 7519 §4.1.1). Nobody else's key or secret is
-// tried, and no key is fetched for a token of nobody's.
+// ofToken finds the issuer that has a JWT's iss, compared octet by octet (RFC 7519 §4.1.1). Nobody else's key or secret
+// is tried, and no key is fetched for a token of nobody's.
 func (s *Set) ofToken(presented *issuer.Recognized) (*issuer.Issuer, error) {
 	claims, err := jose.ParseClaims(presented.JWT.Payload)
 	if err != nil {
@@ -53,8 +53,8 @@ func (s *Set) ofToken(presented *issuer.Recognized) (*issuer.Issuer, error) {
 	return nil, reason.Differing(reason.WrongIssuer, show.Claim(claims.Issuer, claims.HasIssuer), show.List(accepted))
 }
 
-// ofCookie finds the issuers that have a cookie of that name: of several the one at the request's host, where there is one.
-// Else the cookie's signature tells whose it is.
+// ofCookie finds the issuers that have a cookie of that name: of several the one at the request's host, where there is
+// one. Else the cookie's signature tells whose it is.
 func (s *Set) ofCookie(name, host string) []*issuer.Issuer {
 	var named, here []*issuer.Issuer
 	for _, i := range s.List {

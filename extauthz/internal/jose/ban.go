@@ -7,8 +7,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ban is what Better Auth's admin plugin says of the user in a token's claims: those of its columns banned and banExpires,
-// as they were when the token was issued.
+// ban is what Better Auth's admin plugin says of the user in a token's claims: those of its columns banned and
+// banExpires, as they were when the token was issued.
 type ban struct {
 	isBanned    bool
 	expires     time.Time // zero where it has no end

@@ -99,7 +99,8 @@ func ParseClaims(payload []byte) (Claims, error) {
 		err = errors.New("exp: missing")
 	}
 	if err != nil {
-		return Claims{}, reason.Differing(reason.MalformedClaims, show.Quoted(err.Error()), "claims of their types, each once, and exp")
+		return Claims{}, reason.Differing(reason.MalformedClaims, show.Quoted(err.Error()),
+			"claims of their types, each once, and exp")
 	}
 	return c, nil
 }

@@ -42,7 +42,8 @@ func (c *Claims) CheckUser(now time.Time) error {
 		return err
 	}
 	if now.Before(c.bannedUntil) {
-		return reason.Differing(reason.UserBanned, "a claim banned, until "+show.Time(c.bannedUntil), "a user who is not banned")
+		return reason.Differing(reason.UserBanned, "a claim banned, until "+show.Time(c.bannedUntil),
+			"a user who is not banned")
 	}
 	return nil
 }
@@ -91,5 +92,6 @@ func (e *Expectations) CheckAudience(audience []string) error {
 			return nil
 		}
 	}
-	return reason.Differing(reason.WrongAudience, show.Claim(strings.Join(audience, ", "), len(audience) > 0), show.List(e.Audiences))
+	return reason.Differing(reason.WrongAudience, show.Claim(strings.Join(audience, ", "), len(audience) > 0),
+		show.List(e.Audiences))
 }

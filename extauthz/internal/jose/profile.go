@@ -37,7 +37,8 @@ func (p *Profile) read(name string, value *jsontext.Decoder) (isRead bool, err e
 		}
 	case "scope":
 		p.hasScope = value.PeekKind() != 'n'
-	case "at_hash", "c_hash": // of an ID token, which is for its client alone (OpenID Connect Core 1.0 §3.1.3.6, §3.3.2.11)
+	case "at_hash", "c_hash":
+		// of an ID token, which is for its client alone (OpenID Connect Core 1.0 §3.1.3.6, §3.3.2.11)
 		p.other = name
 	case "events":
 		return true, p.readEvents(value)
@@ -83,7 +84,8 @@ func (p *Profile) Check(subject string) error {
 	case p.hasParty:
 		return reason.Differing(reason.OAuthNotConfigured, "a claim azp", "a token of Better Auth's jwt plugin")
 	case p.hasClient && p.hasScope:
-		return reason.Differing(reason.OAuthNotConfigured, "claims client_id and scope", "a token of Better Auth's jwt plugin")
+		return reason.Differing(reason.OAuthNotConfigured, "claims client_id and scope",
+			"a token of Better Auth's jwt plugin")
 	case p.clientID != "" && p.clientID == subject: // RFC 9068 §2.2: where no user is involved, sub is the client
 		return reason.Differing(reason.OAuthNotConfigured, "a subject that is the client_id",
 			"a token of Better Auth's jwt plugin")

@@ -1,5 +1,6 @@
-// Package jose reads what RFC 7515 and 7519 describe: tokens in compact form and their claims, as strictly as RFC 8725 asks.
-// It imports reason, identity and show. It does not know keys, which issuers are accepted, or that there are requests.
+// Package jose reads what RFC 7515 and 7519 describe: tokens in compact form and their claims, as strictly as RFC 8725
+// asks. It imports reason, identity and show. It does not know keys, which issuers are accepted, or that there are
+// requests.
 package jose
 
 import (

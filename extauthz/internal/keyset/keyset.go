@@ -1,5 +1,5 @@
-// Package keyset keeps the keys of one issuer: fetched, bounded, replaced whole. It imports jose, jwks, reason, part, guard,
-// finding and show. It does not know tokens, nor what a key is used for.
+// Package keyset keeps the keys of one issuer: fetched, bounded, replaced whole. It imports jose, jwks, reason, part,
+// guard, finding and show. It does not know tokens, nor what a key is used for.
 package keyset
 
 import (
@@ -66,7 +66,8 @@ func New(fetcher *jwks.Fetcher, now func() time.Time, panics *guard.Panics,
 		wanted: make(chan struct{}, 1), pace: fetchPace{refill: FetchRefill}}
 }
 
-// SetRefill replaces FetchRefill, before Run begins: tests that are not about the pace of fetches would only wait for it.
+// SetRefill replaces FetchRefill, before Run begins: tests that are not about the pace of fetches would only wait for
+// it.
 func (s *Set) SetRefill(refill time.Duration) { s.pace.refill = refill }
 
 // Key returns the issuer's key of that id, or nil when the issuer has none. A known id is answered

@@ -17,7 +17,8 @@ import (
 // withdrawn key do not hold up a rotation. Ten replicas under a flood make 80 fetches in its first ten seconds and 34
 // in any later ones.
 const (
-	RefreshInterval = jwks.MaxRetryAfter     // between two fetches while all is well, less up to a tenth, so that no Retry-After holds one back
+	// between two fetches while all is well, less up to a tenth, so that no Retry-After holds one back
+	RefreshInterval = jwks.MaxRetryAfter
 	RetryInterval   = 2 * time.Second        // between two fetches while the issuer fails, less up to a half
 	FetchSpacing    = 250 * time.Millisecond // between the starts of any two fetches
 	fetchBurst      = 5                      // fetches for unknown kids that the bucket holds

@@ -109,7 +109,8 @@ func (s *Set) Usable() (count int) {
 
 // Entry is a key of the issuer's, as the JWKS in use has it.
 type Entry struct {
-	ID        string    // its kid, which the issuer chose: escape it before it is shown; empty for an entry without a good one
+	// its kid, which the issuer chose: escape it before it is shown; empty for an entry without a good one
+	ID        string
 	Algorithm string    // its own; empty when it may not be used
 	Fault     string    // why it may not be used; empty when it may
 	Since     time.Time // when it was first fetched

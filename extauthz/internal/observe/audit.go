@@ -37,7 +37,8 @@ type Record struct {
 	RequestID string          `json:"request_id,omitzero"`
 	Client    string          `json:"client,omitzero"` // the downstream's address
 	Duration  int64           `json:"duration_us"`     // microseconds
-	Rate      float64         `json:"rate"`            // the share of such decisions that are recorded: 1, or that of allows
+	// the share of such decisions that are recorded: 1, or that of allows
+	Rate float64 `json:"rate"`
 }
 
 // Audit hands decisions over. A record that is lost by a panic makes an allow a refusal: nobody passes without the

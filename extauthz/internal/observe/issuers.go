@@ -99,7 +99,8 @@ func (m *Metrics) Issuer(name string, isNamed bool) *Issuer {
 // Forget ends the series of an issuer that there is no more.
 func (m *Metrics) Forget(name string) {
 	v, of := &m.issuers, prometheus.Labels{LabelIssuer: name}
-	for _, vector := range []interface{ DeletePartialMatch(prometheus.Labels) int }{v.checks, v.fetches, v.former, v.queries,
+	for _, vector := range []interface{ DeletePartialMatch(prometheus.Labels) int }{v.checks, v.fetches, v.former,
+		v.queries,
 		v.connectionFailures, v.fetchDuration, v.queryDuration, v.batchSize} {
 		vector.DeletePartialMatch(of)
 	}

@@ -1,6 +1,6 @@
-// Package observe tells what is decided: metrics, traces, the log and the audit record. None of them ever waits, and one
-// that panics ends nothing. It imports checkwire, decision, request, identity, reason, guard, sampler and show. It does not
-// know how a decision is come to.
+// Package observe tells what is decided: metrics, traces, the log and the audit record. None of them ever waits, and
+// one that panics ends nothing. It imports checkwire, decision, request, identity, reason, guard, sampler and show. It
+// does not know how a decision is come to.
 package observe
 
 import (
@@ -36,7 +36,8 @@ const nativeFactor = 1.1
 
 func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets,
-		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: 100,
+		NativeHistogramMinResetDuration: time.Hour}
 }
 
 // NewMetrics makes the metrics of a version and adds them to the registration. fetchResults are all results of a
@@ -54,35 +55,42 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string,
 	}
 	m := &Metrics{
 		Checks: counters("extauthz_checks_total",
-			"Checks by outcome (allow, deny, unavailable), method ("+labels+") and reason (empty when allowed).", "outcome", "method", "reason"),
+			"Checks by outcome (allow, deny, unavailable), method ("+labels+") and reason (empty when allowed).",
+			"outcome", "method", "reason"),
 		Panics: counters("extauthz_panics_total",
 			"Panics that were recovered, by where: check, log, audit, trace, jwks, database, redis.", "where"),
 		Allowed: make(map[identity.Method]prometheus.Counter), duration: make(map[identity.Method]prometheus.Observer),
 		issuers: newIssuerVectors(registerer, fetchResults),
 	}
 	duration := prometheus.NewHistogramVec(histogram("extauthz_check_duration_seconds",
-		"How long a check took, by method ("+labels+").", []float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}), []string{"method"})
+		"How long a check took, by method ("+labels+").",
+		[]float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}),
+		[]string{"method"})
 	registerer.MustRegister(duration)
 	for _, method := range methods {
 		m.Allowed[method] = m.Checks.WithLabelValues(decision.Allow, string(method), "")
 		m.duration[method] = duration.WithLabelValues(string(method))
 	}
-	m.Allowed[""] = m.Checks.WithLabelValues(decision.Allow, methodNone, "") // where a route lets requests without a credential pass
+	// where a route lets requests without a credential pass
+	m.Allowed[""] = m.Checks.WithLabelValues(decision.Allow, methodNone, "")
 	m.duration[""] = duration.WithLabelValues(methodNone)
 	m.bearDenials(methods)
-	lookups := counters("extauthz_remembered_lookups_total", "Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
+	lookups := counters("extauthz_remembered_lookups_total",
+		"Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
 	m.Hits, m.Misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
 	for _, place := range guard.Places() {
 		m.Panics.WithLabelValues(place)
 	}
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_build_info", Help: "1, with the version of this server and of Go."}, []string{"version", "goversion"})
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "extauthz_build_info", Help: "1, with the version of this server and of Go.",
+	}, []string{"version", "goversion"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	registerer.MustRegister(build)
 	return m
 }
 
-// bearDenials makes the series of every denial, at 0: Prometheus sees no increase in a series whose first value is 1, so
-// that the first denial of its reason would raise no alert.
+// bearDenials makes the series of every denial, at 0: Prometheus sees no increase in a series whose first value is 1,
+// so that the first denial of its reason would raise no alert.
 func (m *Metrics) bearDenials(methods []identity.Method) {
 	for _, fact := range reason.Facts() {
 		outcome := (&decision.Decision{Denial: reason.Deny(fact.Reason)}).Outcome()

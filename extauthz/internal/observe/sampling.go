@@ -28,7 +28,8 @@ type sampling struct {
 }
 
 func newSampling() *sampling {
-	s := &sampling{sampler.New(time.Second/allowedLines, allowedBurst), make(map[reason.Reason]*sampler.Sampler, len(reason.Facts()))}
+	s := &sampling{sampler.New(time.Second/allowedLines, allowedBurst),
+		make(map[reason.Reason]*sampler.Sampler, len(reason.Facts()))}
 	for _, fact := range reason.Facts() {
 		s.denied[fact.Reason] = sampler.New(time.Second/DeniedLines, DeniedBurst)
 	}

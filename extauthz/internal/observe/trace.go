@@ -47,8 +47,8 @@ func (t *Tracing) contain() {
 	}
 }
 
-// Begin starts a check's span below Envoy's own, which comes with the gRPC call, or, when Envoy traces nothing, below that
-// of the request itself.
+// Begin starts a check's span below Envoy's own, which comes with the gRPC call, or, when Envoy traces nothing, below
+// that of the request itself.
 func (t *Tracing) Begin(ctx context.Context, r *request.Request) (below context.Context, span trace.Span) {
 	if t == nil {
 		return ctx, nil
@@ -60,7 +60,8 @@ func (t *Tracing) Begin(ctx context.Context, r *request.Request) (below context.
 	}
 	if values := metadata.ValueFromIncomingContext(ctx, request.HeaderTraceparent); len(values) == 1 {
 		carrier[request.HeaderTraceparent] = values[0]
-		carrier[request.HeaderTracestate] = strings.Join(metadata.ValueFromIncomingContext(ctx, request.HeaderTracestate), ",")
+		carrier[request.HeaderTracestate] = strings.Join(
+			metadata.ValueFromIncomingContext(ctx, request.HeaderTracestate), ",")
 	}
 	ctx = propagation.TraceContext{}.Extract(ctx, carrier)
 	if started, made := t.tracer.Start(ctx, "check", trace.WithSpanKind(trace.SpanKindServer)); started != nil {
@@ -123,17 +124,21 @@ func (t *Tracing) Fetched(ctx context.Context, began, ended time.Time, url strin
 	if t == nil {
 		return
 	}
-	t.waited(ctx, "GET JWKS", began, ended, err, []attribute.KeyValue{attribute.String("http.request.method", "GET"), attribute.String("url.full", url)})
+	t.waited(ctx, "GET JWKS", began, ended, err,
+		[]attribute.KeyValue{attribute.String("http.request.method", "GET"), attribute.String("url.full", url)})
 }
 
 // waited records what a check waited for, once that is over: it is shared with other checks, so no one check's span
 // can be above it while it runs.
-func (t *Tracing) waited(ctx context.Context, name string, began, ended time.Time, err error, attributes []attribute.KeyValue) {
+func (t *Tracing) waited(
+	ctx context.Context, name string, began, ended time.Time, err error, attributes []attribute.KeyValue,
+) {
 	defer t.contain()
 	if began.IsZero() || !trace.SpanFromContext(ctx).IsRecording() {
 		return
 	}
-	_, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(began), trace.WithAttributes(attributes...))
+	_, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(began),
+		trace.WithAttributes(attributes...))
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
 	}

@@ -1,5 +1,5 @@
-// Package part keeps how a part that the server depends on is: whether its last answer was good, since when, and why not.
-// It imports nothing of this module, and does not know what a part is.
+// Package part keeps how a part that the server depends on is: whether its last answer was good, since when, and why
+// not. It imports nothing of this module, and does not know what a part is.
 package part
 
 import (

@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// Denial is the answer to a request that is not allowed: a refusal (401, 403, 431) or an outage (503). It is an error, so
-// that a verifier returns it as one. It has no fields that its holder could change, and each holder has one of its own.
-// The zero value is the denial for [InternalError].
+// Denial is the answer to a request that is not allowed: a refusal (401, 403, 431) or an outage (503). It is an error,
+// so that a verifier returns it as one. It has no fields that its holder could change, and each holder has one of its
+// own. The zero value is the denial for [InternalError].
 type Denial struct {
 	fact      *Fact
 	step      string // where it arose, for a reason that may arise at several steps

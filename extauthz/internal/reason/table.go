@@ -177,7 +177,8 @@ var facts = []Fact{
 			"Where the log says that the rule refuses everybody, name the column or claim in Config.Identity."},
 	{BadRouteSettings, http.StatusServiceUnavailable, DetailUnavailable, StepRoute,
 		"The route's context_extensions have an unknown name or value.",
-		"Correct Envoy's configuration. Known names are `audience`, `methods`, `optional`, `role`, `organization` and `claim.NAME`. They " +
+		"Correct Envoy's configuration. Known names are `audience`, `methods`, `optional`, `role`, `organization` and " +
+			"`claim.NAME`. They " +
 			"can only restrict the server's settings."},
 	{JWKSUnavailable, http.StatusServiceUnavailable, DetailUnavailable, StepKey,
 		"The JWKS was never fetched, is older than a day, or lacks this `kid` and cannot be fetched now.",

@@ -1,5 +1,5 @@
-// Package request is what a check needs of a request, and nothing else: no body, no path rules. It imports reason. It does
-// not know how Envoy sends a request, nor what any of its headers is worth.
+// Package request is what a check needs of a request, and nothing else: no body, no path rules. It imports reason. It
+// does not know how Envoy sends a request, nor what any of its headers is worth.
 package request
 
 import (

@@ -13,9 +13,9 @@ import (
 	"extauthz/extauthz/internal/show"
 )
 
-// Check judges a credential that the server itself allows, by the facts that its issuer has. A JWT's claims are read from
-// the token anew: its signature is verified by now, and few routes ask. never says of a rule that no credential of the
-// sort can meet it. hasClaims is false for what is no JWT.
+// Check judges a credential that the server itself allows, by the facts that its issuer has. A JWT's claims are read
+// from the token anew: its signature is verified by now, and few routes ask. never says of a rule that no credential of
+// the sort can meet it. hasClaims is false for what is no JWT.
 func (r *Rules) Check(
 	method identity.Method, hasClaims bool, token string, who *identity.Identity, facts *identity.Table,
 ) (never string, err error) {
@@ -63,7 +63,8 @@ func (r *Rules) checkClaims(payload []byte, facts *identity.Table) (never string
 	}
 	for i := range r.needs {
 		n := &r.needs[i]
-		if !slices.ContainsFunc(n.values, func(value string) bool { return holds(found[i], value, separator(names[i], n.header)) }) {
+		if !slices.ContainsFunc(n.values,
+			func(value string) bool { return holds(found[i], value, separator(names[i], n.header)) }) {
 			return "", n.unmet("claims without it")
 		}
 	}
@@ -122,8 +123,8 @@ func (n *need) unmet(got string) error {
 	return reason.Differing(reason.ClaimRequired, got, wanted+" with "+strings.Join(shown, " or "))
 }
 
-// separator is what separates the entries of a text that is a list: a comma for roles, as Better Auth writes them, and a
-// space for scopes (RFC 6749 §3.3). It is 0 for all other texts, which are one value.
+// separator is what separates the entries of a text that is a list: a comma for roles, as Better Auth writes them, and
+// a space for scopes (RFC 6749 §3.3). It is 0 for all other texts, which are one value.
 func separator(claim, header string) byte {
 	switch strings.ToLower(claim[strings.LastIndexByte(claim, '.')+1:]) {
 	case "role", "roles":
@@ -152,8 +153,8 @@ func textHolds(text, wanted string, separator byte) bool {
 	return false
 }
 
-// holds tells whether a claim is exactly this text, number or truth value, a text that is a list with it, or an array in
-// which one is exactly this.
+// holds tells whether a claim is exactly this text, number or truth value, a text that is a list with it, or an array
+// in which one is exactly this.
 func holds(raw jsontext.Value, wanted string, separator byte) bool {
 	if len(raw) == 0 {
 		return false

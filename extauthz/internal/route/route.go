@@ -1,5 +1,5 @@
-// Package route is what a route asks for beyond the server's own settings, by Envoy's context_extensions: ever narrower. It
-// imports claim, identity, jose, reason, request and show, and does not know how a credential was judged.
+// Package route is what a route asks for beyond the server's own settings, by Envoy's context_extensions: ever
+// narrower. It imports claim, identity, jose, reason, request and show, and does not know how a credential was judged.
 package route
 
 import (
@@ -74,8 +74,10 @@ func Read(
 		case isClaim && name != "" && s.Value != "":
 			wanted.needs = append(wanted.needs, need{s.Name, name, "", []string{s.Value}})
 		default:
-			return Rules{}, reason.Differing(reason.BadRouteSettings, "context_extensions "+show.Quoted(s.Name)+": "+show.Quoted(s.Value),
-				"audience (of Config.Audiences), methods (of "+strings.Join(known, ", ")+"), issuer (a name of one), optional (true or false), role, organization or claim.NAME")
+			return Rules{}, reason.Differing(reason.BadRouteSettings,
+				"context_extensions "+show.Quoted(s.Name)+": "+show.Quoted(s.Value),
+				"audience (of Config.Audiences), methods (of "+strings.Join(known, ", ")+"), issuer (a name of one), "+
+					"optional (true or false), role, organization or claim.NAME")
 		}
 	}
 	return wanted, nil

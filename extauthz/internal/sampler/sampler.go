@@ -1,5 +1,5 @@
-// Package sampler bounds how many lines of one kind a log gets, and counts those that were left out. It imports nothing of
-// this module, and writes nothing.
+// Package sampler bounds how many lines of one kind a log gets, and counts those that were left out. It imports nothing
+// of this module, and writes nothing.
 package sampler
 
 import (

@@ -59,9 +59,9 @@ type Secrets struct {
 	FormerForHS256, FormerForSessions bool
 }
 
-// Set is the secrets in force at one time, and what the former ones are good for: during a rotation, tokens of a service
-// that has not moved yet, and session tokens that were signed before it. It is never changed, only replaced, so that what
-// one check asks of it fits together.
+// Set is the secrets in force at one time, and what the former ones are good for: during a rotation, tokens of a
+// service that has not moved yet, and session tokens that were signed before it. It is never changed, only replaced, so
+// that what one check asks of it fits together.
 type Set struct {
 	current *Shared // nil when none is configured
 	former  []*Shared
@@ -69,8 +69,8 @@ type Set struct {
 	used    func(Use)  // told of each use of a former secret; does not wait
 }
 
-// New puts secrets in force, as a whole; an empty current one turns off what needs a secret. A secret that the earlier set
-// has too, which may be nil, stays the same value. used is told of each use of a former secret, and does not wait.
+// New puts secrets in force, as a whole; an empty current one turns off what needs a secret. A secret that the earlier
+// set has too, which may be nil, stays the same value. used is told of each use of a former secret, and does not wait.
 func New(secrets Secrets, earlier *Set, used func(Use)) *Set {
 	var known []*Shared
 	if earlier != nil {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// lookup is one check's question for one token. A is what the store answers with, a *Row for one; its zero value says that
-// there is none.
+// lookup is one check's question for one token. A is what the store answers with, a *Row for one; its zero value says
+// that there is none.
 type lookup[A any] struct {
 	ctx   context.Context
 	token string

@@ -1,6 +1,6 @@
-// Package show writes values that strangers chose into log lines, errors and terminals: bounded, and with nothing that a
-// terminal would obey. It imports nothing of this module and does not know what a value stands for; a secret is not to
-// be shown at all.
+// Package show writes values that strangers chose into log lines, errors and terminals: bounded, and with nothing that
+// a terminal would obey. It imports nothing of this module and does not know what a value stands for; a secret is not
+// to be shown at all.
 package show
 
 import (

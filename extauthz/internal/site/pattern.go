@@ -115,8 +115,8 @@ func isOwnable(host string) bool {
 	return suffix != fixed || !isManaged
 }
 
-// isAddressPattern tells a range of IPv4 addresses, such as 192.168.*.*, from a name: it has digits and nothing else but
-// dots and wildcards. It must not match a name, such as 192.168.evil.example.
+// isAddressPattern tells a range of IPv4 addresses, such as 192.168.*.*, from a name: it has digits and nothing else
+// but dots and wildcards. It must not match a name, such as 192.168.evil.example.
 func isAddressPattern(authority string) bool {
 	host, _, _ := strings.Cut(authority, ":")
 	return strings.ContainsAny(host, "0123456789") && strings.Trim(host, "0123456789*?.") == ""

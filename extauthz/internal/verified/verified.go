@@ -1,5 +1,6 @@
 // Package verified remembers what stays true of a token whose signature was verified, within bounds, by a digest of the
-// whole token. It imports nothing of this module. It does not know what is remembered, nor what else makes a token good.
+// whole token. It imports nothing of this module. It does not know what is remembered, nor what else makes a token
+// good.
 package verified
 
 import (
@@ -94,8 +95,8 @@ func (m *Memory[T]) Find(d Digest) *Entry[T] {
 	return found
 }
 
-// Add remembers what was verified of the token with this digest, if there is room or can be made. size is what the entry
-// takes, in bytes; from expires on it gives way first. The entry is the memory's from then on.
+// Add remembers what was verified of the token with this digest, if there is room or can be made. size is what the
+// entry takes, in bytes; from expires on it gives way first. The entry is the memory's from then on.
 func (m *Memory[T]) Add(p *Entry[T], d Digest, size int, expires, now time.Time) {
 	if m == nil {
 		return

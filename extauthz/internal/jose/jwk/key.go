@@ -1,5 +1,6 @@
-// Package jwk reads keys and key sets (RFC 7517, 7518) as strictly as RFC 8725 asks, and verifies signatures by them. It
-// imports show, and it alone imports the JOSE library. It does not know where keys come from, nor what is signed by them.
+// Package jwk reads keys and key sets (RFC 7517, 7518) as strictly as RFC 8725 asks, and verifies signatures by them.
+// It imports show, and it alone imports the JOSE library. It does not know where keys come from, nor what is signed by
+// them.
 package jwk
 
 import (
@@ -92,8 +93,10 @@ func (k *Key) readPublic(document []byte, algorithm string) error {
 // isROCA tells a modulus by the flawed generator of CVE-2017-15361: modulo each small prime it is a power of 65537. Of
 // other moduli one in two hundred million looks so.
 func isROCA(modulus *big.Int) bool {
-	for _, prime := range []int64{3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
-		101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167} {
+	for _, prime := range []int64{
+		3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
+		113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+	} {
 		remainder := new(big.Int).Mod(modulus, big.NewInt(prime)).Int64()
 		power := int64(1)
 		for power != remainder {
@@ -122,7 +125,8 @@ func (k *Key) Verify(signed, signature []byte) bool {
 		digest := sha256.Sum256(signed)
 		if k.Algorithm == "PS256" {
 			// The salt is as long as the digest and nothing else (RFC 7518 §3.5).
-			return rsa.VerifyPSS(public, crypto.SHA256, digest[:], signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+			return rsa.VerifyPSS(public, crypto.SHA256, digest[:], signature,
+				&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
 		}
 		return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature) == nil
 	}

@@ -1,5 +1,6 @@
-// Package jwks fetches a JWKS document once, within bounds, whatever the HTTP client or the issuer does, and says why that
-// failed. It imports jose, reason, guard, site and show. It does not know when a fetch is due, nor what was fetched before.
+// Package jwks fetches a JWKS document once, within bounds, whatever the HTTP client or the issuer does, and says why
+// that failed. It imports jose, reason, guard, site and show. It does not know when a fetch is due, nor what was
+// fetched before.
 package jwks
 
 import (
@@ -218,8 +219,8 @@ func RetryAfter(header http.Header) (longest time.Duration) {
 	return longest
 }
 
-// ParseProxy reads the URL of a proxy. Its error completes the sentence "Config.JWKSProxy …" and shows nothing of the value,
-// which may hold a password.
+// ParseProxy reads the URL of a proxy. Its error completes the sentence "Config.JWKSProxy …" and shows nothing of the
+// value, which may hold a password.
 func ParseProxy(value string) (*url.URL, error) {
 	const example = "write one like http://proxy.example.com:3128 or socks5://proxy.example.com:1080"
 	const encoded = example + ", with what is special in a user name or password percent-encoded"

@@ -163,7 +163,8 @@ func (k *Keeper[T, C, A]) adjust(ctx context.Context, now time.Time) time.Durati
 	case old != nil && k.making == 0 && at(k.moreAt):
 		if isFree {
 			k.make(ctx, now)
-		} else if k.closing == 0 && len(k.held) == good { // its place is needed, and there is nothing that becomes free by itself
+		} else if k.closing == 0 && len(k.held) == good {
+			// its place is needed, and there is nothing that becomes free by itself
 			k.retire(old)
 		}
 	case k.isWanted.Load() && isFree && k.making == 0 && at(k.moreAt):

@@ -28,14 +28,17 @@ func (d *Store) Diagnose(ctx context.Context) []finding.Finding {
 	own, err := d.connect(ctx)
 	switch {
 	case errors.Is(err, errStandby):
-		f.Fail("connect", "a standby answers", "Point Config.DatabaseURL at the primary; or say by "+lag.Setting+" how far behind a standby may be: a sign-out is seen there so much later.")
+		f.Fail("connect", "a standby answers",
+			"Point Config.DatabaseURL at the primary; or say by "+lag.Setting+" how far behind a standby may be: "+
+				"a sign-out is seen there so much later.")
 		return f.Found
 	case lag.TooFar(err) != nil:
 		f.lag(lag.TooFar(err), 0)
 		return f.Found
 	case err != nil:
 		f.Fail("connect", err.Error(),
-			"See that this machine reaches the host, and that user, password, database and sslmode of Config.DatabaseURL are right.")
+			"See that this machine reaches the host, and that user, password, database and sslmode of "+
+				"Config.DatabaseURL are right.")
 		return f.Found
 	}
 	defer own.Close()
@@ -43,8 +46,10 @@ func (d *Store) Diagnose(ctx context.Context) []finding.Finding {
 	var version, user string
 	var encrypted, local, super bool
 	var now time.Time
-	err = connection.QueryRow(ctx, `select current_setting('server_version'), current_user::text, coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false),
-		coalesce(inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() = '::1', true), (select rolsuper from pg_roles where rolname = current_user), clock_timestamp()`).
+	err = connection.QueryRow(ctx, `select current_setting('server_version'), current_user::text,
+		coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false),
+		coalesce(inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() = '::1', true),
+		(select rolsuper from pg_roles where rolname = current_user), clock_timestamp()`).
 		Scan(&version, &user, &encrypted, &local, &super, &now)
 	if err != nil {
 		f.Fail("connect", err.Error(), "See what answers at Config.DatabaseURL; it must be PostgreSQL.")
@@ -70,7 +75,8 @@ func (f *findings) lag(err error, seconds float64) {
 	const tried = "lag"
 	switch {
 	case err != nil:
-		f.Fail(tried, err.Error(), "See that the standby receives and replays. Where the primary is that quiet, have it commit something more often; select pg_current_xact_id() is enough.")
+		f.Fail(tried, err.Error(), "See that the standby receives and replays. Where the primary is that quiet, "+
+			"have it commit something more often; select pg_current_xact_id() is enough.")
 	case seconds == 0:
 		f.OK(tried, "none: a primary answers")
 	default:

@@ -13,11 +13,12 @@ import (
 	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
-// A standby answers by the past: what the primary committed and the standby has not replayed yet, a sign-out for one, is
-// not seen there. So sessions are asked of a primary only, unless the configuration says how far behind is near enough.
+// A standby answers by the past: what the primary committed and the standby has not replayed yet, a sign-out for one,
+// is not seen there. So sessions are asked of a primary only, unless the configuration says how far behind is near
+// enough.
 
-var errStandby = errors.New("it is a standby, which does not see yet who has just signed out; connect to the primary, or say by " + lag.Setting +
-	" how far behind a standby may be")
+var errStandby = errors.New("it is a standby, which does not see yet who has just signed out; " +
+	"connect to the primary, or say by " + lag.Setting + " how far behind a standby may be")
 
 // onlyPrimary refuses connections to a standby, and lets next judge the others. Of several hosts in a connection string
 // the next one is tried then. A connection stays what it is, but for a standby that becomes a primary.
@@ -37,7 +38,8 @@ func onlyPrimary(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 }
 
 func isStandby(ctx context.Context, connection *pgconn.PgConn) (bool, error) {
-	switch connection.ParameterStatus("in_hot_standby") { // PostgreSQL says so by itself, before 14 and through some poolers it does not
+	// PostgreSQL says so by itself; before 14, and through some poolers, it does not.
+	switch connection.ParameterStatus("in_hot_standby") {
 	case "on":
 		return true, nil
 	case "off":
@@ -54,11 +56,12 @@ func isStandby(ctx context.Context, connection *pgconn.PgConn) (bool, error) {
 // clock had it, and the time there now, both in seconds since 1970. The first is null on a primary, and -infinity
 // where nothing was replayed. A primary that commits nothing looks like one whose commits do not arrive, and is taken
 // for it.
-const lagQuery = "select case when pg_catalog.pg_is_in_recovery() then coalesce(extract(epoch from pg_catalog.pg_last_xact_replay_timestamp()), '-infinity') end::float8, " +
+const lagQuery = "select case when pg_catalog.pg_is_in_recovery() then " +
+	"coalesce(extract(epoch from pg_catalog.pg_last_xact_replay_timestamp()), '-infinity') end::float8, " +
 	"extract(epoch from pg_catalog.clock_timestamp())::float8"
 
-// onlyNear refuses connections to a standby that is too far behind, and lets next judge the others. Of several hosts in a
-// connection string the next one is tried then.
+// onlyNear refuses connections to a standby that is too far behind, and lets next judge the others. Of several hosts in
+// a connection string the next one is tried then.
 func (d *Store) onlyNear(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, connection *pgconn.PgConn) error {
 		sent := d.near.Now()

@@ -1,6 +1,6 @@
 // Package postgres answers for sessions from PostgreSQL: each answer by a query that a primary answered after the check
-// came, or a standby that is near enough. It imports session and the rooms below it, part, guard, finding and sampler. It
-// does not know what a session is good for.
+// came, or a standby that is near enough. It imports session and the rooms below it, part, guard, finding and sampler.
+// It does not know what a session is good for.
 package postgres
 
 import (
@@ -38,8 +38,8 @@ const (
 
 // Store answers for sessions from PostgreSQL. Every answer comes from a query that was sent after
 // its question was asked, and that a primary answered, or a standby that is near enough; nothing is remembered.
-// Questions that wait share a query: see [session.Batcher]. Connections are made aside: see [pool.Keeper]. All methods are safe for
-// concurrent use.
+// Questions that wait share a query: see [session.Batcher]. Connections are made aside: see [pool.Keeper]. All methods
+// are safe for concurrent use.
 type Store struct {
 	wanted  tables.Wanted
 	leftOut []string      // the connection string's parameters that nobody knows
@@ -124,7 +124,8 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 			"they are left out", "parameters", leftOut)
 	}
 	d := &Store{
-		wanted: tables.Wanted{Names: c.Names, Facts: c.Facts}, leftOut: leftOut, budget: c.Budget, maxLag: c.MaxLag, read: c.ReadURL, log: log,
+		wanted: tables.Wanted{Names: c.Names, Facts: c.Facts}, leftOut: leftOut, budget: c.Budget, maxLag: c.MaxLag,
+		read: c.ReadURL, log: log,
 		panics: panics, observer: observer,
 		Batches: session.NewBatcher[*session.Row](c.Budget, int64(c.Connections)),
 		renewed: make(chan struct{}, 1), targetEvery: targetInterval, NamesEvery: namesInterval,

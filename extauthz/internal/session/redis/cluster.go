@@ -54,7 +54,8 @@ func (c *cluster) ask(ctx context.Context, key string) (answer, error) {
 	if table == nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return answer{}, &session.RedisError{Cause: fmt.Errorf("the Cluster's slots are not known yet: %w", cmp.Or(c.err, errNotAsked))}
+		return answer{}, &session.RedisError{Cause: fmt.Errorf("the Cluster's slots are not known yet: %w",
+			cmp.Or(c.err, errNotAsked))}
 	}
 	n, question := table[server.SlotOf(key)], key
 	for range maxRedirects {

@@ -49,9 +49,10 @@ type answer struct {
 }
 
 var (
-	errReplica = errors.New("it is a replica, which does not see yet who has just signed out; name the master, or its Sentinels")
-	errType    = errors.New("another type than a string is kept under its key")
-	errLong    = fmt.Errorf("it is longer than %d bytes", secondary.MaxValue)
+	errReplica = errors.New("it is a replica, which does not see yet who has just signed out; " +
+		"name the master, or its Sentinels")
+	errType = errors.New("another type than a string is kept under its key")
+	errLong = fmt.Errorf("it is longer than %d bytes", secondary.MaxValue)
 )
 
 // connection is one connection to a master. It is used by one goroutine at a time, but for Interrupt.

@@ -12,8 +12,8 @@ import (
 	"extauthz/extauthz/internal/session/pool"
 )
 
-// connectionsPerNode bounds the connections to one master. It answers one command after another, so that a few are enough
-// for one to be silent and another to be asked.
+// connectionsPerNode bounds the connections to one master. It answers one command after another, so that a few are
+// enough for one to be silent and another to be asked.
 const connectionsPerNode = 4
 
 // node is one master, as checks ask it. Questions that wait share a round trip: see [session.Batcher]; connections are
@@ -67,8 +67,8 @@ func (n *node) note(err error) {
 // run keeps connections until ctx ends.
 func (n *node) run(ctx context.Context) { n.store.panics.Supervise(ctx, guard.InRedis, n.keeper.Run) }
 
-// resolveAnew has connections be replaced whose address is no longer one of their name's. A name that cannot be resolved
-// now has not moved.
+// resolveAnew has connections be replaced whose address is no longer one of their name's. A name that cannot be
+// resolved now has not moved.
 func (n *node) resolveAnew(ctx context.Context) {
 	for _, host := range n.keeper.Hosts() {
 		found := lookUp(ctx, host)

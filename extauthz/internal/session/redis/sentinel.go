@@ -6,7 +6,8 @@ import (
 	"extauthz/extauthz/internal/session/redis/server"
 )
 
-// openMaster connects to the master that the Sentinels name; while none of them answers, to the one that they named last.
+// openMaster connects to the master that the Sentinels name; while none of them answers, to the one that they named
+// last.
 func (s *Store) openMaster(ctx context.Context, to *target) (*connection, error) {
 	current, err := s.followMaster(ctx)
 	switch {

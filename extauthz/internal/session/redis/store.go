@@ -1,6 +1,6 @@
-// Package redis answers for sessions from Better Auth's secondaryStorage in Redis: each answer by a master, to a question
-// that it received after the check came; the session first, its user's marker second. It imports session, pool, the rooms
-// below it, part, guard and sampler. It does not know what a session is good for.
+// Package redis answers for sessions from Better Auth's secondaryStorage in Redis: each answer by a master, to a
+// question that it received after the check came; the session first, its user's marker second. It imports session,
+// pool, the rooms below it, part, guard and sampler. It does not know what a session is good for.
 package redis
 
 import (
@@ -102,8 +102,9 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 	return s, nil
 }
 
-// Session implements [session.Store]. Better Auth's sign-out deletes the session; where it ends several at once, it sets
-// the marker first and deletes afterwards. So the session is asked for first, and the marker when its answer is there.
+// Session implements [session.Store]. Better Auth's sign-out deletes the session; where it ends several at once, it
+// sets the marker first and deletes afterwards. So the session is asked for first, and the marker when its answer is
+// there.
 func (s *Store) Session(ctx context.Context, token string) (*session.Row, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -158,7 +159,8 @@ func (s *Store) ask(ctx context.Context, key string) (answer, error) {
 // refuse says that a value is no session, and logs it now and then.
 func (s *Store) refuse(why error) error {
 	if s.refused.IsNew(why.Error()) {
-		s.log.Warn("what Redis keeps under a token is no session as Better Auth writes it; its checks are refused", "why", why)
+		s.log.Warn("what Redis keeps under a token is no session as Better Auth writes it; its checks are refused",
+			"why", why)
 	}
 	return &session.RefusedError{Why: why.Error()}
 }

@@ -1,5 +1,5 @@
-// Package storetest is the suite that every store of sessions must pass. It imports session; only tests import it. It does
-// not know what a store is made of.
+// Package storetest is the suite that every store of sessions must pass. It imports session; only tests import it. It
+// does not know what a store is made of.
 package storetest
 
 import (
@@ -14,7 +14,8 @@ import (
 	"extauthz/extauthz/internal/session"
 )
 
-// Store is a store that runs, and what changes what is in it: as Better Auth would, by another way than the store's own.
+// Store is a store that runs, and what changes what is in it: as Better Auth would, by another way than the store's
+// own.
 type Store struct {
 	session.Store
 
@@ -74,7 +75,8 @@ func testFound(t *testing.T, s Store) {
 	for i, row := range []session.Row{
 		{ExpiresAt: expires, UserID: "user-1", Email: "zoe@example.com", Name: "Zoë Day"},
 		{ExpiresAt: time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC), UserID: "user-2", Email: "late@example.com", Name: "Late"},
-		{ExpiresAt: expires, UserID: `it's "quoted" \ and 100%`, Email: "o'neill@example.com", Name: "Robert'); drop table x;--"},
+		{ExpiresAt: expires, UserID: `it's "quoted" \ and 100%`, Email: "o'neill@example.com",
+			Name: "Robert'); drop table x;--"},
 	} {
 		token := fmt.Sprintf("found-%d", i)
 		s.Put(t, token, row)

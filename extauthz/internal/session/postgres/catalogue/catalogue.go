@@ -1,5 +1,5 @@
-// Package catalogue is PostgreSQL's own account of a database's tables and columns, and of what the role that asks may read
-// of them. It imports nothing of this module. It does not know what any of them is for.
+// Package catalogue is PostgreSQL's own account of a database's tables and columns, and of what the role that asks may
+// read of them. It imports nothing of this module. It does not know what any of them is for.
 package catalogue
 
 import (
@@ -92,7 +92,8 @@ select n.nspname::text, c.relname::text, c.relkind::text, pg_table_is_visible(c.
   coalesce(has_any_column_privilege(c.OID, 'select'), false), a.attname::text, coalesce(b.typname, t.typname)::text,
   exists (select from pg_index i where i.indrelid = c.OID and i.indisunique and not i.indisprimary
           and i.indnkeyatts = 1 and i.indkey[0] = a.attnum and i.indpred is null),
-  exists (select from pg_index i where i.indrelid = c.OID and i.indisvalid and i.indkey[0] = a.attnum and i.indpred is null)
+  exists (select from pg_index i where i.indrelid = c.OID and i.indisvalid and i.indkey[0] = a.attnum
+    and i.indpred is null)
     or c.relkind not in ('r', 'p'),
   coalesce(rn.nspname::text, ''), coalesce(rc.relname::text, ''), coalesce(ra.attname::text, ''),
   current_user::text, c.OID::bigint, c.relnatts::int, coalesce(has_column_privilege(c.OID, a.attnum, 'select'), false)

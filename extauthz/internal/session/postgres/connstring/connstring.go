@@ -1,5 +1,5 @@
-// Package connstring reads a connection string of any driver into pgx's configuration. It imports parameter and syntax, and
-// connects to nothing. Its errors never hold any part of the string but names of parameters.
+// Package connstring reads a connection string of any driver into pgx's configuration. It imports parameter and syntax,
+// and connects to nothing. Its errors never hold any part of the string but names of parameters.
 package connstring
 
 import (
@@ -67,7 +67,9 @@ func readConnectionString(dsn string) (*text, error) {
 	if quote := strings.IndexAny(dsn, `"'`); quote == 0 && strings.HasSuffix(dsn[1:], dsn[:1]) {
 		return nil, errors.New("is in quotes, which some tools do not remove; write it without them")
 	}
-	if strings.ContainsFunc(dsn, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f }) {
+	if strings.ContainsFunc(dsn, func(r rune) bool {
+		return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f
+	}) {
 		return nil, syntax.ErrNotConnectionString
 	}
 	pairs, err := readPairs(dsn)
@@ -257,7 +259,8 @@ func (c *text) checkHosts() error {
 
 func isNoHostRune(r rune) bool {
 	switch {
-	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("._-:%", r): // %: a zone (RFC 4007)
+	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("._-:%", r):
+		// %: a zone (RFC 4007)
 		return false
 	}
 	return r < 0x80 || r == '\uFFFD' // an internationalised name has letters beyond ASCII

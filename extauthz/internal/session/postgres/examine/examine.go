@@ -1,5 +1,5 @@
-// Package examine looks at Better Auth's tables as a session query finds them, and says what could be better. It imports
-// finding, catalogue and tables. It does not know how a connection is made.
+// Package examine looks at Better Auth's tables as a session query finds them, and says what could be better. It
+// imports finding, catalogue and tables. It does not know how a connection is made.
 package examine
 
 import (
@@ -25,8 +25,8 @@ type Connection interface {
 // findings is what was found.
 type findings struct{ finding.List }
 
-// Tables finds the tables as checks do, by these names and in this schema if it is not empty, asks the session query, and
-// looks at what checks do not need to know. user is the role of the connection, super whether it is a superuser.
+// Tables finds the tables as checks do, by these names and in this schema if it is not empty, asks the session query,
+// and looks at what checks do not need to know. user is the role of the connection, super whether it is a superuser.
 func Tables(
 	ctx context.Context, db Connection, wanted tables.Wanted, preferred, user string, super bool,
 ) []finding.Finding {
@@ -68,7 +68,9 @@ func Tables(
 }
 
 // roundTrip asks for a session that there is not, a few times, and takes the middle of how long that took.
-func (f *findings) roundTrip(ctx context.Context, db Connection, query tables.Query, found *tables.Schema, user string) bool {
+func (f *findings) roundTrip(
+	ctx context.Context, db Connection, query tables.Query, found *tables.Schema, user string,
+) bool {
 	const times = 9
 	took := make([]time.Duration, times)
 	var isStandby bool
@@ -86,7 +88,8 @@ func (f *findings) roundTrip(ctx context.Context, db Connection, query tables.Qu
 	slices.Sort(took)
 	middle := took[times/2]
 	if middle > finding.SlowAnswer {
-		f.Warn("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times), "A check has 400 ms in all: bring the database nearer, or see what it waits for.")
+		f.Warn("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times),
+			"A check has 400 ms in all: bring the database nearer, or see what it waits for.")
 	} else {
 		f.OK("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times))
 	}
@@ -103,8 +106,10 @@ func (f *findings) rights(ctx context.Context, db Connection, found *tables.Sche
 	}
 	var writable, readable []string
 	err := db.QueryRow(ctx, `select
-		coalesce(array_agg(distinct quote_ident(n.nspname) || '.' || quote_ident(c.relname)) filter (where has_any_column_privilege(c.oid, 'insert, update') or has_table_privilege(c.oid, 'delete, truncate')), '{}'),
-		coalesce(array_agg(distinct quote_ident(n.nspname) || '.' || quote_ident(c.relname)) filter (where has_any_column_privilege(c.oid, 'select') and c.relname::text <> all($1)), '{}')
+		coalesce(array_agg(distinct quote_ident(n.nspname) || '.' || quote_ident(c.relname)) filter (
+			where has_any_column_privilege(c.oid, 'insert, update') or has_table_privilege(c.oid, 'delete, truncate')), '{}'),
+		coalesce(array_agg(distinct quote_ident(n.nspname) || '.' || quote_ident(c.relname)) filter (
+			where has_any_column_privilege(c.oid, 'select') and c.relname::text <> all($1)), '{}')
 		from pg_class c join pg_namespace n on n.oid = c.relnamespace
 		where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')`,
 		relations(found)).Scan(&writable, &readable)
@@ -132,7 +137,9 @@ func shortened(names []string) string {
 // rows tells roughly how many sessions there are, without reading them.
 func (f *findings) rows(ctx context.Context, db Connection, found *tables.Schema) {
 	var estimate float64
-	err := db.QueryRow(ctx, `select coalesce((select c.reltuples from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2), -1)::float8`,
+	err := db.QueryRow(ctx, `select coalesce((
+		select c.reltuples from pg_class c join pg_namespace n on n.oid = c.relnamespace
+		where n.nspname = $1 and c.relname = $2), -1)::float8`,
 		found.Session.Schema, found.Session.Name).Scan(&estimate)
 	if err != nil || estimate < 0 {
 		f.OK("sessions", "their number is not known yet: PostgreSQL has not analysed the table")

@@ -86,7 +86,8 @@ func (f *findings) zone(ctx context.Context, db Connection, found *tables.Schema
 			continue
 		}
 		var ahead *float64 // none without rows
-		err := db.QueryRow(ctx, fmt.Sprintf("select extract(epoch from max(%s) - clock_timestamp() at time zone 'UTC')::float8 from %s",
+		err := db.QueryRow(ctx, fmt.Sprintf(
+			"select extract(epoch from max(%s) - clock_timestamp() at time zone 'UTC')::float8 from %s",
 			tables.QuoteName(written.Name), found.Session)).Scan(&ahead)
 		if err == nil && ahead != nil && *ahead > finding.WarnSkew.Seconds() {
 			f.Fail(tried, fmt.Sprintf("%s is written in a time zone east of UTC and read as UTC: "+

@@ -1,5 +1,5 @@
-// Package fault tells what an error that PostgreSQL, or a pooler in front of it, gave is about: the question, the query, the
-// connection or the server. It imports connstring, and does not know what was asked.
+// Package fault tells what an error that PostgreSQL, or a pooler in front of it, gave is about: the question, the
+// query, the connection or the server. It imports connstring, and does not know what was asked.
 package fault
 
 import (
@@ -12,8 +12,8 @@ import (
 	"extauthz/extauthz/internal/session/postgres/connstring"
 )
 
-// IsQueryOutdated tells that an SQLSTATE is about the query's text, whatever is asked for: a table, a column or a type is
-// another than it was. A missing right is not: the tables are as they were.
+// IsQueryOutdated tells that an SQLSTATE is about the query's text, whatever is asked for: a table, a column or a type
+// is another than it was. A missing right is not: the tables are as they were.
 func IsQueryOutdated(code string) bool { return strings.HasPrefix(code, "42") && code != "42501" }
 
 // IsTimeout tells that no answer came in time.
@@ -36,7 +36,8 @@ func IsServersState(code string) bool {
 // or knows it from somebody else: a pooler hands the connection's transactions to several servers' ones.
 func IsStatementLost(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (pgErr.Code == "26000" || pgErr.Code == "42P05") // invalid_sql_statement_name, duplicate_prepared_statement
+	// invalid_sql_statement_name, duplicate_prepared_statement
+	return ok && (pgErr.Code == "26000" || pgErr.Code == "42P05")
 }
 
 // WithoutConnectionString leaves out of a connection's error what a connection string holds, user and

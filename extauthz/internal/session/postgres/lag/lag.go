@@ -1,5 +1,5 @@
-// Package lag judges how far a standby is behind its primary, and whether the clocks let that be known. It imports nothing
-// of this module, and asks no server.
+// Package lag judges how far a standby is behind its primary, and whether the clocks let that be known. It imports
+// nothing of this module, and asks no server.
 package lag
 
 import (
@@ -108,10 +108,12 @@ const Setting = "Config.DatabaseMaxLag"
 type Error struct{ most time.Duration }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("the standby is more than %s behind its primary, or the primary commits less often than that (%s)", e.most, Setting)
+	return fmt.Sprintf("the standby is more than %s behind its primary, or the primary commits less often than that (%s)",
+		e.most, Setting)
 }
 
-// TooFar is what of an error says that a standby is too far behind, or that its lag is not known; nil when nothing does.
+// TooFar is what of an error says that a standby is too far behind, or that its lag is not known; nil when nothing
+// does.
 func TooFar(err error) error {
 	if lag, is := errors.AsType[*Error](err); is {
 		return lag

@@ -1,5 +1,5 @@
-// Package network makes one connection's network connections and looks its hosts up, each bounded and each to be ended at
-// once. It imports nothing of this module, and does not know what is sent.
+// Package network makes one connection's network connections and looks its hosts up, each bounded and each to be ended
+// at once. It imports nothing of this module, and does not know what is sent.
 package network
 
 import (

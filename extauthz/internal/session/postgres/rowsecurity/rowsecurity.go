@@ -19,19 +19,25 @@ import (
 // check_enable_rls and CREATE POLICY.
 const rowSecurityQuery = `
 with recursive reached (root, oid, checker) as (
-  select r.name, r.name::regclass::oid, u.oid from unnest($1::text[]) r (name), pg_roles u where u.rolname = current_user
+  select r.name, r.name::regclass::oid, u.oid
+  from unnest($1::text[]) r (name), pg_roles u where u.rolname = current_user
   union
   select reached.root, d.refobjid,
-    case when coalesce(v.reloptions && array['security_invoker=true', 'security_invoker=on', 'security_invoker=yes', 'security_invoker=1'], false)
+    case when coalesce(v.reloptions && array[
+        'security_invoker=true', 'security_invoker=on', 'security_invoker=yes', 'security_invoker=1'], false)
       then reached.checker else v.relowner end
   from reached
   join pg_class v on v.oid = reached.oid and v.relkind = 'v'
   join pg_rewrite w on w.ev_class = v.oid
-  join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> v.oid
+  join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
+    and d.refclassid = 'pg_class'::regclass and d.refobjid <> v.oid
 )
-select reached.root, c.oid::bigint, '"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', '""') || '"', quote_ident(n.nspname) || '.' || quote_ident(c.relname), k.rolname::text,
+select reached.root, c.oid::bigint,
+  '"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', '""') || '"',
+  quote_ident(n.nspname) || '.' || quote_ident(c.relname), k.rolname::text,
   c.relrowsecurity, c.relforcerowsecurity,
-  c.relrowsecurity and not k.rolsuper and not k.rolbypassrls and (c.relforcerowsecurity or not pg_has_role(k.oid, c.relowner, 'usage')),
+  c.relrowsecurity and not k.rolsuper and not k.rolbypassrls
+    and (c.relforcerowsecurity or not pg_has_role(k.oid, c.relowner, 'usage')),
   coalesce(p.readable, false), coalesce(p.whole and not p.narrowed, false), coalesce(p.version, '')
 from reached
 join pg_class c on c.oid = reached.oid
@@ -41,10 +47,12 @@ left join lateral (
   select bool_or(p.polpermissive and p.polqual is not null) as readable,
     bool_or(p.polpermissive and coalesce(pg_get_expr(p.polqual, p.polrelid), '') = 'true') as whole,
     bool_or(not p.polpermissive and coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') <> 'true') as narrowed,
-    (select string_agg(q.oid::text || ' ' || q.xmin::text, ',' order by q.oid) from pg_policy q where q.polrelid = c.oid) as version
+    (select string_agg(q.oid::text || ' ' || q.xmin::text, ',' order by q.oid)
+      from pg_policy q where q.polrelid = c.oid) as version
   from pg_policy p
   where p.polrelid = c.oid and p.polcmd in ('*', 'r')
-    and (0 = any (p.polroles) or exists (select from unnest(p.polroles) r (oid) where pg_has_role(k.oid, r.oid, 'usage')))
+    and (0 = any (p.polroles)
+      or exists (select from unnest(p.polroles) r (oid) where pg_has_role(k.oid, r.oid, 'usage')))
 ) p on true
 order by 1, 2`
 
@@ -75,8 +83,8 @@ func Read(ctx context.Context, db Queryer, roots []string) (Tables, error) {
 	})
 }
 
-// Hidden is the fault of a table whose rows are all hidden from the role, or, of those whose every row counts, some; nil
-// when there is none.
+// Hidden is the fault of a table whose rows are all hidden from the role, or, of those whose every row counts, some;
+// nil when there is none.
 func (s Tables) Hidden(whole ...string) error {
 	for _, r := range s {
 		if r.Active && !r.Readable {
@@ -95,7 +103,8 @@ func (s Tables) Hidden(whole ...string) error {
 func (s Tables) MayHide() error {
 	for _, r := range s {
 		if r.Active && r.Readable && !r.Whole {
-			return fmt.Errorf("not found, but rows of %s may be hidden from %s by a policy of row level security that does not show all; %s", r.Name, r.Role, r.Fix())
+			return fmt.Errorf("not found, but rows of %s may be hidden from %s "+
+				"by a policy of row level security that does not show all; %s", r.Name, r.Role, r.Fix())
 		}
 	}
 	return nil
@@ -103,12 +112,13 @@ func (s Tables) MayHide() error {
 
 // Fix is what shows the role all rows.
 func (r *Table) Fix() string {
-	return fmt.Sprintf("create policy extauthz_reads on %s for select to %s using (true)", r.Name, pgx.Identifier{r.Role}.Sanitize())
+	return fmt.Sprintf("create policy extauthz_reads on %s for select to %s using (true)", r.Name,
+		pgx.Identifier{r.Role}.Sanitize())
 }
 
-// Conditions are false once row level security is not as it was found, so that no row that it hides is taken for one that
-// is gone. It is looked at when a query runs, and costs what two look-ups in PostgreSQL's own cache cost; where a policy is
-// relied on, one in the catalogue. pg_policy's xmin changes with each change.
+// Conditions are false once row level security is not as it was found, so that no row that it hides is taken for one
+// that is gone. It is looked at when a query runs, and costs what two look-ups in PostgreSQL's own cache cost; where a
+// policy is relied on, one in the catalogue. pg_policy's xmin changes with each change.
 func (s Tables) Conditions() []string {
 	var conditions []string
 	for i := range s {
@@ -132,7 +142,8 @@ func (s Tables) Conditions() []string {
 func (r *Table) isRoot() bool { return r.root == r.name }
 
 func (r *Table) asFound() string {
-	return fmt.Sprintf("exists (select from pg_catalog.pg_class c where c.oid = %d and c.relrowsecurity = %t and c.relforcerowsecurity = %t)", r.oid, r.on, r.forced)
+	return fmt.Sprintf("exists (select from pg_catalog.pg_class c "+
+		"where c.oid = %d and c.relrowsecurity = %t and c.relforcerowsecurity = %t)", r.oid, r.on, r.forced)
 }
 
 // Queryer is a connection, or what acts as one.

@@ -131,7 +131,8 @@ func (s *Schema) findMember(tables []*Table, wanted Wanted, preferred string) (e
 	if s.Member != nil {
 		return nil
 	}
-	if s.activeOrganization, err = s.findFact(Fact{Of: OfSession, Field: "activeOrganizationId"}, nil, wanted, ""); err != nil {
+	active := Fact{Of: OfSession, Field: "activeOrganizationId"}
+	if s.activeOrganization, err = s.findFact(active, nil, wanted, ""); err != nil {
 		return err
 	}
 	if s.Member, err = s.findMemberTable(tables, wanted, preferred); err != nil {
@@ -151,7 +152,8 @@ func (s *Schema) findMemberTable(tables []*Table, wanted Wanted, preferred strin
 	if wanted.MemberTable != "" {
 		return namedTable(tables, wanted.MemberTable, preferred, SettingMemberTable)
 	}
-	prefix := strings.TrimSuffix(strings.TrimSuffix(catalogue.PlainName(s.Session.Name), "s"), "session") // auth_session, auth_member
+	// auth_session, auth_member
+	prefix := strings.TrimSuffix(strings.TrimSuffix(catalogue.PlainName(s.Session.Name), "s"), "session")
 	var candidates []*Table
 	for _, t := range tables {
 		name := catalogue.PlainName(t.Name)

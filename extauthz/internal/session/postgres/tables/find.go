@@ -178,7 +178,8 @@ func (s *Schema) findUserTable(tables []*Table, names Names, preferred string) (
 	for _, plain := range []string{"user", prefix + "user"} {
 		var candidates []*Table
 		for _, t := range tables {
-			if name := catalogue.PlainName(t.Name); t.Schema == s.Session.Schema && (name == plain || name == plain+"s") && t.Named("id") != nil {
+			if name := catalogue.PlainName(t.Name); t.Schema == s.Session.Schema && (name == plain || name == plain+"s") &&
+				t.Named("id") != nil {
 				candidates = append(candidates, t)
 			}
 		}

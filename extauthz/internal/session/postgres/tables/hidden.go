@@ -19,8 +19,8 @@ func (s *Schema) ReadRowSecurity(ctx context.Context, db rowsecurity.Queryer) (e
 	return err
 }
 
-// Hidden is the fault of a table whose rows are all hidden from the role; nil when there is none. Of members none may be:
-// a membership would end unseen.
+// Hidden is the fault of a table whose rows are all hidden from the role; nil when there is none. Of members none may
+// be: a membership would end unseen.
 func (s *Schema) Hidden() error {
 	if s.Member == nil {
 		return s.Security.Hidden()
@@ -28,8 +28,8 @@ func (s *Schema) Hidden() error {
 	return s.Security.Hidden(s.Member.String())
 }
 
-// ErrRowsMayHide says that row level security was switched on, a policy changed, or the user table got a column, which may
-// say who is banned, since the tables were looked at.
+// ErrRowsMayHide says that row level security was switched on, a policy changed, or the user table got a column, which
+// may say who is banned, since the tables were looked at.
 var ErrRowsMayHide = errors.New("row level security of a table that is read has changed, or a column came; " +
 	"the tables are looked at anew")
 

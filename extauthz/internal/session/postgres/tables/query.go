@@ -17,14 +17,15 @@ type Query struct {
 // Columns is how many columns a row has: seven that every check needs, and the facts.
 func (q *Query) Columns() int { return 7 + q.Facts }
 
-// maxFactBytes bounds a fact that is a text of any length; what is longer is null. Users may write into their own columns.
+// maxFactBytes bounds a fact that is a text of any length; what is longer is null. Users may write into their own
+// columns.
 const maxFactBytes = 4 << 10
 
 // Query makes the session query. Each row, and one without a token where none is known, says first whether a standby
 // gave it: between two queries a pooler may have moved the connection to another server. Ids are read as text,
 // whatever their type; a timestamp without zone is UTC, which is how extract(epoch) reads it. The user is looked up
-// session by session: given a plain join, the planner reads the whole user table for every batch. A ban is the time that
-// it ends, infinity where it does not, and null where there is none.
+// session by session: given a plain join, the planner reads the whole user table for every batch. A ban is the time
+// that it ends, infinity where it does not, and null where there is none.
 func (s *Schema) Query() Query {
 	optional := func(c *Column) string {
 		if c == nil {
@@ -36,9 +37,11 @@ func (s *Schema) Query() Query {
 		Facts: len(s.facts), Absent: s.absent(),
 		HasFacts: slices.ContainsFunc(s.columns, func(c *Column) bool { return c != nil }),
 	}
-	userID := s.castUserID("s."+QuoteName(s.UserID.Name), s.UserID, s.ID) // on this side, so that the index on the id serves
+	// on this side, so that the index on the id serves
+	userID := s.castUserID("s."+QuoteName(s.UserID.Name), s.UserID, s.ID)
 	id := "u." + QuoteName(s.ID.Name)
-	ofUser := fmt.Sprintf("%s::text as id, %s as email, %s as name, %s as banned", id, optional(s.Email), optional(s.Name), s.bannedUntil())
+	ofUser := fmt.Sprintf("%s::text as id, %s as email, %s as name, %s as banned",
+		id, optional(s.Email), optional(s.Name), s.bannedUntil())
 	var outer, ofSession, facts string
 	for i, fact := range s.facts {
 		name := fmt.Sprintf("fact%d", i)
@@ -57,7 +60,8 @@ func (s *Schema) Query() Query {
 	}
 	query := fmt.Sprintf("select r.standby, f.token, f.expires, f.id, f.email, f.name, f.banned%s "+
 		"from (select pg_catalog.pg_is_in_recovery() as standby%s) r left join ("+
-		"select s.%s::text as token, extract(epoch from s.%s)::float8 as expires, v.id, v.email, v.name, v.banned%s%s from %s s"+
+		"select s.%s::text as token, extract(epoch from s.%s)::float8 as expires, "+
+		"v.id, v.email, v.name, v.banned%s%s from %s s"+
 		" cross join lateral (select %s from %s u where %s = %s limit 1) v%s"+
 		" where s.%s = ",
 		outer, s.guard(), QuoteName(s.Token.Name), QuoteName(s.ExpiresAt.Name), facts, ofSession, s.Session,
@@ -92,7 +96,8 @@ func (s *Schema) membership() string {
 		return ""
 	}
 	organization, active := "m."+QuoteName(s.memberOrganization.Name), "s."+QuoteName(s.activeOrganization.Name)
-	if s.memberOrganization.Type != s.activeOrganization.Type { // a text that is no id is nobody's organization, and no error
+	if s.memberOrganization.Type != s.activeOrganization.Type {
+		// a text that is no id is nobody's organization, and no error
 		organization, active = organization+"::text", active+"::text"
 	}
 	user := s.castUserID("s."+QuoteName(s.UserID.Name), s.UserID, s.memberUser)

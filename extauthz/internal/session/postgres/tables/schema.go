@@ -1,5 +1,5 @@
-// Package tables finds Better Auth's session and user tables in PostgreSQL's catalogue, whatever made them, and makes the
-// query for sessions. It imports catalogue and rowsecurity, and does not know how connections are made or shared.
+// Package tables finds Better Auth's session and user tables in PostgreSQL's catalogue, whatever made them, and makes
+// the query for sessions. It imports catalogue and rowsecurity, and does not know how connections are made or shared.
 package tables
 
 import (
@@ -138,7 +138,9 @@ func (s *Schema) findSessionColumns(renamed map[string]string) (err error) {
 	}
 	expiresAt := t.Named("expiresat", "expires", "expiry")
 	if expiresAt == nil {
-		expiresAt = t.Only(func(c *Column) bool { return c.IsTimestamp() && strings.HasPrefix(catalogue.PlainName(c.Name), "exp") })
+		expiresAt = t.Only(func(c *Column) bool {
+			return c.IsTimestamp() && strings.HasPrefix(catalogue.PlainName(c.Name), "exp")
+		})
 	}
 	userID := t.Named("userid")
 	if userID == nil {
@@ -178,7 +180,8 @@ func (s *Schema) findUserColumns(renamed map[string]string) (err error) {
 // checkColumn gives the one line that an operator needs when a column is missing or of another type.
 func checkColumn(t *Table, field string, found *Column, fits func(*Column) bool, wanted, variable string) error {
 	if found == nil {
-		return fmt.Errorf("table %s has no column for Better Auth's %q; name it in %s as %s=column", t, field, variable, field)
+		return fmt.Errorf("table %s has no column for Better Auth's %q; name it in %s as %s=column",
+			t, field, variable, field)
 	}
 	if fits != nil && !fits(found) {
 		return fmt.Errorf("column %s.%s has type %s where Better Auth's %q is a %s; name another in %s as %s=column",

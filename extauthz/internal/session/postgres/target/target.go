@@ -36,9 +36,12 @@ func Read(dsn string) (*Target, error) {
 // connection that is open outlives it.
 func (t *Target) IsSame(other *Target) bool {
 	a, b := t.Config, other.Config
-	return t.Schema == other.Schema && a.Host == b.Host && a.Port == b.Port && a.Database == b.Database && a.User == b.User &&
-		a.SSLNegotiation == b.SSLNegotiation && a.SSLCertMode == b.SSLCertMode && a.ChannelBinding == b.ChannelBinding && a.RequireAuth == b.RequireAuth &&
-		reflect.ValueOf(a.ValidateConnect).Pointer() == reflect.ValueOf(b.ValidateConnect).Pointer() && // one function for each target_session_attrs
+	return t.Schema == other.Schema && a.Host == b.Host && a.Port == b.Port && a.Database == b.Database &&
+		a.User == b.User &&
+		a.SSLNegotiation == b.SSLNegotiation && a.SSLCertMode == b.SSLCertMode && a.ChannelBinding == b.ChannelBinding &&
+		a.RequireAuth == b.RequireAuth &&
+		// one function for each target_session_attrs
+		reflect.ValueOf(a.ValidateConnect).Pointer() == reflect.ValueOf(b.ValidateConnect).Pointer() &&
 		maps.Equal(a.RuntimeParams, b.RuntimeParams) && isSameTLS(a.TLSConfig, b.TLSConfig) &&
 		slices.EqualFunc(a.Fallbacks, b.Fallbacks, func(x, y *pgconn.FallbackConfig) bool {
 			return x.Host == y.Host && x.Port == y.Port && isSameTLS(x.TLSConfig, y.TLSConfig)
@@ -49,8 +52,10 @@ func isSameTLS(a, b *tls.Config) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.ServerName == b.ServerName && a.InsecureSkipVerify == b.InsecureSkipVerify && (a.VerifyPeerCertificate == nil) == (b.VerifyPeerCertificate == nil) &&
-		(a.VerifyConnection == nil) == (b.VerifyConnection == nil) && a.MinVersion == b.MinVersion && a.MaxVersion == b.MaxVersion && a.RootCAs.Equal(b.RootCAs) &&
+	return a.ServerName == b.ServerName && a.InsecureSkipVerify == b.InsecureSkipVerify &&
+		(a.VerifyPeerCertificate == nil) == (b.VerifyPeerCertificate == nil) &&
+		(a.VerifyConnection == nil) == (b.VerifyConnection == nil) && a.MinVersion == b.MinVersion &&
+		a.MaxVersion == b.MaxVersion && a.RootCAs.Equal(b.RootCAs) &&
 		slices.EqualFunc(a.Certificates, b.Certificates, func(x, y tls.Certificate) bool {
 			return slices.EqualFunc(x.Certificate, y.Certificate, slices.Equal[[]byte])
 		})

@@ -1,6 +1,6 @@
-// Package redisurl reads the URL of a Redis: one server, several of which one is the master, a Sentinel's or a Cluster's.
-// It imports show. It does not know that there are connections, and its errors hold nothing of the URL that could be a
-// password.
+// Package redisurl reads the URL of a Redis: one server, several of which one is the master, a Sentinel's or a
+// Cluster's. It imports show. It does not know that there are connections, and its errors hold nothing of the URL that
+// could be a password.
 package redisurl
 
 import (
@@ -91,7 +91,8 @@ var schemes = map[string]scheme{
 	"rediss-cluster": {mode: Cluster, isTLS: true}, "rediss+cluster": {mode: Cluster, isTLS: true},
 }
 
-const form = "write redis://user:password@host:6379/0, rediss:// for TLS, redis-sentinel://host:26379,host:26379/master, " +
+const form = "write redis://user:password@host:6379/0, rediss:// for TLS, " +
+	"redis-sentinel://host:26379,host:26379/master, " +
 	"redis-cluster://host:6379,host:6379 or unix:///path"
 
 // Parse reads a URL. Its error completes a sentence that begins with the setting's name.

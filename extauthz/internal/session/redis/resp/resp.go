@@ -1,5 +1,5 @@
-// Package resp speaks the Redis serialization protocol, version 2, over one connection: commands go out together, replies
-// are read within bounds. It imports show. It does not know what is asked, nor how a connection is made.
+// Package resp speaks the Redis serialization protocol, version 2, over one connection: commands go out together,
+// replies are read within bounds. It imports show. It does not know what is asked, nor how a connection is made.
 package resp
 
 import (
@@ -81,7 +81,8 @@ type Conn struct {
 
 // New makes a connection of a network's one.
 func New(network net.Conn) *Conn {
-	return &Conn{Conn: network, in: bufio.NewReaderSize(network, bufferSize), out: bufio.NewWriterSize(network, bufferSize)}
+	return &Conn{Conn: network, in: bufio.NewReaderSize(network, bufferSize),
+		out: bufio.NewWriterSize(network, bufferSize)}
 }
 
 // Send adds a command to what goes out. An error stays until Flush, which returns it.
@@ -117,8 +118,8 @@ func (c *Conn) Do(words ...string) (Value, error) {
 	return v, err
 }
 
-// Receive reads one reply, whose texts are at most so many bytes long. A longer one is passed over. An error says that the
-// connection is of no more use.
+// Receive reads one reply, whose texts are at most so many bytes long. A longer one is passed over. An error says that
+// the connection is of no more use.
 func (c *Conn) Receive(most int) (Value, error) {
 	elements := 0
 	return c.receive(most, 0, &elements)

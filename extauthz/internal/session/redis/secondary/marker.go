@@ -11,12 +11,13 @@ import (
 const MaxMarker = 64
 
 // errCreation says that a session cannot be held against its user's marker.
-var errCreation = errors.New("session.createdAt is missing or no date, and the user's sessions before a time are revoked")
+var errCreation = errors.New("session.createdAt is missing or no date, " +
+	"and the user's sessions before a time are revoked")
 
 // IsRevoked tells whether a session was made before its user's marker, which revoke-sessions, a ban, a changed password
-// and delete-user set. One that was made in the same millisecond counts, as in Better Auth, and so does a marker that is
-// empty or no number. A session that does not say when it was made is refused where there is a marker; Better Auth lets
-// it pass.
+// and delete-user set. One that was made in the same millisecond counts, as in Better Auth, and so does a marker that
+// is empty or no number. A session that does not say when it was made is refused where there is a marker; Better Auth
+// lets it pass.
 func (s *Session) IsRevoked(marker string) (bool, error) {
 	before := number(marker)
 	switch {

@@ -12,7 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MaxValue bounds a session's value, in bytes. What is longer is no session: nothing that Better Auth writes comes near.
+// MaxValue bounds a session's value, in bytes. What is longer is no session: nothing that Better Auth writes comes
+// near.
 const MaxValue = 64 << 10
 
 // maxID bounds an id, in bytes.
@@ -33,8 +34,10 @@ var errForm = errors.New("it is not an object with the objects session and user"
 //
 //   - a name that stands twice, of which Better Auth takes the last;
 //   - text that is not UTF-8, or that holds half a surrogate pair;
-//   - session.token that is not the token, or is missing: an adapter that gave another key's value would sign in a stranger;
-//   - session.userId that is not user.id, or either missing: the marker is the one's, the name and the rights the other's;
+//   - session.token that is not the token, or is missing: an adapter that gave another key's value would
+//     sign in a stranger;
+//   - session.userId that is not user.id, or either missing: the marker is the one's, the name and the rights
+//     the other's;
 //   - expiresAt that is missing or no date, which never expires in Better Auth.
 //
 // Its error says what is wrong, and holds nothing of the value.
@@ -193,7 +196,8 @@ var errDate = errors.New("a date is not as in 2026-11-25T02:18:37.682Z, nor in m
 // The years 1 to 9999, in milliseconds since 1970: what a calendar can show.
 const firstMilli, lastMilli = -62135596800000, 253402300799999
 
-// date reads a date as JSON.stringify writes it, or as milliseconds since 1970, and returns whole milliseconds; NaN for null.
+// date reads a date as JSON.stringify writes it, or as milliseconds since 1970, and returns whole milliseconds; NaN for
+// null.
 func (r *reader) date() (float64, error) {
 	none := math.NaN()
 	switch r.PeekKind() {

@@ -1,5 +1,5 @@
-// Package server is one server of Redis before it is asked for a session: how it is reached, as whom, and what it says of
-// where others are. It imports redisurl and resp. It does not know sessions, nor that connections are kept.
+// Package server is one server of Redis before it is asked for a session: how it is reached, as whom, and what it says
+// of where others are. It imports redisurl and resp. It does not know sessions, nor that connections are kept.
 package server
 
 import (

@@ -1,5 +1,5 @@
-// Package parameter is the table of what drivers take in a connection string: which names mean the same, which pgx reads,
-// which go to the server and which change nothing here. It imports nothing of this module, and reads no string.
+// Package parameter is the table of what drivers take in a connection string: which names mean the same, which pgx
+// reads, which go to the server and which change nothing here. It imports nothing of this module, and reads no string.
 package parameter
 
 import (

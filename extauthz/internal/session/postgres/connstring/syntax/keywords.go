@@ -21,7 +21,8 @@ func ReadKeywords(text string) ([]Pair, error) {
 		if value, text, ok = cutValue(strings.TrimLeft(after, space)); !ok {
 			return nil, ErrNotConnectionString
 		}
-		if parameter.ClassOf(name) == parameter.ClassUnknown { // a word of an unquoted password has the same look: not named, and not left out
+		if parameter.ClassOf(name) == parameter.ClassUnknown {
+			// a word of an unquoted password has the same look: not named, and not left out
 			return nil, errors.New("has a keyword that PostgreSQL's drivers do not know; " +
 				"write host=… user=… password='…' dbname=…, with values that hold spaces in single quotes, " +
 				"or postgresql://…")

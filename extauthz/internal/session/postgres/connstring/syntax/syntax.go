@@ -14,8 +14,8 @@ type Pair struct {
 }
 
 // ErrAmbiguous is a string that can be read in more than one way.
-var ErrAmbiguous = errors.New("can be read in more than one way, as one is whose password holds @, /, ?, # or : as they are; " +
-	"percent-encode them: %40, %2F, %3F, %23, %3A")
+var ErrAmbiguous = errors.New("can be read in more than one way, as one is whose password holds " +
+	"@, /, ?, # or : as they are; percent-encode them: %40, %2F, %3F, %23, %3A")
 
 // ErrNotConnectionString is a text that is no connection string.
 var ErrNotConnectionString = errors.New("is not a PostgreSQL connection string; write " +

@@ -11,8 +11,10 @@ import (
 )
 
 // otherSchemes are those that may be named in a message. Any other text before :// may be a piece of a password.
-var otherSchemes = []string{"mysql", "mariadb", "mongodb", "sqlite", "libsql", "file", "mssql", "sqlserver", "oracle", "redis", "rediss", "prisma",
-	"http", "https", "cockroachdb", "d1", "turso"}
+var otherSchemes = []string{
+	"mysql", "mariadb", "mongodb", "sqlite", "libsql", "file", "mssql", "sqlserver", "oracle", "redis", "rediss", "prisma",
+	"http", "https", "cockroachdb", "d1", "turso",
+}
 
 // ReadURL reads postgresql://…, and the spellings with a driver behind the scheme. It is libpq's reading
 // (conninfo_uri_parse_options) where libpq takes the string, otherwise node-postgres', which is WHATWG's URL.
@@ -65,7 +67,8 @@ var endsInQuery = regexp.MustCompile(`@[^&]*/`)
 // hidesPassword tells whether the query may be the rest of a password, whose pieces would be taken for parameters'
 // names and told as left out: an @ ends it then.
 func (u *urlParts) hidesPassword(pairs []Pair) bool {
-	if !strings.Contains(u.query, "@") || !slices.ContainsFunc(pairs, func(p Pair) bool { return parameter.ClassOf(p.Name) == parameter.ClassUnknown }) {
+	if !strings.Contains(u.query, "@") ||
+		!slices.ContainsFunc(pairs, func(p Pair) bool { return parameter.ClassOf(p.Name) == parameter.ClassUnknown }) {
 		return false
 	}
 	if !u.hasUser {
@@ -74,7 +77,8 @@ func (u *urlParts) hidesPassword(pairs []Pair) bool {
 	for pair := range strings.SplitSeq(u.query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
 		_, behind, hasAt := strings.Cut(value, "@")
-		if strings.Contains(name, "@") || hasAt && (parameter.ClassOf(name) == parameter.ClassUnknown || strings.Contains(behind, "/")) {
+		if strings.Contains(name, "@") ||
+			hasAt && (parameter.ClassOf(name) == parameter.ClassUnknown || strings.Contains(behind, "/")) {
 			return true
 		}
 	}
@@ -168,7 +172,8 @@ func (u *urlParts) decode(decode decoder, asForm bool) (pairs []Pair, ok bool) {
 		pairs = append(pairs, Pair{Name: name, Value: value})
 		return ok
 	}
-	if !add("user", u.user) || !add("password", u.password) || !add("host", u.hosts) || !add("port", u.ports) || !add("dbname", u.database) {
+	if !add("user", u.user) || !add("password", u.password) || !add("host", u.hosts) || !add("port", u.ports) ||
+		!add("dbname", u.database) {
 		return nil, false
 	}
 	pairs = slices.DeleteFunc(pairs, func(p Pair) bool { return p.Value == "" }) // the default
