@@ -149,7 +149,7 @@ type measurement struct {
 
 func measurements() []measurement {
 	return []measurement{
-		{"jwt", (*bench).seenJWT}, {"sessions", (*bench).sessions}, {"sessions", (*bench).signOut}, {"peers", (*bench).peers}, {"envoy", (*bench).throughEnvoy},
+		{"jwt", (*bench).seenJWT}, {"sessions", (*bench).sessions}, {"sessions", (*bench).signOut}, {"facts", (*bench).facts}, {"peers", (*bench).peers}, {"envoy", (*bench).throughEnvoy},
 		{"cold", (*bench).cold}, {"refused", (*bench).refused}, {"in-flight", (*bench).inFlight}, {"headers", (*bench).headerBytes}, {"keys", (*bench).keysInTheSet},
 		{"tokens", (*bench).distinctTokens}, {"stored", (*bench).sessionsStored}, {"tuning", (*bench).tuning},
 	}

@@ -232,7 +232,7 @@ func (s *Schema) checkReadable() error {
 
 // Describe says what of a session is read beside what every check needs.
 func (s *Schema) Describe() (bans, facts string) {
-	bans = "the user table has no column \"banned\", so that nobody is"
+	bans = "none: the user table has no column \"banned\""
 	switch {
 	case s.BanExpires != nil:
 		bans = fmt.Sprintf("by %s until %s", QuoteName(s.Banned.Name), QuoteName(s.BanExpires.Name))
