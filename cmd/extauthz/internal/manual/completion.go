@@ -102,9 +102,9 @@ _extauthz() {
 		;;
 	esac
 	if [[ $files ]]; then
+		compopt -o default 2>/dev/null && return # since bash 4 by readline, which knows ~ and spaces
 		IFS=$'\n'
 		COMPREPLY=($(compgen -f -- "$word"))
-		compopt -o filenames 2>/dev/null # since bash 4
 		return
 	fi
 	COMPREPLY=($(compgen -W "$words" -- "$word"))

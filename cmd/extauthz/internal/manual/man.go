@@ -63,8 +63,10 @@ func (c *Command) section(w io.Writer) {
 	}
 }
 
-// special are the characters that mean something to roff, or that it would print as others (groff_char(7)).
-var special = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, `"`, `\(dq`)
+// special are the characters that mean something to roff, or that it would print as others (groff_char(7)). A long word
+// may be broken behind a comma.
+var special = strings.NewReplacer(", ", ", ", ",", `,\:`,
+	`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, `"`, `\(dq`)
 
 // roff is a text as roff prints it, whatever it begins with. Its lines are filled anew.
 func roff(text string) string {

@@ -58,7 +58,7 @@ func ask(t *testing.T, name string, args ...string) []string {
 	command.Stderr = &stderr
 	out, err := command.Output()
 	if err != nil || stderr.Len() > 0 {
-		t.Fatalf("%s: %v; it said: %s\n%s", name, err, stderr.String(), out)
+		t.Fatalf("%s: %v; it said: %s\n%.2000s", name, err, stderr.String(), out)
 	}
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
@@ -96,6 +96,25 @@ func TestBashCompletes(t *testing.T) {
 		got := ask(t, "bash", append([]string{"--norc", "-c", `source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
 			_extauthz; ((${#COMPREPLY[@]} == 0)) || printf '%s\n' "${COMPREPLY[@]}"`, script}, words...)...)
 		hold(t, "bash", row.line, got, row.want)
+	}
+}
+
+// At a terminal bash itself completes paths, those with spaces among them, and what stands behind a =.
+func TestBashCompletesAtATerminal(t *testing.T) {
+	if _, err := exec.LookPath("script"); err != nil {
+		t.Skip("script(1) is not installed")
+	}
+	typed := "source " + scriptOf(t, "bash") + "; extauthz() { printf 'got:%s:\\n' \"$@\"; }\n" +
+		"extauthz serve --config a\t\n" + "extauthz doctor --envoy=a\t\n" + "extauthz ser\t--shadow=rep\t-\t\n" + "exit\n"
+	path := filepath.Join(t.TempDir(), "typed")
+	if err := os.WriteFile(path, []byte(typed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	seen := strings.Join(ask(t, "bash", "-c", `script -qec "bash --norc -i" /dev/null <"$0"`, path), "\n")
+	for _, want := range []string{"got:a file.yaml:", "got:--envoy=a file.yaml:", "got:serve:", "got:--shadow=report-and-trust-client-headers:"} {
+		if !strings.Contains(seen, "\n"+want) {
+			t.Errorf("%q is not what was completed in\n%s", want, seen)
+		}
 	}
 }
 
@@ -196,7 +215,7 @@ func TestManualPageIsRead(t *testing.T) {
 					t.Errorf("%s is not in it", want)
 				}
 			}
-			for _, want := range []string{"extauthz 1.2.3-rc.1", `(\, for a comma)`, "`email=` or `name=`", "bearer({ requireSignature: true })"} {
+			for _, want := range []string{"extauthz 1.2.3-rc.1", `(\, for a comma)`, "`email=`", "bearer({ requireSignature: true })"} {
 				if !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
 					t.Errorf("%q is not in it", want)
 				}
@@ -213,6 +232,7 @@ func TestRoff(t *testing.T) {
 		"a\n.b":      "a\n" + `\&.b`,
 		"'quoted'":   `\(aqquoted\(aq`,
 		`\, a comma`: `\e, a comma`,
+		"a=…,b=…":    `a=…,\:b=…`,
 	} {
 		if got := roff(text); got != want {
 			t.Errorf("%q becomes %q, expected %q", text, got, want)
