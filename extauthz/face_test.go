@@ -119,9 +119,11 @@ func TestCredentialIsOpaque(t *testing.T) {
 			fmt.Fprintf(&shown, verb+"\n", arguments...)
 			fmt.Fprintf(&shown, verb+"\n", []any{&presented, &presented}[:strings.Count(verb, "%")]...)
 		}
-		fmt.Fprintln(&shown, presented, []Credential{presented}, map[string]Credential{"a": presented}, struct{ C Credential }{presented})
+		fmt.Fprintln(&shown, presented, []Credential{presented}, map[string]Credential{"a": presented})
+		fmt.Fprintln(&shown, struct{ C Credential }{presented})
 		// What package fmt finds in a field that is not exported it prints without asking.
-		fmt.Fprintf(&shown, "%v %+v %#v\n", struct{ c Credential }{presented}, struct{ c Credential }{presented}, struct{ c Credential }{presented})
+		hidden := struct{ c Credential }{presented}
+		fmt.Fprintf(&shown, "%v %+v %#v\n", hidden, hidden, hidden)
 		slog.New(slog.NewTextHandler(&shown, nil)).Info("text", "credential", presented)
 		slog.New(slog.NewJSONHandler(&shown, nil)).Info("json", "credential", presented)
 	}

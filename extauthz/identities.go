@@ -7,9 +7,9 @@ import (
 	"extauthz/extauthz/internal/session/postgres/tables"
 )
 
-// Identity is who a request comes from: Subject, the user's id, is never empty; Email and Name are empty when they are
-// not known; Method is how it was proven, "jwks", "hs256" or "session"; IssuedAt and ExpiresAt are zero when there is no
-// such time. It is a value; copies are independent.
+// Identity is who a request comes from: Subject, the user's id, is never empty; Email and Name are empty when they
+// are not known; Method is how it was proven, "jwks", "hs256" or "session"; IssuedAt and ExpiresAt are zero when
+// there is no such time. It is a value; copies are independent.
 type Identity = identity.Identity
 
 // columnsOf are the columns that sessions have the facts in, in the table's order.
@@ -30,7 +30,8 @@ func columnsOf(facts *identity.Table) []tables.Fact {
 	return columns
 }
 
-// readFacts reads what the issuers' users come with, and all headers that this may set. The error is a *[ConfigError].
+// readFacts reads what the issuers' users come with, and all headers that this may set. The error is a
+// *[ConfigError].
 func (a *Authorizer) readFacts(configs []IssuerConfig) (facts []*identity.Table, headers []string, err error) {
 	for i := range configs {
 		table, err := identity.NewTable(configs[i].Identity)

@@ -6,10 +6,10 @@ import "extauthz/extauthz/internal/reason"
 // metric's label, in the dynamic metadata, in the tests' names and in docs/reasons.md.
 type Reason = reason.Reason
 
-// Denial is the answer to a request that is not allowed: a refusal (401, 403, 431) or an outage (503). It is an error, and
-// a *Denial is what to look for with [errors.As]. Its methods say why (Reason), what the client gets (Status, Detail), at
-// which step it arose (Step), which two values differed (Got, Want), and for an operator what was found and what to do
-// (Meaning, Fix). Nothing of it can be changed.
+// Denial is the answer to a request that is not allowed: a refusal (401, 403, 431) or an outage (503). It is an
+// error, and a *Denial is what to look for with [errors.As]. Its methods say why (Reason), what the client gets
+// (Status, Detail), at which step it arose (Step), which two values differed (Got, Want), and for an operator what
+// was found and what to do (Meaning, Fix). Nothing of it can be changed.
 type Denial = reason.Denial
 
 // The reasons, in the order of the check's steps.

@@ -14,10 +14,11 @@ import (
 	"extauthz/extauthz/internal/secret"
 )
 
-// A kind of credential in one file, as CONTRIBUTING.md says: toy:USER:MAC, where MAC is HMAC-SHA256 of USER by the shared
-// secret, in hexadecimal.
+// A kind of credential in one file, as CONTRIBUTING.md says: toy:USER:MAC, where MAC is HMAC-SHA256 of USER by the
+// shared secret, in hexadecimal.
 
-// toyPrefix is how such a credential begins. Its colon may stand in a session token too, so this kind is asked before that.
+// toyPrefix is how such a credential begins. Its colon may stand in a session token too, so this kind is asked before
+// that.
 const toyPrefix = "toy:"
 
 var toyKind = &issuer.Kind{

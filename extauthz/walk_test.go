@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A stranger who walks along docs/architecture.md finds each function in the file that the page names, and comes to no
-// file twice on one way.
+// A stranger who walks along docs/architecture.md finds each function in the file that the page names, and comes to
+// no file twice on one way.
 func TestWalk(t *testing.T) {
 	page, err := os.ReadFile("../docs/architecture.md")
 	if err != nil {

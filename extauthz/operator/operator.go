@@ -1,7 +1,7 @@
-// Package operator is for who runs a server: what the command of this module shows beyond the check itself, a diagnosis, the
-// keys in use, the reasons and the settings' defaults. Embedders do without it, and it changes without a word in
-// CHANGELOG.md. It imports keyset, postgres, connstring, verified, intake, credential, issuer, identity, checkwire,
-// reason, finding and show. It decides nothing.
+// Package operator is for who runs a server: what the command of this module shows beyond the check itself, a
+// diagnosis, the keys in use, the reasons and the settings' defaults. Embedders do without it, and it changes without
+// a word in CHANGELOG.md. It imports keyset, postgres, connstring, verified, intake, credential, issuer, identity,
+// checkwire, reason, finding and show. It decides nothing.
 package operator
 
 import (
@@ -31,12 +31,13 @@ type Parts struct {
 // New looks at the parts of the issuers that are in force when it is asked.
 func New(parts func() []Parts) *View { return &View{parts} }
 
-// Key is a key of the issuer's, as the JWKS in use has it: ID is its kid, which the issuer chose, so escape it before it
-// is shown; Algorithm its own, empty when it may not be used; Fault why it may not; Since when it was first fetched.
+// Key is a key of the issuer's, as the JWKS in use has it: ID is its kid, which the issuer chose, so escape it before
+// it is shown; Algorithm its own, empty when it may not be used; Fault why it may not; Since when it was first
+// fetched.
 type Key = keyset.Entry
 
-// KeySet is the keys of one issuer's JWKS in use, ordered by id, and when they were fetched. There are none before the first
-// fetch. Issuer is empty where there is one issuer.
+// KeySet is the keys of one issuer's JWKS in use, ordered by id, and when they were fetched. There are none before
+// the first fetch. Issuer is empty where there is one issuer.
 type KeySet struct {
 	Issuer  string
 	Keys    []Key
@@ -53,8 +54,8 @@ func (v *View) KeySets() (sets []KeySet) {
 	return sets
 }
 
-// Finding is one thing that was tried: which Part it belongs to, what was Tried, how bad it is (Level), what was Found,
-// without a secret, and what to do (Fix).
+// Finding is one thing that was tried: which Part it belongs to, what was Tried, how bad it is (Level), what was
+// Found, without a secret, and what to do (Fix).
 type Finding = finding.Finding
 
 // Level says how bad a [Finding] is.
@@ -67,9 +68,9 @@ const (
 	LevelFailure = finding.LevelFailure // checks fail by it
 )
 
-// Diagnose tries what checks depend on, the JWKS and the database, from here and now, step by step, and says of each step
-// what came and what to do. It needs no background work, changes nothing, and takes a few seconds at most where something
-// hangs.
+// Diagnose tries what checks depend on, the JWKS and the database, from here and now, step by step, and says of each
+// step what came and what to do. It needs no background work, changes nothing, and takes a few seconds at most where
+// something hangs.
 func (v *View) Diagnose(ctx context.Context) []Finding {
 	var (
 		issuers = v.parts()

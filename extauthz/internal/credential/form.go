@@ -8,8 +8,8 @@ import (
 	"extauthz/extauthz/internal/show"
 )
 
-// Form is what is presented, read as far as more than one kind of credential needs it. It is a value, and holds nothing
-// that is not in the request's text.
+// Form is what is presented, read as far as more than one kind of credential needs it. It is a value, and holds
+// nothing that is not in the request's text.
 type Form struct {
 	Text   string // a cookie's without the quotes around it
 	Cookie bool

@@ -8,11 +8,11 @@ import (
 	"extauthz/extauthz/internal/identity"
 )
 
-// Kind is one kind of credential, whole: what it looks like, how it is judged, and how that is told. Each has one value
-// of it, in a file of its own, and a line in [Kinds]; nothing else knows which kinds there are.
+// Kind is one kind of credential, whole: what it looks like, how it is judged, and how that is told. Each has one
+// value of it, in a file of its own, and a line in [Kinds]; nothing else knows which kinds there are.
 type Kind struct {
-	// Method is how an identity by it was proven: the backend's x-auth-method, the metrics' label, the log's auth_method,
-	// and what a route's methods may ask for.
+	// Method is how an identity by it was proven: the backend's x-auth-method, the metrics' label, the log's
+	// auth_method, and what a route's methods may ask for.
 	Method identity.Method
 	// Part is the part of the server that it waits for, as in Authorizer.Missing; empty when there is none.
 	Part string
@@ -20,8 +20,8 @@ type Kind struct {
 	HasClaims bool
 	// Leeway is how far the clock of who made it may differ from this one.
 	Leeway time.Duration
-	// Read reads a credential of this kind, and returns false for what looks otherwise. An error is a *Denial and final:
-	// no other kind is tried.
+	// Read reads a credential of this kind, and returns false for what looks otherwise. An error is a *Denial and
+	// final: no other kind is tried.
 	Read func(credential.Form) (read credential.Credential, is bool, err error)
 	// Verifier makes what judges it by an issuer's keys, secrets and sessions.
 	Verifier func(*Issuer) Verifier
