@@ -110,7 +110,7 @@ func (c *claims) check(where, text string) {
 func (c *claims) variable(where, name string) {
 	isOurs := ourName.MatchString(name) && !kubernetesExample[name] && !betterAuths[name]
 	if isOurs && !regexp.MustCompile(`(?m)^  `+name+`(?:,|$| )`).MatchString(c.help["serve"]) {
-		c.fault("%s: %s is no setting", where, name)
+		c.fault("%s: %s is not a setting", where, name)
 	}
 }
 

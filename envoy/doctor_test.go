@@ -40,7 +40,7 @@ func TestDoctor(t *testing.T) {
 	}
 	for _, want := range []string{
 		"ok    jwks        usable keys: ", "ok    jwks        clock: ", "ok    database    connect: PostgreSQL 18", "ok    database    index: on the session's token",
-		"ok    database    rights: extauthz_reader may read sessions and users, and change nothing", "ok    credential  audience: ", "ok    credential  signature: fits", "ok    credential  row: there, with its user",
+		"ok    database    rights: extauthz_reader may read sessions and users, and write nothing", "ok    credential  audience: ", "ok    credential  signature: fits", "ok    credential  row: there, with its user",
 		"ok    envoy       failure_mode_allow: false", "ok    envoy       filter: in http", "ok    envoy       CORS: ", "ok    envoy       cluster extauthz: HTTP/2",
 		"ok    request     GET without a credential: 401, by extauthz", "ok    request     GET with --token: 200 OK", "ok    request     CORS preflight: 200 OK, allowed for " + frontEnd,
 		", 0 to look at, 0 failing",

@@ -91,7 +91,7 @@ func TestMutualTLSSample(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return strings.Count(string(log), "TLS certificate read anew")
+				return strings.Count(string(log), "TLS certificate reloaded")
 			}
 			m.underLoad(t, 4, func() map[string]string { return bearer(p.jwt) }, func(done func() int64) {
 				for change := 1; change <= 2; change++ {

@@ -26,22 +26,22 @@ func (a *Authorizer) Register(server grpc.ServiceRegistrar) (err error) {
 	description := authv3.Authorization_ServiceDesc
 	description.Methods = []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}}
 	if isNil(server) {
-		return errors.New("there is no gRPC server to register with; make one by grpc.NewServer")
+		return errors.New("no gRPC server to register with; create one with grpc.NewServer")
 	}
 	if a.life.closed.Load() {
-		return errors.New("the Authorizer is closed; make another one by New")
+		return errors.New("the Authorizer is closed; create another one with New")
 	}
 	// gRPC ends the process where a name is registered twice, so it is asked before.
 	if lister, can := server.(interface {
 		GetServiceInfo() map[string]grpc.ServiceInfo
 	}); can {
 		if _, taken := lister.GetServiceInfo()[description.ServiceName]; taken {
-			return fmt.Errorf("the gRPC server has %s already; register one Authorizer a server", description.ServiceName)
+			return fmt.Errorf("the gRPC server has %s already; register one Authorizer per server", description.ServiceName)
 		}
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = fmt.Errorf("the gRPC server takes no service: %v", fault)
+			err = fmt.Errorf("the gRPC server accepts no service: %v", fault)
 		}
 	}()
 	server.RegisterService(&description, a)

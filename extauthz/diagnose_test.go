@@ -117,7 +117,7 @@ func TestDiagnoseDatabase(t *testing.T) {
 		}
 	}
 	found = diagnose(least.String(), SchemaNames{})
-	expectFindings(t, found, "database", "ok query: ", "ok rights: "+role+" may read sessions and users, and change nothing")
+	expectFindings(t, found, "database", "ok query: ", "ok rights: "+role+" may read sessions and users, and write nothing")
 	execute(t, dsn, `create table "account" ("password" text)`, `grant select on "account" to `+role)
 	expectFindings(t, diagnose(least.String(), SchemaNames{}), "database", "warning rights: "+role+" may also read public.account")
 	execute(t, dsn, `grant update ("expiresAt") on "session" to `+role)

@@ -199,7 +199,7 @@ func TestUnknownParametersAreTold(t *testing.T) {
 	if text := log.String(); strings.Count(text, "made_up") != 1 || strings.Contains(text, "s3cret") || strings.Contains(text, "supa") {
 		t.Errorf("want made_up once in:\n%s", text)
 	}
-	expectFindings(t, diagnoseTest(t, config), "database", "warning parameters: made_up: unknown, and left out")
+	expectFindings(t, diagnoseTest(t, config), "database", "warning parameters: made_up: unknown, ignored")
 }
 
 // What a pooler or the server does not take is told with what to do.

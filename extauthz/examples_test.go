@@ -103,7 +103,7 @@ func ExampleAuthorizer_Register() {
 	fmt.Println(authorizer.Register(server))
 	// Output:
 	// <nil>
-	// the gRPC server has envoy.service.auth.v3.Authorization already; register one Authorizer a server
+	// the gRPC server has envoy.service.auth.v3.Authorization already; register one Authorizer per server
 }
 
 // Close is safe without Run, before it and more than once.

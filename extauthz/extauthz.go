@@ -275,11 +275,11 @@ func checkURL(field, value string) error {
 	case parsed.User != nil || strings.Contains(value, "@"):
 		return &ConfigError{Field: field, Fault: "holds a user name or password; leave them out"}
 	case parsed.Scheme != "http" && parsed.Scheme != "https":
-		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which has no http or https in front; write http://… or https://…", show.Clip(shown))}
+		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which does not begin with http:// or https://; write http://… or https://…", show.Clip(shown))}
 	case parsed.Hostname() == "":
-		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which names no host; write one like https://app.example.com", show.Clip(shown))}
+		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which has no host; write one like https://app.example.com", show.Clip(shown))}
 	case !hasPort(parsed):
-		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, whose port is none; ports go up to 65535", show.Clip(shown))}
+		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which has an invalid port; ports go up to 65535", show.Clip(shown))}
 	case field == "Issuer" && (parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery):
 		return &ConfigError{Field: field, Fault: "has more than a path; leave out what follows ? or #"}
 	}
@@ -299,7 +299,7 @@ func hasPort(u *url.URL) bool {
 func (a *Authorizer) Run(ctx context.Context) {
 	done, ok := a.life.begin()
 	if !ok {
-		a.log.Error("Run was called twice, or after Close; nothing was begun")
+		a.log.Error("Run was called twice, or after Close; nothing was started")
 		return
 	}
 	defer done()

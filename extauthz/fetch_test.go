@@ -204,7 +204,7 @@ func TestAnswersAreBoundedAndNamed(t *testing.T) {
 				w.(http.Flusher).Flush()
 				time.Sleep(50 * time.Millisecond)
 			}
-		}, "no whole answer within 3s: reading the answer: ", jwks.ResultUnreachable},
+		}, "no complete answer within 3s: reading the answer: ", jwks.ResultUnreachable},
 		"a header of 100 KiB": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Long", strings.Repeat("a", 100<<10))
 		}, "server response headers exceeded", jwks.ResultUnreachable},

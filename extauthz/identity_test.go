@@ -295,7 +295,7 @@ func TestFactsAndGrants(t *testing.T) {
 		execute(t, dsn, grant)
 	}
 	expectFindings(t, diagnoseTest(t, config), "database", `ok bans: by "banned" until "banExpires"`, `ok facts: "user"."role", "member"."organizationId", "member"."role"`,
-		"ok rights: "+role+" may read sessions and users, and change nothing")
+		"ok rights: "+role+" may read sessions and users, and write nothing")
 	a := startAuthorizer(t, config)
 	expectTold(t, decidedByCheck(t, a, bearerRequest(liveToken)), map[string]string{"x-user-role": "editor,admin", "x-user-organization": "org-1"})
 	execute(t, dsn, `create table "account" ("password" text)`, `grant select on "account" to `+role)

@@ -67,7 +67,7 @@ func printStep(w io.Writer, step operator.Step) {
 	case step.Reached:
 		fmt.Fprintf(w, "%-10s ok    %s\n", step.Name, step.Found)
 	default:
-		fmt.Fprintf(w, "%-10s -     not reached\n", step.Name)
+		fmt.Fprintf(w, "%-10s -     not checked\n", step.Name)
 	}
 }
 

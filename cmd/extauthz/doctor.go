@@ -52,7 +52,7 @@ func runDoctor(ctx context.Context, args []string, stdin io.Reader, stdout, stde
 	case err == nil && given.token == "-" && given.cookie == "-":
 		err = errors.New("only one of --token and --cookie can be read from standard input")
 	case err == nil && given.origin != "" && given.url == "":
-		err = errors.New("--origin wants --url, the address that a browser there would call")
+		err = errors.New("--origin requires --url, the address that a browser there would call")
 	}
 	var target backend.Address
 	if err == nil && given.backend != "" {

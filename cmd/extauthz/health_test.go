@@ -62,13 +62,13 @@ func TestHealth(t *testing.T) {
 		environment []string
 		args        []string
 	}{
-		{"cannot be asked", []string{"EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:" + commandtest.ClosedPort(t)}, nil},
+		{"cannot be reached", []string{"EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:" + commandtest.ClosedPort(t)}, nil},
 		{"EXTAUTHZ_ADMIN_LISTEN is \"systemd:admin\", a socket that systemd opened", []string{"EXTAUTHZ_ADMIN_LISTEN=systemd:admin"}, nil},
 		{"leaves the port to the system", []string{"EXTAUTHZ_ADMIN_LISTEN=127.0.0.1:0"}, nil},
 		{"write host:port", []string{"EXTAUTHZ_ADMIN_LISTEN=nonsense"}, nil},
 		{"--admin-listen is", nil, []string{"--admin-listen", "unix:///run/admin.sock"}},
-		{"admin-listen is no single value", nil, []string{"--config", f.Write("list.yaml", "admin-listen: ['"+p.admin+"']\n")}},
-		{"admin-listen stands in line 1 already", nil, []string{"--config", f.Write("twice.yaml", "admin-listen: "+p.admin+"\nadmin-listen: "+p.admin+"\n")}},
+		{"admin-listen is not a single value", nil, []string{"--config", f.Write("list.yaml", "admin-listen: ['"+p.admin+"']\n")}},
+		{"admin-listen is already in line 1", nil, []string{"--config", f.Write("twice.yaml", "admin-listen: "+p.admin+"\nadmin-listen: "+p.admin+"\n")}},
 		{"is not YAML", nil, []string{"--config", f.Write("broken.yaml", "admin-listen: [")}},
 		{"cannot be read", nil, []string{"--config", f.Path + "/missing"}},
 		{"health takes flags only", byEnvironment, []string{"now"}},
@@ -97,7 +97,7 @@ func TestHealthOfStrangers(t *testing.T) {
 	} {
 		server := httptest.NewServer(handler)
 		var stderr bytes.Buffer
-		if status := run(t.Context(), []string{"health", "--timeout", "20s", "--admin-listen", server.Listener.Addr().String()}, nil, io.Discard, &stderr); status != exitFault || !strings.Contains(stderr.String(), "not as extauthz's admin listener does") {
+		if status := run(t.Context(), []string{"health", "--timeout", "20s", "--admin-listen", server.Listener.Addr().String()}, nil, io.Discard, &stderr); status != exitFault || !strings.Contains(stderr.String(), "which is not extauthz's admin listener") {
 			t.Errorf("%s: exit status %d, %s", title, status, stderr.String())
 		}
 		server.Close()
@@ -110,7 +110,7 @@ func TestHealthOfStrangers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var stderr bytes.Buffer
-	if status := run(ctx, []string{"health", "--timeout", "100ms", "--admin-listen", silent.Addr().String()}, nil, io.Discard, &stderr); status != exitFault || ctx.Err() != nil || !strings.Contains(stderr.String(), "gave no answer in time") {
+	if status := run(ctx, []string{"health", "--timeout", "100ms", "--admin-listen", silent.Addr().String()}, nil, io.Discard, &stderr); status != exitFault || ctx.Err() != nil || !strings.Contains(stderr.String(), "did not answer in time") {
 		t.Errorf("exit status %d, %v, %s", status, ctx.Err(), stderr.String())
 	}
 }

@@ -332,7 +332,7 @@ func TestShortSecretIsTold(t *testing.T) {
 		ended, end := context.WithCancel(t.Context())
 		end()
 		status := run(ended, []string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--better-auth-url", "http://127.0.0.1:" + commandtest.ClosedPort(t)}, nil, io.Discard, &stderr)
-		if isTold := strings.Contains(stderr.String(), "shorter than 32 bytes"); status != exitOK || isTold != told || strings.Contains(stderr.String(), secret) {
+		if isTold := strings.Contains(stderr.String(), "shorter than the 32 bytes"); status != exitOK || isTold != told || strings.Contains(stderr.String(), secret) {
 			t.Errorf("status %d, told %t, want %t; %s", status, isTold, told, stderr.String())
 		}
 	}

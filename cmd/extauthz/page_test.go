@@ -59,7 +59,7 @@ func TestAdminPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	response, body := visit(t, "GET", admin+"/", nil, nil)
-	if !regexp.MustCompile(`aria-label="Checks a minute by outcome; the highest has \d checks?"`).MatchString(body) {
+	if !regexp.MustCompile(`aria-label="Checks per minute by outcome; maximum \d checks?"`).MatchString(body) {
 		t.Errorf("the bars do not say what they show:\n%s", body)
 	}
 	for _, want := range []string{

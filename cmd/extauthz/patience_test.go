@@ -109,7 +109,7 @@ func TestAuditInAFIFO(t *testing.T) {
 	if took, err := p.stop(t); err != nil || took > 12*time.Second {
 		t.Errorf("SIGTERM: %v after %s", err, took)
 	}
-	if all := <-heard; !strings.Contains(all, "FIFO that nobody reads") {
+	if all := <-heard; !strings.Contains(all, "FIFO without a reader") {
 		t.Errorf("the log does not tell what to do: %s", all)
 	}
 }

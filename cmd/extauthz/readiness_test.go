@@ -94,8 +94,8 @@ func readyzOf(t *testing.T, admin string) (status int, line string) {
 func TestReadyWithoutAPart(t *testing.T) {
 	t.Parallel()
 	const (
-		withoutDatabase = "ready, without database: what needs it is answered with 503"
-		withoutJWKS     = "ready, without jwks: what needs it is answered with 503"
+		withoutDatabase = "ready, without database: checks that need it get 503"
+		withoutJWKS     = "ready, without jwks: checks that need it get 503"
 	)
 	database := newSessions(t)
 	jwks, issue := newIssuer(t)
@@ -212,7 +212,7 @@ func TestReadyTellsTheLastPart(t *testing.T) {
 	defer late.Close()
 	commandtest.Eventually(t, "the JWKS", func() bool { _, line := readyzOf(t, p.admin); return line == "ready" })
 	commandtest.Eventually(t, "its line in the log", func() bool { return strings.Contains(p.log.String(), `"msg":"ready"`) })
-	if count := strings.Count(p.log.String(), "ready, though not every part has answered"); count != 1 {
+	if count := strings.Count(p.log.String(), "ready, but not every part has answered"); count != 1 {
 		t.Errorf("told %d times that a part is missing", count)
 	}
 }

@@ -35,6 +35,6 @@ func TestReadmeListsTheSettings(t *testing.T) {
 		delete(rows, setting.Variable)
 	}
 	for name := range rows {
-		t.Errorf("README.md lists %s, which is no setting", name)
+		t.Errorf("README.md lists %s, which is not a setting", name)
 	}
 }

@@ -119,7 +119,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	if dryRun {
-		fmt.Fprintln(stdout, "the configuration is usable; nothing was reached for and nothing is served")
+		fmt.Fprintln(stdout, "configuration valid; no connection was made")
 		return exitOK
 	}
 	for _, address := range s.Listen {

@@ -169,7 +169,7 @@ func TestSettingsAreKnown(t *testing.T) {
 			if o.kind() == "ConfigMap" && strings.HasPrefix(o.name(), "extauthz-") && o.at("data", "BETTER_AUTH_URL") != nil {
 				for name, value := range into[corev1.ConfigMap](t, o).Data {
 					if !known[name] {
-						t.Errorf("%s: there is no setting %s", folder, name)
+						t.Errorf("%s: there is not a setting %s", folder, name)
 					}
 					environment = append(environment, name+"="+strings.NewReplacer("/run/secrets/extauthz", secrets, "/run/tls", secrets, "/var/log/extauthz", secrets).Replace(value))
 				}
@@ -179,7 +179,7 @@ func TestSettingsAreKnown(t *testing.T) {
 				for _, container := range append(pod.InitContainers, pod.Containers...) {
 					for _, variable := range container.Env {
 						if container.Name == "extauthz" && !known[variable.Name] {
-							t.Errorf("%s: there is no setting %s", folder, variable.Name)
+							t.Errorf("%s: there is not a setting %s", folder, variable.Name)
 						}
 					}
 				}

@@ -216,7 +216,7 @@ func (i *Intake) receiveLarge(
 	case <-m.done:
 	case <-late.C:
 		if !m.settled.Swap(true) { // the reader ends with its stream, which the answer closes
-			return undecodable(fmt.Errorf("it did not come in whole within %v", i.Timeout))
+			return undecodable(fmt.Errorf("it was not complete within %v", i.Timeout))
 		}
 		<-m.done
 	}
@@ -252,7 +252,7 @@ func (m *largeMessage) read(ctx context.Context, stream Stream, length int, bodi
 func (m *largeMessage) readCompressed(ctx context.Context, stream Stream, length int, bodies bool) *reason.Denial {
 	compressor := encoding.GetCompressor(stream.RecvCompress())
 	if compressor == nil {
-		return undecodable(errors.New("it says that it is compressed, and not how"))
+		return undecodable(errors.New("it is compressed by an unnamed algorithm"))
 	}
 	if !m.holding.grow(length + MessageChunk) {
 		return overfull()
@@ -309,7 +309,7 @@ func (m *largeMessage) end(stripper *checkwire.Stripper) *reason.Denial {
 	return nil
 }
 
-var errBadWire = errors.New("its bytes are no protobuf message")
+var errBadWire = errors.New("it is not a protobuf message")
 
 func (i *Intake) oversized(length int64) *reason.Denial {
 	return reason.Unavailable(reason.OversizedMessage,
@@ -323,7 +323,7 @@ func undecodable(cause error) *reason.Denial {
 
 func overfull() *reason.Denial {
 	return reason.Unavailable(reason.Overloaded,
-		errors.New("the messages of other checks take all the memory that messages may take")).At(reason.StepCredential)
+		errors.New("the messages of other checks use all the memory for messages")).At(reason.StepCredential)
 }
 
 // cutOff is the denial of a check whose stream ended before its message was there.

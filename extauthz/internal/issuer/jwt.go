@@ -95,7 +95,7 @@ func (i *Issuer) foundInJWT(step string, read *credential.Credential, who *ident
 	case reason.StepSignature:
 		return "fits"
 	case reason.StepClaims:
-		return "each once, and of its type"
+		return "unique names, correct types"
 	case reason.StepTimes:
 		return i.foundExpiry(who)
 	case reason.StepIssuer:

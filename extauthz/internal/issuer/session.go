@@ -160,13 +160,13 @@ func foundInSession(i *Issuer, step string, read *credential.Credential, who *id
 		return "session token, signed"
 	case reason.StepKey:
 		if isRaw && !i.RequireSignature {
-			return "none needed for a raw token"
+			return "not required for a raw token"
 		}
 		return i.foundSecret()
 	case reason.StepSignature:
 		switch {
 		case isRaw:
-			return "none, and none needed in a Bearer credential"
+			return "none; not required in a Bearer credential"
 		case !i.Secrets.IsConfigured():
 			return "not checked"
 		}

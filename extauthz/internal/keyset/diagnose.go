@@ -143,7 +143,7 @@ func (f *diagnosis) certificate(state *tls.ConnectionState, now time.Time) {
 	until := leaf.NotAfter.UTC().Format(time.DateOnly)
 	found := fmt.Sprintf("%s, certificate until %s", tls.VersionName(state.Version), until)
 	if leaf.NotAfter.Sub(now) < warnCertificate {
-		f.Warn("TLS", found, "Renew the issuer's certificate; once it has ended no key can be fetched.")
+		f.Warn("TLS", found, "Renew the issuer's certificate; after its end no key can be fetched.")
 		return
 	}
 	f.OK("TLS", found)
@@ -180,7 +180,7 @@ func (f *diagnosis) keys(got *jwks.Fetched) {
 			"Have Better Auth make a new key: its jwt plugin's keyPairConfig says of what kind.")
 	}
 	if len(faults) > 0 {
-		f.Warn("other keys", keyList(faults), "These verify no token. Remove them where they come from.")
+		f.Warn("other keys", keyList(faults), "These verify no token. Remove them at the issuer.")
 	}
 }
 

@@ -39,10 +39,10 @@ func (r *Registration) Commit() error {
 			r.collectors = r.collectors[:i]
 			r.Withdraw()
 			if _, taken := errors.AsType[prometheus.AlreadyRegisteredError](err); taken {
-				return errors.New("has the metrics of another Authorizer already; close that one first, or give each a label " +
+				return errors.New("already has the metrics of another Authorizer; close that one first, or give each a label " +
 					"of its own by prometheus.WrapRegistererWith")
 			}
-			return fmt.Errorf("does not take the metrics (%w); give a registry of its own", err)
+			return fmt.Errorf("does not accept the metrics (%w); use a separate registry", err)
 		}
 	}
 	return nil

@@ -53,7 +53,7 @@ func (e *explained) add(step operator.Step) {
 	case step.Reached:
 		e.Steps = append(e.Steps, stepRow{step.Name, "allow", "ok", step.Found, "", ""})
 	default:
-		e.Steps = append(e.Steps, stepRow{step.Name, "faint", "not reached", "", "", ""})
+		e.Steps = append(e.Steps, stepRow{step.Name, "faint", "not checked", "", "", ""})
 	}
 }
 

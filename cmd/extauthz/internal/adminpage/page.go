@@ -107,7 +107,7 @@ func (p *Page) render(w http.ResponseWriter, name string, data titled) {
 	data.setHead(head{"extauthz: " + name, operator.Version, nonce})
 	var body bytes.Buffer
 	if err := pageTemplate.ExecuteTemplate(&body, name, data); err != nil {
-		http.Error(w, "the page cannot be made: "+err.Error(), http.StatusInternalServerError)
+		http.Error(w, "the page cannot be rendered: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
 	header := w.Header()
@@ -193,7 +193,7 @@ func (p *Page) overview(w http.ResponseWriter, _ *http.Request) {
 	}
 	gauges := hour.to.gauges
 	hits, misses := gauges["extauthz_remembered_lookups_total hit"], gauges["extauthz_remembered_lookups_total miss"]
-	o.Parts = append(o.Parts, part{Name: "memory of JWTs", Figures: fmt.Sprintf("tokens: %.0f, %.1f MiB; lookups that found theirs: %s",
+	o.Parts = append(o.Parts, part{Name: "memory of JWTs", Figures: fmt.Sprintf("tokens: %.0f, %.1f MiB; hit rate: %s",
 		gauges["extauthz_remembered_tokens"], gauges["extauthz_remembered_bytes"]/(1<<20), percent(hits, hits+misses))})
 	for _, listed := range p.authorizer.Operator().KeySets() {
 		set := keySet{Issuer: listed.Issuer}
@@ -230,7 +230,7 @@ func figuresOf(name, issuer string, all map[string]float64) string {
 		}
 		return fmt.Sprintf("usable keys: %.0f, fetched %.0f s ago", gauges["extauthz_jwks_keys"], gauges["extauthz_jwks_age_seconds"])
 	case "database":
-		return fmt.Sprintf("connections: %.0f, busy: %.0f; checks that wait: %.0f", gauges["extauthz_database_connections"],
+		return fmt.Sprintf("connections: %.0f, busy: %.0f; waiting checks: %.0f", gauges["extauthz_database_connections"],
 			gauges["extauthz_database_connections_busy"], gauges["extauthz_database_waiting_checks"])
 	}
 	return ""
@@ -245,11 +245,11 @@ func (o *overview) draw(minutes []minute) {
 	}
 	switch peak {
 	case 0:
-		o.Peak = "there was no check yet"
+		o.Peak = "no check yet"
 	case 1:
-		o.Peak = "the highest has 1 check"
+		o.Peak = "maximum 1 check"
 	default:
-		o.Peak = fmt.Sprintf("the highest has %.0f checks", peak)
+		o.Peak = fmt.Sprintf("maximum %.0f checks", peak)
 	}
 	step := width / (historySteps + 1)
 	for i, m := range minutes {

@@ -58,14 +58,14 @@ func New(path string, stdout *lines.File, log *slog.Logger, registry *prometheus
 		Open: a.open, Piece: piece, MaxBytes: maxBytes, MaxLines: room, Delay: flushTime,
 		Dropped: func(count int) { dropped.Add(float64(count)) },
 		Lost:    func(count int) { log.Warn("audit records were dropped", "count", count) },
-		Failed:  func(err error) { log.Error("the audit log cannot be written; trying again", "error", err) },
+		Failed:  func(err error) { log.Error("the audit log cannot be written; retrying", "error", err) },
 		Stalled: func(took time.Duration) {
-			log.Error("the audit log's file does not answer; records wait for it, and are dropped once there is no room",
+			log.Error("the audit log's file does not respond; records are buffered, and dropped when the buffer is full",
 				"for", took.Round(time.Second).String(),
 				"records", room)
 		},
 		Resumed: func(took time.Duration) {
-			log.Info("the audit log's file answers again", "after", took.Round(time.Second).String())
+			log.Info("the audit log's file responds again", "after", took.Round(time.Second).String())
 		},
 	})
 	return a, nil
@@ -92,7 +92,7 @@ func (a *Log) try() error {
 	select {
 	case err := <-tried:
 		if errors.Is(err, syscall.ENXIO) && lines.IsFIFO(a.path) {
-			a.log.Warn("EXTAUTHZ_AUDIT_LOG is a FIFO that nobody reads; " +
+			a.log.Warn("EXTAUTHZ_AUDIT_LOG is a FIFO without a reader; " +
 				"start its reader, records wait for it and are dropped meanwhile")
 			return nil
 		}
@@ -126,6 +126,6 @@ func (a *Log) Reopen() {
 // Close writes what waits, as far as the disk does so in time.
 func (a *Log) Close() {
 	if lost := a.lines.Close(endTime); lost > 0 {
-		a.log.Warn("the audit log could not be written to its end; what waited for it is lost", "records", lost)
+		a.log.Warn("the audit log could not be flushed; buffered records are lost", "records", lost)
 	}
 }

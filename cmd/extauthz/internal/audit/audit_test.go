@@ -38,11 +38,11 @@ func TestAuditWaitsForNoDisk(t *testing.T) {
 	if dropped := droppedOf(t, registry); dropped != records-room {
 		t.Errorf("%v of %d dropped, with room for %d", dropped, records, room)
 	}
-	commandtest.Eventually(t, "the log to tell of the disk", func() bool { return strings.Contains(messages.String(), "does not answer") })
+	commandtest.Eventually(t, "the log to tell of the disk", func() bool { return strings.Contains(messages.String(), "does not respond") })
 	close(disk.release)
 	commandtest.Eventually(t, "the log to tell of the loss", func() bool {
 		return strings.Contains(messages.String(), fmt.Sprintf(`msg="audit records were dropped" count=%d`, records-room)) &&
-			strings.Contains(messages.String(), "answers again")
+			strings.Contains(messages.String(), "responds again")
 	})
 	a.Close()
 	if dropped := droppedOf(t, registry); dropped != records-room {

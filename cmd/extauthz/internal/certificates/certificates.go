@@ -34,11 +34,11 @@ type Files struct {
 func (f *Files) Check() error {
 	switch {
 	case (f.Certificate == "") != (f.Key == ""):
-		return errors.New("EXTAUTHZ_TLS_CERT_FILE and EXTAUTHZ_TLS_KEY_FILE go together; set both or none")
+		return errors.New("EXTAUTHZ_TLS_CERT_FILE and EXTAUTHZ_TLS_KEY_FILE must be set together")
 	case f.ClientCA != "" && f.Certificate == "":
-		return errors.New("EXTAUTHZ_TLS_CLIENT_CA_FILE wants EXTAUTHZ_TLS_CERT_FILE and EXTAUTHZ_TLS_KEY_FILE; set them, too")
+		return errors.New("EXTAUTHZ_TLS_CLIENT_CA_FILE requires EXTAUTHZ_TLS_CERT_FILE and EXTAUTHZ_TLS_KEY_FILE; set them, too")
 	case len(f.ClientNames) > 0 && f.ClientCA == "":
-		return errors.New("EXTAUTHZ_TLS_CLIENT_NAMES wants EXTAUTHZ_TLS_CLIENT_CA_FILE, for a name counts only where somebody vouches for it; set it, too")
+		return errors.New("EXTAUTHZ_TLS_CLIENT_NAMES requires EXTAUTHZ_TLS_CLIENT_CA_FILE, which verifies the names; set it, too")
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func sumOf(contents [3][]byte) [sha256.Size]byte {
 func (f *Files) config(contents [3][]byte) (*tls.Config, error) {
 	pair, err := tls.X509KeyPair(contents[0], contents[1])
 	if err != nil {
-		return nil, fmt.Errorf("EXTAUTHZ_TLS_CERT_FILE and EXTAUTHZ_TLS_KEY_FILE are no pair (%w); give a certificate chain and its private key, both PEM", err)
+		return nil, fmt.Errorf("EXTAUTHZ_TLS_CERT_FILE and EXTAUTHZ_TLS_KEY_FILE do not match (%w); give a certificate chain and its private key, both PEM", err)
 	}
 	config := &tls.Config{
 		Certificates: []tls.Certificate{pair},
@@ -153,11 +153,11 @@ func (c *Certificates) Latest() *tls.Config {
 		var fresh *tls.Config
 		if fresh, err = c.files.config(contents); err == nil {
 			c.current = fresh
-			c.log.Info("TLS certificate read anew", "not_after", NotAfter(fresh).UTC().Format(time.RFC3339))
+			c.log.Info("TLS certificate reloaded", "not_after", NotAfter(fresh).UTC().Format(time.RFC3339))
 			return c.current
 		}
 	}
-	c.log.Warn("the changed TLS files cannot be used; going on with the earlier ones", "error", err)
+	c.log.Warn("the changed TLS files cannot be used; the earlier ones stay in use", "error", err)
 	return c.current
 }
 

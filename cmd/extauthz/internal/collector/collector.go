@@ -32,7 +32,7 @@ func Tune(getenv func(string) string, remembered int, root fs.FS, log *slog.Logg
 	if container := containerMemory(root); container > 0 {
 		share := container / 100 * containerShare
 		if int64(remembered) > share/2 {
-			log.Warn("the container's memory is small for what EXTAUTHZ_REMEMBERED_MIB lets the server remember; "+
+			log.Warn("the container's memory is too small for EXTAUTHZ_REMEMBERED_MIB; "+
 				"raise the one or lower the other",
 				"container_mib", container>>20, "remembered_mib", remembered>>20)
 		}

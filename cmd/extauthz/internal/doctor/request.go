@@ -36,7 +36,7 @@ func Request(ctx context.Context, url, token, origin string) (found []operator.F
 	response, err := ask(http.MethodGet, nil)
 	switch {
 	case err != nil:
-		add(operator.LevelFailure, noCredential, discreet.WithoutURL(err).Error(), "See that --url is Envoy's address and reachable from here.")
+		add(operator.LevelFailure, noCredential, discreet.WithoutURL(err).Error(), "Check that --url is Envoy's address and reachable from here.")
 		return found
 	case backend.AuthorOf(response, false, "") == backend.ByExtauthz:
 		add(operator.LevelOK, noCredential, "401, by extauthz", "")
@@ -50,7 +50,7 @@ func Request(ctx context.Context, url, token, origin string) (found []operator.F
 		response, err := ask(http.MethodGet, map[string]string{"Authorization": "Bearer " + token})
 		switch {
 		case err != nil:
-			add(operator.LevelFailure, withToken, discreet.WithoutURL(err).Error(), "See that --url is reachable from here.")
+			add(operator.LevelFailure, withToken, discreet.WithoutURL(err).Error(), "Check that --url is reachable from here.")
 		case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusServiceUnavailable:
 			add(operator.LevelFailure, withToken, response.Status, "If the credential is good above, the running server has other settings than these: compare 'extauthz config' there.")
 		default:
@@ -62,7 +62,7 @@ func Request(ctx context.Context, url, token, origin string) (found []operator.F
 		response, err := ask(http.MethodOptions, map[string]string{"Origin": origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"})
 		switch {
 		case err != nil:
-			add(operator.LevelFailure, preflight, discreet.WithoutURL(err).Error(), "See that --url is reachable from here.")
+			add(operator.LevelFailure, preflight, discreet.WithoutURL(err).Error(), "Check that --url is reachable from here.")
 		case response.StatusCode == http.StatusUnauthorized:
 			add(operator.LevelFailure, preflight, "401", "Preflights carry no credential: put Envoy's CORS filter before ext_authz (envoy/public-routes.yaml).")
 		case response.Header.Get("Access-Control-Allow-Origin") == "":

@@ -26,7 +26,7 @@ func Settings(s *settings.Settings, environment []string) (found []operator.Find
 	case length < 32:
 		add(operator.LevelWarning, "secret", fmt.Sprintf("%d bytes", length), "HS256 wants 32 or more (RFC 7518 §3.2): make one by openssl rand -base64 32, here and in Better Auth.")
 	default:
-		add(operator.LevelOK, "secret", fmt.Sprintf("%d bytes; --cookie tells whether it is Better Auth's", length), "")
+		add(operator.LevelOK, "secret", fmt.Sprintf("%d bytes; --cookie tests whether it is Better Auth's", length), "")
 	}
 	if s.Config.DatabaseURL == "" {
 		add(operator.LevelWarning, "sessions", "off: session tokens and cookies are refused", "Set DATABASE_URL, unless only JWTs are to pass.")

@@ -53,7 +53,7 @@ func (f *File) Close() error {
 func Open(path string) (*File, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NONBLOCK, 0o640)
 	if errors.Is(err, syscall.ENXIO) && IsFIFO(path) {
-		return nil, fmt.Errorf("%s is a FIFO that nobody reads; start its reader: %w", path, err)
+		return nil, fmt.Errorf("%s is a FIFO without a reader; start its reader: %w", path, err)
 	}
 	if err != nil {
 		return nil, err

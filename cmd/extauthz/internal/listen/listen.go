@@ -73,7 +73,7 @@ func (a Address) setRights() error {
 		return found.Gid, nil
 	})
 	if err := errors.Join(err1, err2); err != nil {
-		return fmt.Errorf("names an owner that is not known (%w); write a name or number of this machine", err)
+		return fmt.Errorf("names an owner that does not exist (%w); write a user or group of this machine", err)
 	}
 	if uid >= 0 || gid >= 0 {
 		if err := os.Lchown(a.Name, uid, gid); err != nil {

@@ -20,7 +20,7 @@ type Command struct {
 // Use is one way to call a command: what follows its name, and what it is for where that is not the summary.
 type Use struct{ Form, For string }
 
-// Flag is a flag that is no setting's.
+// Flag is a flag that is not a setting's.
 type Flag struct {
 	Name   string
 	Value  string // what its value is called; empty for one that has none

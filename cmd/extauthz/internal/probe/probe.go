@@ -85,9 +85,9 @@ func Ask(ctx context.Context, targets []string) (ready bool, answer string, err 
 	}
 	switch {
 	case ctx.Err() != nil:
-		return false, "", fmt.Errorf("%s gave no answer in time; see --timeout", strings.Join(targets, " or "))
+		return false, "", fmt.Errorf("%s did not answer in time; see --timeout", strings.Join(targets, " or "))
 	case err != nil:
-		return false, "", fmt.Errorf("%s cannot be asked (%s); see that extauthz runs and that this is its admin listener",
+		return false, "", fmt.Errorf("%s cannot be reached (%s); check that extauthz runs and that this is its admin listener",
 			strings.Join(targets, " or "), strings.ReplaceAll(discreet.WithoutURL(err).Error(), "\n", "; "))
 	}
 	answer = strings.TrimSpace(string(body))
@@ -97,6 +97,6 @@ func Ask(ctx context.Context, targets []string) (ready bool, answer string, err 
 	case response.StatusCode == http.StatusServiceUnavailable && strings.HasPrefix(answer, "not ready"):
 		return false, answer, nil
 	}
-	return false, "", fmt.Errorf("%s answers %d, and not as extauthz's admin listener does; correct %s",
+	return false, "", fmt.Errorf("%s answers %d, which is not extauthz's admin listener; correct %s",
 		strings.Join(targets, " or "), response.StatusCode, settings.AdminSetting)
 }

@@ -84,7 +84,7 @@ func Sentence(ready bool, missing []string) string {
 	case !ready:
 		return "not ready: waiting for " + names
 	case names != "":
-		return "ready, without " + names + ": what needs it is answered with 503"
+		return "ready, without " + names + ": checks that need it get 503"
 	}
 	return "ready"
 }

@@ -29,8 +29,8 @@ const (
 // Lines of the log.
 const (
 	logUnusable = "the changed settings cannot be used; the earlier ones stay in force"
-	logWaiting  = "changed settings wait for a restart; " +
-		"nothing of the change is in force until then, the earlier settings stay"
+	logWaiting  = "changed settings need a restart; " +
+		"until then the earlier settings stay in force"
 )
 
 // Reloader puts changed settings in force while the server runs. A change takes effect whole, or is refused whole and
@@ -93,7 +93,7 @@ func (r *Reloader) Look(ctx context.Context) Outcome {
 		return r.refuse(ctx, changes, logWaiting, "settings", waiting)
 	}
 	if len(inForce.Config.Secret) > 0 && len(fresh.Config.Secret) == 0 {
-		err := errors.New("there is no secret any more, which would turn off HS256 tokens and session cookies; " +
+		err := errors.New("the secret is gone, which would turn off HS256 tokens and session cookies; " +
 			"restart to do without one")
 		return r.refuse(ctx, err.Error(), logUnusable, "error", discreet.Error(err))
 	}
@@ -107,7 +107,7 @@ func (r *Reloader) Look(ctx context.Context) Outcome {
 	r.Again()
 	if fresh.Fingerprint() == inForce.Fingerprint() {
 		if wasRefused {
-			r.log.Info("the settings are again those in force")
+			r.log.Info("the settings are again those in use")
 		}
 		return outcomeUnchanged
 	}
@@ -131,7 +131,7 @@ func (r *Reloader) refuse(ctx context.Context, key, message string, details ...a
 		if r.refusedSecrets != err.Error() {
 			r.refusedSecrets = err.Error()
 			if !strings.Contains(key, err.Error()) {
-				r.log.Warn("the secrets of the settings in force cannot be read anew; the earlier ones stay",
+				r.log.Warn("the secrets of the settings in force cannot be read; the earlier ones stay",
 					"error", discreet.Error(err))
 			}
 		}
@@ -163,7 +163,7 @@ func (r *Reloader) apply(fresh *settings.Settings) bool {
 	return true
 }
 
-var errUnsettled = errors.New("the files go on changing")
+var errUnsettled = errors.New("the files keep changing")
 
 // settled reads until two readings, with settleTime between, are the same. What is as it was needs no second one.
 func (r *Reloader) settled(ctx context.Context, known string, read func() (*settings.Settings, error)) (*settings.Settings, error) {
@@ -201,6 +201,6 @@ func guarded(read func() (*settings.Settings, error)) (s *settings.Settings, err
 // WarnOfShortSecret logs that the secret is shorter than HS256 wants.
 func WarnOfShortSecret(log *slog.Logger, s *settings.Settings) {
 	if length := len(s.Config.Secret); length > 0 && length < 32 {
-		log.Warn("BETTER_AUTH_SECRET is shorter than 32 bytes, which HS256 asks for (RFC 7518 section 3.2)")
+		log.Warn("BETTER_AUTH_SECRET is shorter than the 32 bytes that HS256 requires (RFC 7518 section 3.2)")
 	}
 }

@@ -96,7 +96,7 @@ func TestReloadTable(t *testing.T) {
 			{nil, unchanged, commandtest.SecretA, ""},
 			{map[string]string{"a": commandtest.SecretB + "\n"}, changed, commandtest.SecretB, ""},
 			{nil, unchanged, commandtest.SecretB, ""},
-			{map[string]string{"a": "  "}, refused, commandtest.SecretB, "holds nothing but white space"},
+			{map[string]string{"a": "  "}, refused, commandtest.SecretB, "is only white space"},
 			{nil, refused, commandtest.SecretB, ""}, // told once
 			{map[string]string{"a": ""}, refused, commandtest.SecretB, "no such file"},
 			{map[string]string{"a": commandtest.SecretA}, changed, commandtest.SecretA, ""},
@@ -115,7 +115,7 @@ func TestReloadTable(t *testing.T) {
 			{map[string]string{"y": y}, changed, commandtest.SecretA, ""},
 		}},
 		{"the file of settings is broken, then whole", map[string]string{"EXTAUTHZ_CONFIG": "DIR/y"}, map[string]string{"y": y, "a": commandtest.SecretA, "b": commandtest.SecretB}, []step{
-			{map[string]string{"y": "better-auth-"}, refused, commandtest.SecretA, "is no mapping"},
+			{map[string]string{"y": "better-auth-"}, refused, commandtest.SecretA, "is not a mapping"},
 			{map[string]string{"y": "# later"}, refused, commandtest.SecretA, "is empty"},
 			{map[string]string{"y": "better-auth-secret-file: DIR/b\n"}, changed, commandtest.SecretB, ""},
 			{map[string]string{"y": ""}, refused, commandtest.SecretB, "no such file"},

@@ -23,7 +23,7 @@ func (s *Server) follow(ctx context.Context, r *readiness.Readiness) {
 			said = now
 			switch {
 			case ready && len(missing) > 0:
-				s.Log.Warn("ready, though not every part has answered; what needs it is answered with 503",
+				s.Log.Warn("ready, but not every part has answered; checks that need it get 503",
 					"missing", strings.Join(missing, ", "))
 			case ready:
 				s.Log.Info("ready")
@@ -73,7 +73,7 @@ func (s *Server) followSettings(ctx context.Context, hangup <-chan os.Signal) {
 // hangup answers SIGHUP.
 func (s *Server) hangup(ctx context.Context) {
 	s.notifyReloading()
-	s.Log.Info("SIGHUP: reading the settings, fetching the JWKS, opening the audit log anew")
+	s.Log.Info("SIGHUP: reading the settings, fetching the JWKS, reopening the audit log")
 	s.Authorizer.Refresh()
 	if s.Audit != nil {
 		s.Audit.Reopen()

@@ -12,7 +12,7 @@ import (
 // notify tells systemd how the service is (sd_notify(3)). Where there is no systemd nothing happens.
 func (s *Server) notify(states ...string) {
 	if err := systemd.Send(os.Getenv("NOTIFY_SOCKET"), strings.Join(states, "\n")); err != nil {
-		s.Log.Warn("systemd cannot be told", "error", err)
+		s.Log.Warn("systemd cannot be notified", "error", err)
 	}
 }
 

@@ -42,13 +42,13 @@ func (s *Server) stop(
 ) {
 	drained := time.AfterFunc(drainTime, grpcServer.Stop)
 	if !within(drainTime+stopTime, grpcServer.GracefulStop) {
-		s.Log.Warn("checks or connections did not end in time; going on without them", "time", drainTime.String())
+		s.Log.Warn("checks or connections did not end in time; stopping without them", "time", drainTime.String())
 	}
 	drained.Stop()
 	adminServer.Close()
 	stopBackground()
 	if !within(stopTime, work.Wait) {
-		s.Log.Warn("background work did not end in time; going on without it")
+		s.Log.Warn("background work did not end in time; stopping without it")
 	}
 	var last sync.WaitGroup // no check is left that could add to either
 	if s.Audit != nil {

@@ -62,9 +62,9 @@ func (s *Settings) setSecret(value string) error {
 	case len(s.Config.Secret) > 0:
 		return errors.New("and BETTER_AUTH_SECRET are both set; keep one of them")
 	case strings.TrimSpace(value) == "":
-		return errors.New("holds nothing but white space; set Better Auth's secret, or nothing")
+		return errors.New("is only white space; set Better Auth's secret, or nothing")
 	case strings.TrimSpace(value) != value:
-		return errors.New("begins or ends with white space, which Better Auth's secret hardly does; remove it")
+		return errors.New("begins or ends with white space; remove it")
 	}
 	s.Config.Secret = []byte(value)
 	return nil
@@ -147,7 +147,7 @@ func (s *Settings) setJWKSProxy(value string) error {
 	case s.Config.JWKSProxy != "":
 		return errors.New("and JWKS_PROXY are both set; keep one of them")
 	case strings.TrimSpace(value) == "":
-		return errors.New("holds nothing but white space; " +
+		return errors.New("is only white space; " +
 			"write the proxy's URL, as in http://proxy.example.com:3128, or nothing")
 	}
 	s.Config.JWKSProxy = value
@@ -197,7 +197,7 @@ func readShadow(s *Settings, value string) error {
 		"headers": extauthz.ShadowHeaders, shadowTrusting: extauthz.ShadowReportAndTrustClientHeaders}
 	mode, known := modes[value]
 	if !known {
-		return fmt.Errorf("is %q; write off, report or headers, or, where clients' own identity headers may be believed, %s",
+		return fmt.Errorf("is %q; write off, report or headers, or, if clients' own identity headers may be trusted, %s",
 			value, shadowTrusting)
 	}
 	s.Config.Shadow = mode

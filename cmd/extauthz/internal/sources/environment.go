@@ -66,9 +66,9 @@ func UnknownVariables(environment []string) error {
 	}
 	slices.Sort(unknown)
 	for i, name := range unknown {
-		unknown[i] = name + " is no setting" + meantVariable(name)
+		unknown[i] = name + " is not a setting" + meantVariable(name)
 	}
-	return fmt.Errorf("%s; 'extauthz serve --help' lists them all", strings.Join(unknown, "; "))
+	return fmt.Errorf("%s; 'extauthz serve --help' lists all settings", strings.Join(unknown, "; "))
 }
 
 // Misspelt returns a line for each variable that is not ours by its name and nearly one of our settings, as
@@ -81,7 +81,7 @@ func Misspelt(environment []string) (lines []string) {
 		}
 		for _, setting := range settings.Table {
 			if most := min(2, len(setting.Variable)/6); spelling.EditDistance(name, setting.Variable) <= most {
-				lines = append(lines, name+" is no setting; did you mean "+setting.Variable+"?")
+				lines = append(lines, name+" is not a setting; did you mean "+setting.Variable+"?")
 				break
 			}
 		}

@@ -64,7 +64,7 @@ func (f *configFile) parse(content []byte) error {
 	}
 	mapping := document.Content[0]
 	if mapping.Kind != yaml.MappingNode {
-		return fmt.Errorf("line %d: is no mapping; write settings as in better-auth-url: https://app.example.com", mapping.Line)
+		return fmt.Errorf("line %d: is not a mapping; write settings as in better-auth-url: https://app.example.com", mapping.Line)
 	}
 	f.isMapping = true
 	var first error
@@ -82,7 +82,7 @@ func (f *configFile) parse(content []byte) error {
 
 func (f *configFile) take(key, value *yaml.Node) error {
 	if earlier, twice := f.lines[key.Value]; twice {
-		return fmt.Errorf("%s stands in line %d already; keep one of them", key.Value, earlier.number)
+		return fmt.Errorf("%s is already in line %d; keep one of them", key.Value, earlier.number)
 	}
 	setting, err := settingOfKey(key)
 	if err != nil {
@@ -96,14 +96,14 @@ func (f *configFile) take(key, value *yaml.Node) error {
 		for _, item := range value.Content {
 			escaped, fits := setting.Shape.Escape(item.Value)
 			if !isScalar(item) || !fits {
-				return fmt.Errorf("%s holds a list in which not each is one plain value; write one value a line, without a comma", key.Value)
+				return fmt.Errorf("%s has a list with an entry that is not one plain value; write one value per line, without a comma", key.Value)
 			}
 			parts = append(parts, escaped)
 		}
 	case setting.Shape.IsList():
 		return fmt.Errorf("%s is neither a value nor a list of values; write one of these, or leave it out", key.Value)
 	default:
-		return fmt.Errorf("%s is no single value; write one, or leave it out", key.Value)
+		return fmt.Errorf("%s is not a single value; write one, or remove it", key.Value)
 	}
 	f.lines[key.Value] = fileLine{strings.Join(parts, ","), key.Line}
 	return nil
@@ -126,12 +126,12 @@ func settingOfKey(key *yaml.Node) (*settings.Setting, error) {
 		case key.Kind == yaml.ScalarNode && setting.Flag == name && name != "":
 			return setting, nil
 		case setting.Flag == "" && (name == asKey || name == setting.Variable):
-			return nil, fmt.Errorf("%s is a secret, which does not belong into this file; set %s in the environment, or name its own file by %s-file", name, setting.Variable, asKey)
+			return nil, fmt.Errorf("%s is a secret, and must not be in this file; set %s in the environment, or name its own file by %s-file", name, setting.Variable, asKey)
 		case name == setting.Variable:
 			return nil, fmt.Errorf("%s is written %s in this file", name, setting.Flag)
 		case setting.Flag != "":
 			names = append(names, setting.Flag)
 		}
 	}
-	return nil, fmt.Errorf("%q is no setting%s; 'extauthz serve --help' lists them all", name, spelling.DidYouMean(name, names))
+	return nil, fmt.Errorf("%q is not a setting%s; 'extauthz serve --help' lists all settings", name, spelling.DidYouMean(name, names))
 }

@@ -20,7 +20,7 @@ var inherited = sync.OnceValues(activation.ListenersWithNames)
 func Listeners(name string) ([]net.Listener, error) {
 	all, err := inherited()
 	if err != nil {
-		return nil, fmt.Errorf("wants systemd's sockets, which cannot be taken over (%w); look at the .socket unit", err)
+		return nil, fmt.Errorf("needs systemd's sockets, which cannot be used (%w); check the .socket unit", err)
 	}
 	if found := all[name]; len(found) > 0 && !slices.Contains(found, nil) {
 		return found, nil
@@ -32,7 +32,7 @@ func Listeners(name string) ([]net.Listener, error) {
 			names += " " + name
 		}
 	}
-	return nil, fmt.Errorf("wants a stream socket that systemd calls %q, and systemd passed %s; set FileDescriptorName=%s in the .socket unit",
+	return nil, fmt.Errorf("needs a stream socket that systemd names %q, but systemd passed %s; set FileDescriptorName=%s in the .socket unit",
 		name, strings.TrimSpace(names), name)
 }
 

@@ -75,7 +75,7 @@ func protocolOf(getenv func(string) string) (string, error) {
 		return "", fmt.Errorf("OTEL_TRACES_EXPORTER is %q; write otlp or none", exporter)
 	}
 	if parsed, err := url.Parse(endpoint); endpoint != "" && (err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" || parsed.User != nil) {
-		return "", fmt.Errorf("%s is no URL of a collector; write one like http://127.0.0.1:4317", endpointName)
+		return "", fmt.Errorf("%s is not a URL of a collector; write one like http://127.0.0.1:4317", endpointName)
 	}
 	name, protocol := first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 	switch protocol {

@@ -145,7 +145,7 @@ func (f *Fetcher) Get(ctx context.Context) Fetched {
 	got := f.try(ctx)
 	if got.Err != nil {
 		if errors.Is(got.Err, context.DeadlineExceeded) {
-			got.Err = fmt.Errorf("no whole answer within %s: %w", Timeout, got.Err)
+			got.Err = fmt.Errorf("no complete answer within %s: %w", Timeout, got.Err)
 		}
 		got.Err = &Error{got.Err, f.hint(&got)}
 	}
@@ -167,7 +167,7 @@ func (f *Fetcher) try(ctx context.Context) Fetched {
 			err = urlErr.Err // the log names the URL already
 		}
 		if strings.Contains(err.Error(), "Location header") { // and shows it, which may hold what our own URL holds
-			err = errors.New("it redirects to what is no URL")
+			err = errors.New("it redirects to an invalid URL")
 		}
 		return Fetched{Result: ResultUnreachable, Err: err}
 	}
@@ -231,11 +231,11 @@ func ParseProxy(value string) (*url.URL, error) {
 	port, portErr := strconv.ParseUint(parsed.Port(), 10, 16)
 	switch {
 	case parsed.Scheme != "http" && parsed.Scheme != "https" && parsed.Scheme != "socks5" && parsed.Scheme != "socks5h":
-		return nil, errors.New("has no http, https, socks5 or socks5h in front; " + example)
+		return nil, errors.New("does not begin with http, https, socks5 or socks5h; " + example)
 	case parsed.Hostname() == "":
 		return nil, errors.New("names no host; " + example)
 	case strings.HasSuffix(parsed.Host, ":") || parsed.Port() != "" && (portErr != nil || port == 0):
-		return nil, errors.New("has a port that is none; " + example)
+		return nil, errors.New("has an invalid port; " + example)
 	case parsed.Path != "" && parsed.Path != "/" || parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
 		return nil, errors.New("has more than a host and a port; " + encoded)
 	}

@@ -19,7 +19,7 @@ type findings struct{ finding.List }
 func (d *Store) Diagnose(ctx context.Context) []finding.Finding {
 	f := &findings{finding.List{Part: "database"}}
 	if len(d.leftOut) > 0 {
-		f.Warn("parameters", strings.Join(d.leftOut, ", ")+": unknown, and left out",
+		f.Warn("parameters", strings.Join(d.leftOut, ", ")+": unknown, ignored",
 			"Correct their spelling in Config.DatabaseURL, or remove them; run-time parameters go as options=-c%20name%3Dvalue.")
 	}
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
@@ -52,7 +52,7 @@ func (d *Store) Diagnose(ctx context.Context) []finding.Finding {
 		(select rolsuper from pg_roles where rolname = current_user), clock_timestamp()`).
 		Scan(&version, &user, &encrypted, &local, &super, &now)
 	if err != nil {
-		f.Fail("connect", err.Error(), "See what answers at Config.DatabaseURL; it must be PostgreSQL.")
+		f.Fail("connect", err.Error(), "Check what answers at Config.DatabaseURL: it must be PostgreSQL.")
 		return f.Found
 	}
 	f.OK("connect", fmt.Sprintf("PostgreSQL %s in %s, as %s", version, time.Since(started).Round(time.Millisecond), user))

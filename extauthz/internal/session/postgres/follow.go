@@ -67,7 +67,7 @@ func (d *Store) readAnew() (isNew bool) {
 	d.lastRead = dsn
 	d.source.IsNew("")
 	if d.Keeper.Retarget(to) {
-		d.log.Info("the database's connection string has changed; connecting anew")
+		d.log.Info("the database's connection string has changed; reconnecting")
 	}
 	return isNew
 }

@@ -120,7 +120,7 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 	}
 	leftOut := connstring.Unknown(c.URL)
 	if len(leftOut) > 0 {
-		log.Warn("the connection string has parameters that no PostgreSQL driver is known to have; "+
+		log.Warn("the connection string has parameters that no known PostgreSQL driver has; "+
 			"they are left out", "parameters", leftOut)
 	}
 	d := &Store{

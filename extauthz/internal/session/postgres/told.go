@@ -20,7 +20,7 @@ func (d *Store) note(err error) {
 		return
 	}
 	if d.Query.Load() == nil {
-		d.log.Warn("database not usable yet; trying again", "error", err)
+		d.log.Warn("database not usable yet; retrying", "error", err)
 	} else {
 		d.log.Warn("database query failed", "error", err)
 	}
@@ -29,7 +29,7 @@ func (d *Store) note(err error) {
 // noteBlamed takes in why one session could not be read, while others can.
 func (d *Store) noteBlamed(err error) {
 	if d.blamed.IsNew(err.Error()) {
-		d.log.Warn("a session's row makes its query fail; its checks are answered with 503, others are not affected",
+		d.log.Warn("a session's row makes its query fail; its checks get 503, others are not affected",
 			"error", err)
 	}
 }
@@ -38,7 +38,7 @@ func (d *Store) noteBlamed(err error) {
 func (d *Store) noteRefused(err error, connections int) {
 	d.observer.Unconnected()
 	if connections > 0 && d.more.IsNew(err.Error()) {
-		d.log.Warn("no further connection to the database can be made; going on with those that there are",
+		d.log.Warn("no further connection to the database can be made; using the present ones",
 			"connections", connections, "error", err)
 	}
 }
@@ -49,10 +49,10 @@ func (d *Store) tellTables(found *tables.Schema) {
 	d.log.Info("database ready",
 		"sessions", found.Session.String(), "users", found.User.String(), "bans", bans, "facts", facts)
 	if statement := found.MissingIndex(); statement != "" {
-		d.log.Warn("the session table has no index on its token, so each check reads the whole table", "create", statement)
+		d.log.Warn("the session table has no index on its token, so each check scans the whole table", "create", statement)
 	}
 	if found.ExpiresAt.Type == "timestamp" {
-		d.log.Info("the sessions' expiry has no time zone and is read as UTC; extauthz doctor says more",
+		d.log.Info("the sessions' expiry has no time zone and is read as UTC; see extauthz doctor",
 			"column", found.ExpiresAt.Name)
 	}
 }
@@ -60,7 +60,7 @@ func (d *Store) tellTables(found *tables.Schema) {
 // tellUnnamed logs, aside, that statements are no longer prepared.
 func (d *Store) tellUnnamed(err error) {
 	d.Batches.Guard(func() {
-		d.log.Info("the way to the database does not keep prepared statements, as a connection pooler; "+
+		d.log.Info("the connection to the database does not keep prepared statements, as with a connection pooler; "+
 			"going on without", "error", err)
 	})
 }

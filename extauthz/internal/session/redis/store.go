@@ -88,7 +88,7 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 		State: part.NewState(), renewed: make(chan struct{}, 1), faults: map[*node]error{},
 	}
 	if len(o.Unknown) > 0 {
-		s.log.Warn("the URL of Redis has parameters that are not known here; they are left out", "parameters", o.Unknown)
+		s.log.Warn("the URL of Redis has unknown parameters; they are ignored", "parameters", o.Unknown)
 	}
 	s.options.Store(o)
 	switch o.Mode {
@@ -159,7 +159,7 @@ func (s *Store) ask(ctx context.Context, key string) (answer, error) {
 // refuse says that a value is no session, and logs it now and then.
 func (s *Store) refuse(why error) error {
 	if s.refused.IsNew(why.Error()) {
-		s.log.Warn("what Redis keeps under a token is no session as Better Auth writes it; its checks are refused",
+		s.log.Warn("a value in Redis is not a session as Better Auth writes it; its checks are refused",
 			"why", why)
 	}
 	return &session.RefusedError{Why: why.Error()}
@@ -285,10 +285,10 @@ func (s *Store) readAnew() {
 		o, err = redisurl.Parse(text)
 	}
 	if err == nil && (o.Mode == redisurl.Cluster) != (s.cluster != nil) {
-		err = errors.New("changes between a Cluster and none, which wants a restart")
+		err = errors.New("changes between a Cluster and none, which needs a restart")
 	}
 	if err == nil && (o.Mode == redisurl.Sentinel) != (s.options.Load().Mode == redisurl.Sentinel) {
-		err = errors.New("changes between Sentinels and none, which wants a restart")
+		err = errors.New("changes between Sentinels and none, which needs a restart")
 	}
 	if err != nil {
 		if s.source.IsNew(err.Error()) {
@@ -309,7 +309,7 @@ func (s *Store) readAnew() {
 		s.direct.keeper.Retarget(&target{o, o.Hosts})
 	}
 	if !isSame {
-		s.log.Info("the URL of Redis has changed; connecting anew")
+		s.log.Info("the URL of Redis has changed; reconnecting")
 	}
 }
 
@@ -356,7 +356,7 @@ func (s *Store) note(err error) {
 	}
 	s.State.Note(err)
 	if s.told.IsNew(err.Error()) {
-		s.log.Warn("redis cannot be asked; trying again", "error", err)
+		s.log.Warn("redis cannot be reached; retrying", "error", err)
 	}
 }
 
@@ -364,7 +364,7 @@ func (s *Store) note(err error) {
 func (s *Store) noteRefused(err error, connections int) {
 	s.observer.Unconnected()
 	if connections > 0 && s.more.IsNew(err.Error()) {
-		s.log.Warn("no further connection to Redis can be made; going on with those that there are",
+		s.log.Warn("no further connection to Redis can be made; using the present ones",
 			"connections", connections, "error", err)
 	}
 }

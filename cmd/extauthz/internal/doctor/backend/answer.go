@@ -118,7 +118,7 @@ func (a answer) judge(plain answer) (level operator.Level, what, fix string) {
 	}
 	switch {
 	case a.wantsCertificate():
-		return operator.LevelOK, "refused: it wants a client certificate: " + discreet.WithoutURL(a.err).Error(), ""
+		return operator.LevelOK, "refused: it requires a client certificate: " + discreet.WithoutURL(a.err).Error(), ""
 	case a.status == 0 && a.isRefused():
 		return operator.LevelOK, closed + reasonOf(a.err), ""
 	case a.timedOut():
@@ -129,7 +129,7 @@ func (a answer) judge(plain answer) (level operator.Level, what, fix string) {
 	case a.status == 0 && a.connected:
 		return operator.LevelWarning, "took the connection, and then: " + discreet.WithoutURL(a.err).Error(), seeAddress
 	case a.status == 0:
-		return operator.LevelFailure, discreet.WithoutURL(a.err).Error() + ": nothing was asked", seeAddress
+		return operator.LevelFailure, discreet.WithoutURL(a.err).Error() + ": no request was sent", seeAddress
 	case a.by == byRBAC || a.by == byTLSProxy:
 		return operator.LevelOK, fmt.Sprintf("refused: %d by %s", a.status, a.by), ""
 	case a.by == ByExtauthz:

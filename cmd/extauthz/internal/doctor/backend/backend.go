@@ -79,7 +79,7 @@ type Address struct {
 func Parse(text string) (Address, error) {
 	address, err := url.Parse(text)
 	if err != nil {
-		return Address{}, errors.New("--backend is no URL")
+		return Address{}, errors.New("--backend is not a URL")
 	}
 	switch {
 	case address.User != nil:
@@ -97,7 +97,7 @@ func Parse(text string) (Address, error) {
 	case (address.Scheme == "http" || address.Scheme == "https") && address.Host != "":
 		return Address{url: address}, nil
 	}
-	return Address{}, errors.New("--backend wants the backend's own address: http://HOST:PORT/PATH, " +
+	return Address{}, errors.New("--backend needs the backend's own address: http://HOST:PORT/PATH, " +
 		"https://HOST:PORT/PATH or unix:///PATH/OF/SOCKET?path=/PATH")
 }
 

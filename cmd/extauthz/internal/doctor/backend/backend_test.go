@@ -239,13 +239,13 @@ func TestDoctorAsksAUnixSocket(t *testing.T) {
 	}
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	server.Close() // which leaves the socket, at which nobody listens: that is no refusal
-	if found := fmt.Sprint(Diagnose(t.Context(), address)); !strings.Contains(found, "nothing was asked") {
+	if found := fmt.Sprint(Diagnose(t.Context(), address)); !strings.Contains(found, "no request was sent") {
 		t.Error(found)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if found := fmt.Sprint(Diagnose(t.Context(), address)); !strings.Contains(found, "nothing was asked") {
+	if found := fmt.Sprint(Diagnose(t.Context(), address)); !strings.Contains(found, "no request was sent") {
 		t.Error(found)
 	}
 }
@@ -264,7 +264,7 @@ func TestDoctorCouldNotAskTheBackend(t *testing.T) {
 	stop()
 	for title, ctx := range map[string]context.Context{"no time left": ended, "stopped": stopped} {
 		for _, f := range Diagnose(ctx, address) {
-			if f.Level != operator.LevelFailure || !strings.HasSuffix(f.Found, "nothing was asked") {
+			if f.Level != operator.LevelFailure || !strings.HasSuffix(f.Found, "no request was sent") {
 				t.Errorf("%s: %s: %s %q", title, f.Tried, f.Level, f.Found)
 			}
 		}

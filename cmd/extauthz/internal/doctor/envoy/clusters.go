@@ -25,7 +25,7 @@ func (e *examination) judgeCluster(name string) {
 			"Add both, as in envoy/http.yaml, so that a replica that fails is left out.")
 		return
 	}
-	e.ok(tried, "HTTP/2, and replicas that fail are left out")
+	e.ok(tried, "HTTP/2, and failing replicas are ejected")
 }
 
 // judgeUpstreamFilters judges the filters that work behind the router, in the clusters that believe identity headers.

@@ -132,11 +132,11 @@ func (e *examination) judgeManager(m *envoyconfig.Manager) {
 		e.warn("paths", "may mean another thing to Envoy than to the backend",
 			"Set "+strings.Join(missing, ", ")+" for "+m.Name()+".")
 	} else {
-		e.ok("paths", "are normalised before they are matched")
+		e.ok("paths", "normalised before matching")
 	}
 	switch action := m.Config.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction().String(); action {
 	case "REJECT_REQUEST", "DROP_HEADER":
-		e.ok("underscores", "headers with them are refused or dropped")
+		e.ok("underscores", "headers with underscores are refused or dropped")
 	default:
 		e.warn("underscores", "headers with them pass, and WSGI servers read x_user_id as x-user-id",
 			"Set common_http_protocol_options: { headers_with_underscores_action: REJECT_REQUEST }; extauthz removes those "+

@@ -60,6 +60,6 @@ func (e *examination) judgeMutationRules(rules *mutationv3.HeaderMutationRules) 
 		e.fail(tried, "drop what extauthz does to "+strings.Join(dropped, ", ")+": the client's own reach the backend",
 			fix)
 	default:
-		e.ok(tried, "let extauthz set and remove the identity headers")
+		e.ok(tried, "allow extauthz to set and remove the identity headers")
 	}
 }

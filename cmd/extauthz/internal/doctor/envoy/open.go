@@ -17,7 +17,7 @@ func (e *examination) isAuths(w routing.Way) bool {
 // listOpen lists what is open as it should be, so that nothing open goes unseen.
 func (e *examination) listOpen(auths, exact []string) {
 	if len(auths) > 0 {
-		e.ok("open routes", strings.Join(sortedSet(auths), ", ")+": not checked, since Better Auth itself judges what comes there")
+		e.ok("open routes", strings.Join(sortedSet(auths), ", ")+": not checked: Better Auth checks its own requests")
 	}
 	if len(exact) > 0 {
 		e.ok("open routes", strings.Join(sortedSet(exact), ", ")+": not checked, each by one exact path and without the "+

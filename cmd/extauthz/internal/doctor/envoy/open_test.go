@@ -22,16 +22,16 @@ func TestDoctorListsOpenRoutes(t *testing.T) {
 		want            []string // level, and the beginning of what was found
 	}{
 		{title: "the demo", paths: []string{"/api/auth/"}, want: []string{
-			"ok site /api/auth/: not checked, since Better Auth", "warning site /: not checked"}},
+			"ok site /api/auth/: not checked: Better Auth", "warning site /: not checked"}},
 		{title: "another base path", from: auth, to: strings.Replace(auth, "/api/auth/", "/custom/", 1), paths: []string{"/api/auth/", "/custom/"},
-			want: []string{"ok site /custom/: not checked, since Better Auth", "warning site /: not checked"}},
+			want: []string{"ok site /custom/: not checked: Better Auth", "warning site /: not checked"}},
 		{title: "a base path that the settings do not have", from: auth, to: strings.Replace(auth, "/api/auth/", "/custom/", 1),
 			paths: []string{"/api/auth/"}, want: []string{"warning site /, site /custom/: not checked"}},
 		{title: "wider by a letter", from: auth, to: strings.Replace(auth, "/api/auth/", "/api/auth", 1), paths: []string{"/api/auth/"},
 			want: []string{"warning site /, site /api/auth: not checked"}},
 		{title: "as a whole path and what is below", from: auth,
 			to: strings.Replace(auth, "prefix: /api/auth/", "path_separated_prefix: /api/auth", 1), paths: []string{"/api/auth/"},
-			want: []string{"ok site /api/auth: not checked, since Better Auth", "warning site /: not checked"}},
+			want: []string{"ok site /api/auth: not checked: Better Auth", "warning site /: not checked"}},
 		{title: "to the backend, which believes identity headers; the demo removes them there", from: auth,
 			to: strings.Replace(auth, "cluster: issuer", "cluster: backend", 1), paths: []string{"/api/auth/"},
 			want: []string{"warning site /, site /api/auth/: not checked"}},

@@ -87,7 +87,7 @@ func (e *examination) judgeRoutes() {
 			"reaches the backend unchecked",
 			"Leave CONNECT and h2c out of the routes to a backend that believes identity headers.")
 	}
-	const publicFix = "Match what is public by its exact path, so that no more is open than was meant."
+	const publicFix = "Match public routes by their exact path, so that nothing else is open."
 	if len(spoofed) > 0 {
 		e.fail("open routes", strings.Join(sortedSet(spoofed), ", ")+": not checked, and the client's own identity "+
 			"headers reach a backend that believes them",
@@ -95,7 +95,7 @@ func (e *examination) judgeRoutes() {
 	}
 	if len(open) > 0 {
 		e.warn("open routes",
-			strings.Join(sortedSet(open), ", ")+": not checked, by a match that is not one exact path", publicFix)
+			strings.Join(sortedSet(open), ", ")+": not checked, and its match is not one exact path", publicFix)
 	}
 	if len(spoofable) > 0 {
 		e.warn("open routes", strings.Join(sortedSet(spoofable), ", ")+": the client's own identity headers reach the "+

@@ -33,19 +33,19 @@ func Tables(
 	f := &findings{finding.List{Part: "database"}}
 	listed, err := catalogue.Read(ctx, db)
 	if err != nil {
-		f.Fail("tables", err.Error(), "Let the role read pg_catalog, as every role may unless it was taken away.")
+		f.Fail("tables", err.Error(), "Let the role read pg_catalog, as every role may by default.")
 		return f.Found
 	}
 	found, err := tables.Find(listed, wanted, preferred)
 	if err != nil {
-		f.Fail("tables", err.Error(), "Correct what is said, or point Config.DatabaseURL at Better Auth's database.")
+		f.Fail("tables", err.Error(), "Correct this, or set Config.DatabaseURL to Better Auth's database.")
 		return f.Found
 	}
 	f.OK("tables", fmt.Sprintf("sessions in %s, users in %s", found.Session, found.User))
 	if err := found.ReadRowSecurity(ctx, db); err != nil || !f.rowSecurity(found) {
 		if err != nil {
 			f.Fail("row level security", err.Error(),
-				"Let the role read pg_catalog, as every role may unless it was taken away.")
+				"Let the role read pg_catalog, as every role may by default.")
 		}
 		return f.Found
 	}
@@ -88,10 +88,10 @@ func (f *findings) roundTrip(
 	slices.Sort(took)
 	middle := took[times/2]
 	if middle > finding.SlowAnswer {
-		f.Warn("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times),
-			"A check has 400 ms in all: bring the database nearer, or see what it waits for.")
+		f.Warn("query", fmt.Sprintf("%s, median of %d", middle.Round(10*time.Microsecond), times),
+			"A check's deadline is 400 ms: move the database nearer, or find out what it waits for.")
 	} else {
-		f.OK("query", fmt.Sprintf("%s, the middle of %d", middle.Round(10*time.Microsecond), times))
+		f.OK("query", fmt.Sprintf("%s, median of %d", middle.Round(10*time.Microsecond), times))
 	}
 	return true
 }
@@ -121,7 +121,7 @@ func (f *findings) rights(ctx context.Context, db Connection, found *tables.Sche
 	case len(readable) > 0:
 		f.Warn(tried, user+" may also read "+shortened(readable), fix)
 	default:
-		f.OK(tried, user+" may read sessions and users, and change nothing")
+		f.OK(tried, user+" may read sessions and users, and write nothing")
 	}
 }
 
@@ -142,7 +142,7 @@ func (f *findings) rows(ctx context.Context, db Connection, found *tables.Schema
 		where n.nspname = $1 and c.relname = $2), -1)::float8`,
 		found.Session.Schema, found.Session.Name).Scan(&estimate)
 	if err != nil || estimate < 0 {
-		f.OK("sessions", "their number is not known yet: PostgreSQL has not analysed the table")
+		f.OK("sessions", "number unknown: PostgreSQL has not analysed the table yet")
 		return
 	}
 	f.OK("sessions", fmt.Sprintf("about %.0f rows", estimate))

@@ -13,7 +13,7 @@ import (
 // sessionTable tells what about the tables is as it should not be, though sessions are found in them.
 func (f *findings) sessionTable(found *tables.Schema) {
 	if !found.Token.Unique && found.Session.Kind != "v" {
-		f.Warn("unique", "nothing keeps two sessions from having one token; such tokens are refused",
+		f.Warn("unique", "nothing prevents two sessions with one token; such tokens are refused",
 			fmt.Sprintf("create unique index concurrently on %s (%s)", found.Session, tables.QuoteName(found.Token.Name)))
 	}
 	for _, t := range found.TablesRead() {
@@ -23,10 +23,10 @@ func (f *findings) sessionTable(found *tables.Schema) {
 				"See that it shows each row as soon as Better Auth has written it; "+
 					"or name the table itself in "+settingOf(found, t)+".")
 		case "m":
-			f.Warn("materialized view", t.String()+" shows what was there when it was refreshed",
+			f.Warn("materialized view", t.String()+" shows its last refresh only",
 				"Name the table itself in "+settingOf(found, t)+".")
 		case "f":
-			f.Warn("foreign table", t.String()+" is kept by another server, which may be a standby or be down",
+			f.Warn("foreign table", t.String()+" is on another server, which may be a standby or down",
 				"Point Config.DatabaseURL at the server that Better Auth writes to.")
 		}
 	}
@@ -96,7 +96,7 @@ func (f *findings) zone(ctx context.Context, db Connection, found *tables.Schema
 			return
 		}
 	}
-	f.Warn(tried, fmt.Sprintf("%s has none and is read as UTC; whether it is written so cannot be seen here", column), fix)
+	f.Warn(tried, fmt.Sprintf("%s has none and is read as UTC; whether it is written as UTC cannot be detected", column), fix)
 }
 
 // signOut tells what no schema shows.

@@ -103,7 +103,7 @@ func Parse(text string) (*Options, error) {
 	case text == "":
 		return nil, errors.New("is empty; " + form)
 	case !isURL:
-		return nil, errors.New("is no URL; " + form)
+		return nil, errors.New("is not a URL; " + form)
 	case !isKnown:
 		return nil, errors.New("has a scheme that is none of Redis'; " + form)
 	case strings.ContainsFunc(rest, func(c rune) bool { return c <= ' ' || c == 0x7f }):
@@ -179,7 +179,7 @@ func (o *Options) readHosts(authority, path string) error {
 		case host == "" || strings.ContainsAny(host, "[]% \\") || strings.Contains(host, ":") && net.ParseIP(host) == nil:
 			return fmt.Errorf("names the host %s, which is none; %s", show.Quoted(host), form)
 		case err != nil || number == 0:
-			return fmt.Errorf("has a port of the host %s that is none; ports go up to 65535", show.Quoted(host))
+			return fmt.Errorf("has a port of the host %s that is invalid; ports go up to 65535", show.Quoted(host))
 		}
 		o.Hosts = append(o.Hosts, net.JoinHostPort(host, port))
 	}
