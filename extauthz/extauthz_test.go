@@ -210,12 +210,12 @@ func TestConfigFaults(t *testing.T) {
 		want   string
 	}{
 		{"no issuer", Config{Audiences: []string{"a"}}, "Issuer is empty"},
-		{"an issuer without scheme", Config{Issuer: "localhost:3000", Audiences: []string{"a"}}, `Issuer is "localhost:3000", which has no http or https in front`},
-		{"an issuer without host", Config{Issuer: "https://", Audiences: []string{"a"}}, "names no host"},
+		{"an issuer without scheme", Config{Issuer: "localhost:3000", Audiences: []string{"a"}}, `Issuer is "localhost:3000", which does not begin with http`},
+		{"an issuer without host", Config{Issuer: "https://", Audiences: []string{"a"}}, "which has no host"},
 		{"an issuer that is no URL", Config{Issuer: "http://[s3cret", Audiences: []string{"a"}}, "is not a URL"},
 		{"a password in the issuer", Config{Issuer: "https://u:s3cret@app.example.com", Audiences: []string{"a"}}, "holds a user name or password"},
 		{"a password without a scheme", Config{Issuer: "u:s3cret@app.example.com", Audiences: []string{"a"}}, "holds a user name or password"},
-		{"a key in the query, without a scheme", Config{Issuer: "app.example.com?key=s3cret", Audiences: []string{"a"}}, "has no http or https in front"},
+		{"a key in the query, without a scheme", Config{Issuer: "app.example.com?key=s3cret", Audiences: []string{"a"}}, "does not begin with http"},
 		{"a query in the issuer", Config{Issuer: "https://app.example.com/?a=s3cret", Audiences: []string{"a"}}, "has more than a path"},
 		{"a JWKS URL without scheme", Config{Issuer: testIssuer, JWKSURL: "/jwks", Audiences: []string{"a"}}, "JWKSURL is"},
 		{"no audience", Config{Issuer: testIssuer}, "Audiences is empty"},

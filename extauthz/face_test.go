@@ -94,11 +94,11 @@ func TestRegisterErrors(t *testing.T) {
 		server grpc.ServiceRegistrar
 		want   string
 	}{
-		"nothing":                 {a, nil, "there is no gRPC server"},
-		"a nil server":            {a, none, "there is no gRPC server"},
+		"nothing":                 {a, nil, "no gRPC server to register with"},
+		"a nil server":            {a, none, "no gRPC server to register with"},
 		"a server that has one":   {a, taken, "already"},
 		"one that is closed":      {closed, grpc.NewServer(), "closed"},
-		"a registrar that panics": {a, registrar(func() { panic("full") }), "takes no service: full"},
+		"a registrar that panics": {a, registrar(func() { panic("full") }), "accepts no service: full"},
 	} {
 		if err := row.a.Register(row.server); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v, want an error with %q", title, err, row.want)

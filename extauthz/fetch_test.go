@@ -440,10 +440,10 @@ func awaitText(t *testing.T, text func() string, want string) {
 // What is no proxy's URL stops the start, in words that show nothing of it.
 func TestProxyFaults(t *testing.T) {
 	for value, want := range map[string]string{
-		"proxy.s3cret:3128":                    "has no http, https, socks5 or socks5h in front",
-		"s3cret":                               "has no http, https, socks5 or socks5h in front",
-		"ftp://s3cret:3128":                    "has no http, https, socks5 or socks5h in front",
-		"socks4://s3cret:1080":                 "has no http, https, socks5 or socks5h in front",
+		"proxy.s3cret:3128":                    "does not begin with http, https, socks5 or socks5h",
+		"s3cret":                               "does not begin with http, https, socks5 or socks5h",
+		"ftp://s3cret:3128":                    "does not begin with http, https, socks5 or socks5h",
+		"socks4://s3cret:1080":                 "does not begin with http, https, socks5 or socks5h",
 		"http://":                              "names no host",
 		"http://ada:s3cret@":                   "names no host",
 		"http://:3128":                         "names no host",
@@ -452,9 +452,9 @@ func TestProxyFaults(t *testing.T) {
 		"http://ada:12/s3cret@proxy:3128":      "has more than a host and a port",
 		"http://ada:1#s3cret@proxy:3128":       "has more than a host and a port",
 		"http://ada:s3%zzcret@proxy:3128":      "is not a URL",
-		"http://proxy:99999":                   "has a port that is none",
-		"http://proxy:0":                       "has a port that is none",
-		"http://proxy:":                        "has a port that is none",
+		"http://proxy:99999":                   "has an invalid port",
+		"http://proxy:0":                       "has an invalid port",
+		"http://proxy:":                        "has an invalid port",
 		"http://proxy:3128/s3cret":             "has more than a host and a port",
 		"http://proxy:3128?s3cret":             "has more than a host and a port",
 		"http://proxy:3128?":                   "has more than a host and a port",
