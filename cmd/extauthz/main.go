@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"extauthz/cmd/extauthz/internal/discreet"
 	"extauthz/cmd/extauthz/internal/hangup"
 	"extauthz/cmd/extauthz/internal/manual"
 	"extauthz/cmd/extauthz/internal/serverlog"
@@ -64,12 +65,19 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintln(stdout, version())
 		return exitOK
 	case "help", "--help", "-help", "-h":
-		manual.Usage(stdout)
-		return exitOK
+		if len(args) == 0 {
+			manual.Usage(stdout)
+			return exitOK
+		}
+		if c := manual.Find(args[0]); c != nil {
+			c.Help(stdout)
+			return exitOK
+		}
+		command = args[0]
 	}
 	commands := manual.Names()
-	fmt.Fprintf(stderr, "extauthz: there is no command %q%s; the commands are %s\n", command,
-		spelling.DidYouMean(command, commands), strings.Join(commands, ", "))
+	discreet.Complain(stderr, fmt.Sprintf("there is no command %q%s; the commands are %s", command,
+		spelling.DidYouMean(command, commands), strings.Join(commands, ", ")))
 	return exitFault
 }
 

@@ -18,7 +18,8 @@ func completion(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	if len(args) != 1 || !manual.HasShell(args[0]) {
-		discreet.Complain(stderr, "completion takes the name of a shell; write one of "+strings.Join(manual.Shells, ", "))
+		discreet.Complain(stderr, "completion takes the name of a shell; write one of",
+			strings.Join(manual.Shells, ", "))
 		return exitFault
 	}
 	var script bytes.Buffer

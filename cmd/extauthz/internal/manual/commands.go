@@ -57,16 +57,17 @@ var Commands = []Command{
 	{Name: "serve", Summary: "answer Envoy's checks", Settings: true, Lists: true,
 		Uses: []Use{{"[flags]", ""},
 			{"--dry-run [flags]", "read the configuration and its files, say whether they can be used, and end"}},
-		Flags: []Flag{{Name: "dry-run", Help: "read the configuration and its files, say whether they can be used, and end"}},
+		Flags: []Flag{
+			{Name: "dry-run", Help: "read the configuration and its files, say whether they can be used, and end"}},
 		About: `extauthz serve answers Envoy's external-authorization checks (envoy.service.auth.v3) until SIGTERM or SIGINT.
 
-It starts while its JWKS and database are down, is ready (/readyz, and gRPC health) once each that is configured has answered, or after
-EXTAUTHZ_READY once one has, and recovers by itself.
+It starts while its JWKS and database are down, is ready (/readyz, and gRPC health) once each that is configured has
+answered, or after EXTAUTHZ_READY once one has, and recovers by itself.
 
 While it runs it looks at the files of secrets and at the file of settings, and at SIGHUP at once. A change takes effect
 whole, or is refused whole and logged, and the earlier settings stay. These can change: BETTER_AUTH_SECRET_FILE,
-BETTER_AUTH_SECRETS_FILE and what stands in them, EXTAUTHZ_FORMER_SECRETS, DATABASE_URL_FILE, EXTAUTHZ_LOG_LEVEL. A change of
-any other setting waits for a restart.`},
+BETTER_AUTH_SECRETS_FILE and what stands in them, EXTAUTHZ_FORMER_SECRETS, DATABASE_URL_FILE, EXTAUTHZ_LOG_LEVEL.
+A change of any other setting waits for a restart.`},
 	{Name: "check", Summary: "judge one credential, step by step", Settings: true, Lists: true,
 		Uses: []Use{{"[--cookie] [flags] TOKEN", ""}},
 		About: `extauthz check judges one credential with the settings that serve would use, and prints each step:
@@ -81,12 +82,17 @@ sees it. The request's own site (cookies, unsafe methods) is not judged here.`,
 		About: `extauthz doctor tries the whole deployment from where it runs, with the settings that serve would use: settings, JWKS,
 database, and what it is given of the rest. A line for each: what was tried, what came, and what to do.`,
 		Flags: []Flag{
-			{Name: "token", Value: "TOKEN", Help: "judge a JWT or a session token of yours: issuer, audience, signature, row"},
-			{Name: "cookie", Value: "VALUE", Help: "judge the session cookie's value: proves that the secret is the one that Better Auth uses"},
-			{Name: "envoy", Value: "WHERE", IsFile: true, Help: "look at Envoy's configuration: its file, or its admin address as http://127.0.0.1:9901"},
+			{Name: "token", Value: "TOKEN",
+				Help: "judge a JWT or a session token of yours: issuer, audience, signature, row"},
+			{Name: "cookie", Value: "VALUE",
+				Help: "judge the session cookie's value: proves that the secret is the one that Better Auth uses"},
+			{Name: "envoy", Value: "WHERE", IsFile: true,
+				Help: "look at Envoy's configuration: its file, or its admin address as http://127.0.0.1:9901"},
 			{Name: "url", Value: "URL", Help: "ask a protected URL through Envoy: it must refuse who has no credential"},
-			{Name: "origin", Value: "ORIGIN", Help: "with --url: send the CORS preflight that a browser at this origin would"},
-			{Name: "backend", Value: "URL", Help: `ask the backend itself, past Envoy, with a spoofed x-user-id and X-Forwarded-For: it must refuse.
+			{Name: "origin", Value: "ORIGIN",
+				Help: "with --url: send the CORS preflight that a browser at this origin would"},
+			{Name: "backend", Value: "URL",
+				Help: `ask the backend itself, past Envoy, with a spoofed x-user-id and X-Forwarded-For: it must refuse.
 http://HOST:PORT/PATH, https://… or unix:///PATH/OF/SOCKET?path=/PATH; run it as somebody who is not
 Envoy: from another host or pod, or as another user. Alone it tries the backend and nothing else`},
 			{Name: "json", Help: "print findings as a JSON array"},
@@ -115,5 +121,8 @@ of these. Without an installation: source <(extauthz completion bash)`},
 		About: `extauthz man prints the manual page extauthz(1), in the macros of man(7). Without an installation:
 extauthz man | man -l -`},
 	{Name: "version", Summary: "print the version", Uses: []Use{{"", ""}}, About: "extauthz version prints the version."},
-	{Name: "help", Summary: "print this list", Uses: []Use{{"", ""}}, About: "extauthz help prints the list of commands."},
+	{Name: "help", Summary: "print this list, or the help of one command", Uses: []Use{{"[COMMAND]", ""}},
+		About: "extauthz help prints the list of commands, or the help of one."},
 }
+
+func init() { Find("help").Words = Names() }

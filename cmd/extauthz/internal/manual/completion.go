@@ -84,8 +84,8 @@ _extauthz() {
 		if c.Settings {
 			fmt.Fprintf(w, "\t%s) own=%s settings=yes ;;\n", c.Name, quoted(flagNames(c.options())))
 		} else if len(c.Words) > 0 {
-			fmt.Fprintf(w, "\t%s) ((COMP_CWORD == 2)) && COMPREPLY=($(compgen -W %s -- \"$word\")) ;;\n", c.Name,
-				quoted(strings.Join(c.Words, " ")))
+			fmt.Fprintf(w, "\t%s) ((COMP_CWORD == 2)) && COMPREPLY=($(compgen -W %s -- \"$word\")) ;;\n",
+				c.Name, quoted(strings.Join(c.Words, " ")))
 		}
 	}
 	fmt.Fprint(w, "\tesac\n\t[[ $settings ]] || return\n\tcase \"$command $flag\" in\n")
@@ -196,8 +196,8 @@ func fish(w io.Writer) {
 				text(strings.Join(c.Words, " ")))
 		}
 		for _, o := range c.options() {
-			fmt.Fprintf(w, "complete -c extauthz -n '__fish_seen_subcommand_from %s' %s -d %s\n", c.Name, o.fishOptions(),
-				text(o.brief))
+			fmt.Fprintf(w, "complete -c extauthz -n '__fish_seen_subcommand_from %s' %s -d %s\n",
+				c.Name, o.fishOptions(), text(o.brief))
 		}
 	}
 	for _, o := range settingOptions() {

@@ -11,7 +11,8 @@ import (
 // Page prints the manual page in the macros of man(7).
 func Page(w io.Writer, version string) {
 	fmt.Fprintf(w, ".TH EXTAUTHZ 1 \"\" %q \"User Commands\"\n.nh\n.ad l\n", "extauthz "+roff(version))
-	fmt.Fprint(w, ".SH NAME\nextauthz \\- external authorization for Envoy and Istio by Better Auth\\(aqs tokens\n.SH SYNOPSIS\n")
+	fmt.Fprint(w, ".SH NAME\nextauthz \\- external authorization for Envoy and Istio by Better Auth\\(aqs tokens\n"+
+		".SH SYNOPSIS\n")
 	for i, c := range Commands {
 		for j, u := range c.Uses {
 			if i+j > 0 {
@@ -21,12 +22,13 @@ func Page(w io.Writer, version string) {
 		}
 	}
 	fmt.Fprintf(w, ".SH DESCRIPTION\n%s\n", roff(Title))
-	fmt.Fprint(w, ".PP\nSettings are given by flags, by environment variables and by a file, in this order of precedence.\n.SH COMMANDS\n")
+	fmt.Fprint(w, ".PP\nSettings are given by flags, by environment variables and by a file, in this order of precedence.\n"+
+		".SH COMMANDS\n")
 	for _, c := range Commands {
 		c.section(w)
 	}
-	fmt.Fprint(w, ".SH SETTINGS\nEach is an environment variable and, unless it is a secret, a flag and a key of the file that "+
-		"\\fB\\-\\-config\\fR names.\n")
+	fmt.Fprint(w, ".SH SETTINGS\nEach is an environment variable and, unless it is a secret, a flag and a key of the file "+
+		"that \\fB\\-\\-config\\fR names.\n")
 	for _, s := range settings.Table {
 		fmt.Fprintf(w, ".TP\n\\fB%s\\fR", roff(s.Variable))
 		if s.Flag != "" {
