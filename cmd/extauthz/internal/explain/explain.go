@@ -42,10 +42,18 @@ func Text(arg string, stdin io.Reader) (string, error) {
 func Credential(ctx context.Context, authorizer *extauthz.Authorizer, text string, isCookie bool) extauthz.Explanation {
 	part := operator.PartOf(text, isCookie)
 	deadline := time.Now().Add(Timeout / 2)
-	for time.Now().Before(deadline) && ctx.Err() == nil && slices.Contains(authorizer.Missing(), part) {
+	for time.Now().Before(deadline) && ctx.Err() == nil && isAwaited(authorizer.Missing(), part) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return authorizer.Explain(ctx, Presented(text, isCookie))
+}
+
+// isAwaited tells whether a part is missing, of whichever issuer: whose the credential is is known only when it is judged.
+func isAwaited(missing []string, part string) bool {
+	return slices.ContainsFunc(missing, func(one string) bool {
+		name, _, _ := strings.Cut(one, " of ")
+		return name == part
+	})
 }
 
 // Presented is a credential as it was given: the cookie's value or a Bearer token.
