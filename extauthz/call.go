@@ -20,8 +20,8 @@ import (
 // [ServerOptions]: on another one the answers are the same, but each is decoded and encoded once more. A message is
 // read within Config.MaxMessageBytes, whatever grpc.MaxRecvMsgSize is.
 //
-// After an error nothing is registered: there is no server, it has this service already, or the Authorizer is closed. It is
-// to be called before the server serves: gRPC itself ends the process otherwise.
+// After an error nothing is registered: there is no server, it has this service already, or the Authorizer is closed.
+// It is to be called before the server serves: gRPC itself ends the process otherwise.
 func (a *Authorizer) Register(server grpc.ServiceRegistrar) (err error) {
 	description := authv3.Authorization_ServiceDesc
 	description.Methods = []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}}

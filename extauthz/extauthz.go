@@ -12,14 +12,9 @@ package extauthz
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,18 +22,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"extauthz/extauthz/internal/checkwire"
 	"extauthz/extauthz/internal/decide"
-	"extauthz/extauthz/internal/decision"
 	"extauthz/extauthz/internal/gate"
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/intake"
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/keyset/jwks"
 	"extauthz/extauthz/internal/observe"
-	"extauthz/extauthz/internal/reason"
-	"extauthz/extauthz/internal/request"
-	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/verified"
 	"extauthz/extauthz/operator"
 )
@@ -82,8 +72,8 @@ type Config struct {
 	ReadDatabaseURL func() (string, error)
 	// DatabaseConnections bounds the connections to PostgreSQL; by default 4.
 	DatabaseConnections int
-	// DatabaseMaxLag is how far a standby may be behind its primary and still be asked. A sign-out is seen there so much later.
-	// By default a primary alone is asked, and a sign-out holds from the next check on.
+	// DatabaseMaxLag is how far a standby may be behind its primary and still be asked. A sign-out is seen there so much
+	// later. By default a primary alone is asked, and a sign-out holds from the next check on.
 	DatabaseMaxLag time.Duration
 	// Schema overrides what is found in the database's catalogue.
 	Schema SchemaNames
@@ -127,7 +117,8 @@ type Config struct {
 	// not wait for anything; by default nobody is called. Where it panics, which is counted and logged, an allow becomes
 	// a refusal.
 	Audit func(AuditRecord)
-	// AuditAllowRate is the share of allows that are recorded, more than 0 and up to 1; the zero value is 1, and a negative one none.
+	// AuditAllowRate is the share of allows that are recorded, more than 0 and up to 1; the zero value is 1, and a
+	// negative one none.
 	AuditAllowRate float64
 	// Metrics is where the metrics of docs/metrics.md are registered; by default nowhere.
 	Metrics prometheus.Registerer
@@ -147,20 +138,6 @@ type Config struct {
 	refill time.Duration
 	// kinds are issuer.Kinds, except in tests that add one.
 	kinds issuer.Chain
-}
-
-// A ConfigError tells which field of Config is at fault, in words that end with the fix.
-type ConfigError struct {
-	Issuer string // the name of the one of Config.Several that is at fault; empty for Config's own fields
-	Field  string
-	Fault  string // never holds a secret
-}
-
-func (e *ConfigError) Error() string {
-	if e.Issuer != "" {
-		return "issuer " + e.Issuer + ": " + e.Field + " " + e.Fault
-	}
-	return e.Field + " " + e.Fault
 }
 
 // Authorizer decides requests. It implements Envoy's envoy.service.auth.v3.Authorization. All methods
@@ -215,14 +192,16 @@ func New(config Config) (*Authorizer, error) {
 	a := &Authorizer{
 		life: newLife(), registration: registration,
 		shadow: config.Shadow, kept: kept,
-		intake: intake.New(config.MaxMessageBytes, panics), memory: verified.New[issuer.Proof](config.RememberedTokens, config.RememberedBytes),
-		log: config.Logger, panics: panics,
-		audit:     observe.Audit{Record: config.Audit, AllowRate: config.AuditAllowRate, Panics: panics, Shadowed: config.Shadow != ShadowOff},
+		intake: intake.New(config.MaxMessageBytes, panics),
+		memory: verified.New[issuer.Proof](config.RememberedTokens, config.RememberedBytes),
+		log:    config.Logger, panics: panics,
+		audit: observe.Audit{Record: config.Audit, AllowRate: config.AuditAllowRate, Panics: panics,
+			Shadowed: config.Shadow != ShadowOff},
 		decisions: observe.NewLog(panics, config.Shadow != ShadowOff), metrics: metrics,
 		tracing: tracing,
 	}
-	a.made = madeBy{client: config.Client, now: config.Now, budget: config.budget, refill: config.refill, kinds: config.kinds,
-		gate: gate.New(), isNamed: config.Several != nil}
+	a.made = madeBy{client: config.Client, now: config.Now, budget: config.budget, refill: config.refill,
+		kinds: config.kinds, gate: gate.New(), isNamed: config.Several != nil}
 	a.decider = &decide.Decider{Budget: config.budget, Panics: panics, Hits: metrics.Hits, Misses: metrics.Misses}
 	a.issuers = newRunningIssuers(panics)
 	if err := a.setIssuers(config.issuers()); err != nil {
@@ -234,62 +213,6 @@ func New(config Config) (*Authorizer, error) {
 		return nil, &ConfigError{Field: "Metrics", Fault: err.Error()}
 	}
 	return a, nil
-}
-
-func (c *Config) setDefaults() {
-	if c.RememberedTokens == 0 {
-		c.RememberedTokens = verified.DefaultTokens
-	}
-	if c.RememberedBytes == 0 {
-		c.RememberedBytes = verified.DefaultBytes
-	}
-	if c.AuditAllowRate == 0 {
-		c.AuditAllowRate = 1
-	}
-	if c.MaxMessageBytes == 0 {
-		c.MaxMessageBytes = intake.DefaultMax
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.kinds == nil {
-		c.kinds = issuer.Kinds()
-	}
-	if c.budget == 0 {
-		c.budget = decide.TimeBudget
-	}
-}
-
-// checkURL wants an absolute http or https URL. It never shows a value that could hold a password.
-func checkURL(field, value string) error {
-	parsed, err := url.Parse(value)
-	shown := show.URL(value)
-	switch {
-	case value == "":
-		return &ConfigError{Field: field, Fault: "is empty; write a URL like https://app.example.com"}
-	case err != nil:
-		return &ConfigError{Field: field, Fault: "is not a URL; write one like https://app.example.com"}
-	case parsed.User != nil || strings.Contains(value, "@"):
-		return &ConfigError{Field: field, Fault: "holds a user name or password; leave them out"}
-	case parsed.Scheme != "http" && parsed.Scheme != "https":
-		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which does not begin with http:// or https://; write http://… or https://…", show.Clip(shown))}
-	case parsed.Hostname() == "":
-		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which has no host; write one like https://app.example.com", show.Clip(shown))}
-	case !hasPort(parsed):
-		return &ConfigError{Field: field, Fault: fmt.Sprintf("is %q, which has an invalid port; ports go up to 65535", show.Clip(shown))}
-	case field == "Issuer" && (parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery):
-		return &ConfigError{Field: field, Fault: "has more than a path; leave out what follows ? or #"}
-	}
-	return nil
-}
-
-// hasPort tells whether a URL's port, where it has one, is one. Package net/url takes any number.
-func hasPort(u *url.URL) bool {
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	return u.Port() == "" || err == nil && port > 0
 }
 
 // Run does the background work until ctx ends: it fetches the JWKS and connects to the database, and
@@ -315,8 +238,8 @@ func (a *Authorizer) Run(ctx context.Context) {
 	work.Wait()
 }
 
-// Missing names the parts that have not answered once yet: "jwks", "database", with several issuers "jwks of NAME". When none is left
-// the server is ready, and stays so: a part that fails later fails its own checks only.
+// Missing names the parts that have not answered once yet: "jwks", "database", with several issuers "jwks of NAME".
+// When none is left the server is ready, and stays so: a part that fails later fails its own checks only.
 func (a *Authorizer) Missing() []string {
 	var missing []string
 	for _, i := range a.issuers.all() {
@@ -337,8 +260,8 @@ func (a *Authorizer) Missing() []string {
 }
 
 // SetSecrets puts other secrets in force, from the next check on: tokens by one that is no longer there are refused,
-// remembered or not. A rotation first makes the new secret current and the old one former, and leaves that out at its end.
-// What former secrets are good for stays as it is.
+// remembered or not. A rotation first makes the new secret current and the old one former, and leaves that out at its
+// end. What former secrets are good for stays as it is.
 func (a *Authorizer) SetSecrets(current []byte, former [][]byte) {
 	a.replaceSecrets(func(inForce Secrets) Secrets {
 		inForce.Current, inForce.Former = current, former
@@ -381,52 +304,6 @@ func (a *Authorizer) Parts() []Part {
 	return parts
 }
 
-// Operator is what the command of this module looks at and embedders need not: the keys in use, and a diagnosis. Its type is
-// internal, and changes without a word in CHANGELOG.md.
+// Operator is what the command of this module looks at and embedders need not: the keys in use, and a diagnosis. Its
+// type is internal, and changes without a word in CHANGELOG.md.
 func (a *Authorizer) Operator() *operator.View { return operator.New(a.issuers.operated) }
-
-// Check decides one request. It is the whole way, from Envoy's question to the answer; it never
-// returns an error, since Envoy would answer one by its failure mode and not by ours. A server
-// made by [ServerOptions] and [Authorizer.Register] goes the same way without the protobuf codec.
-func (a *Authorizer) Check(ctx context.Context, in *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			a.panics.Report(guard.InCheck, fault)
-			response = checkwire.DenyResponse(reason.Deny(ReasonInternalError))
-		}
-	}()
-	r := checkwire.ReadRequest(in)
-	d := a.decide(ctx, &r)
-	switch {
-	case a.shadow != ShadowOff:
-		return a.shadowResponse(&r, &d), nil
-	case d.Denial != nil:
-		return checkwire.DenyResponse(d.Denial), nil
-	}
-	return checkwire.AllowResponse(&r, d.Who(), a.further()...), nil
-}
-
-// decide judges the request, counts the decision and logs it. Of its observers only an audit function that panics
-// changes it.
-func (a *Authorizer) decide(ctx context.Context, r *request.Request) decision.Decision {
-	started := time.Now()
-	r.IdentityNames = a.kept.without(r.IdentityNames) // they are the client's, whatever the verdict
-	ctx, span := a.tracing.Begin(ctx, r)
-	var d decision.Decision
-	a.judge(ctx, r, &d)
-	took := time.Since(started)
-	a.tracing.End(span, &d)
-	a.audit.Write(r, &d, took)
-	a.metrics.Count(&d, took)
-	a.decisions.Tell(ctx, r, &d)
-	return d
-}
-
-// judge has the request decided, unless the Authorizer is closed.
-func (a *Authorizer) judge(ctx context.Context, r *request.Request, d *decision.Decision) {
-	if a.life.closed.Load() {
-		d.Denial = reason.Unavailable(ReasonClosed, errors.New("Close was called"))
-		return
-	}
-	a.decider.Decide(ctx, r, d)
-}

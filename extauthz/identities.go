@@ -42,7 +42,8 @@ func (a *Authorizer) readFacts(configs []IssuerConfig) (facts []*identity.Table,
 		for _, header := range table.Headers() {
 			switch {
 			case a.kept.contains(header):
-				return nil, nil, &ConfigError{Field: "Identity", Fault: "asks for " + header + ", which Config.KeepHeaders takes from the client; leave it out of one of them"}
+				return nil, nil, &ConfigError{Field: "Identity",
+					Fault: "asks for " + header + ", which Config.KeepHeaders takes from the client; leave it out of one of them"}
 			case !slices.Contains(headers, header):
 				headers = append(headers, header)
 			}

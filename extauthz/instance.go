@@ -55,8 +55,8 @@ type databaseURL struct {
 
 func (u *databaseURL) read() (string, error) { return (*u.by.Load())() }
 
-// newInstance makes an issuer, with those parts of the one before, which may be nil, that are as they were. The error is a
-// *[ConfigError].
+// newInstance makes an issuer, with those parts of the one before, which may be nil, that are as they were. The error
+// is a *[ConfigError].
 func (a *Authorizer) newInstance(
 	config IssuerConfig, before *instance, several bool, facts *identity.Table, further []string,
 ) (*instance, error) {
@@ -71,7 +71,8 @@ func (a *Authorizer) newInstance(
 	var proxy *url.URL
 	if config.JWKSProxy != "" {
 		if a.made.client != nil {
-			return nil, &ConfigError{Field: "JWKSProxy", Fault: "and Client are both set; give the proxy to the client's transport"}
+			return nil, &ConfigError{Field: "JWKSProxy",
+				Fault: "and Client are both set; give the proxy to the client's transport"}
 		}
 		if proxy, err = jwks.ParseProxy(config.JWKSProxy); err != nil {
 			return nil, &ConfigError{Field: "JWKSProxy", Fault: err.Error()}
@@ -119,7 +120,8 @@ func (a *Authorizer) newInstance(
 			parts.Owner = before.issuer.Owner
 		}
 	}
-	parts.Secrets = secret.New(config.secrets(), inForce, func(use secret.Use) { i.metrics.CountFormer(identity.Method(use.String())) })
+	parts.Secrets = secret.New(config.secrets(), inForce,
+		func(use secret.Use) { i.metrics.CountFormer(identity.Method(use.String())) })
 	i.issuer = issuer.New(parts)
 	return i, nil
 }
@@ -183,8 +185,8 @@ func (c *IssuerConfig) hasDatabaseOf(other *IssuerConfig) bool {
 		reflect.DeepEqual(c.Schema, other.Schema) && slices.Equal(c.Identity, other.Identity)
 }
 
-// isBut tells whether two issuers differ at most in their secrets and their database, so that what was verified of a JWT
-// by the one holds for the other as long as its key or secret is in force.
+// isBut tells whether two issuers differ at most in their secrets and their database, so that what was verified of a
+// JWT by the one holds for the other as long as its key or secret is in force.
 func (c *IssuerConfig) isBut(other *IssuerConfig) bool {
 	one, two := *c, *other
 	for _, config := range []*IssuerConfig{&one, &two} {

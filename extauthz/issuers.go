@@ -16,10 +16,10 @@ import (
 )
 
 // IssuerConfig is one Better Auth of several ([Config.Several]). Its fields are those of [Config] of the same name, and
-// default and mean the same. Nothing of one counts for another: a JWT belongs to the issuer that accepts its iss, a cookie
-// to the one that has its name, or, of several with that name, to the one at the request's host or else whose signature it
-// has; any other session token to the first in the list that knows it. A route may name the issuers whose credentials it
-// takes. With more than one the backend is told the Name of the one that vouches for the user.
+// default and mean the same. Nothing of one counts for another: a JWT belongs to the issuer that accepts its iss, a
+// cookie to the one that has its name, or, of several with that name, to the one at the request's host or else whose
+// signature it has; any other session token to the first in the list that knows it. A route may name the issuers whose
+// credentials it takes. With more than one the backend is told the Name of the one that vouches for the user.
 type IssuerConfig struct {
 	// Name is 1 to 63 letters, digits, dots, hyphens and underscores, and no other issuer's.
 	Name                string
@@ -71,8 +71,8 @@ func (c *Config) checkSeveral() error {
 	return nil
 }
 
-// checkNames wants names that differ and can stand anywhere, and an iss, and a cookie at a host, to be one issuer's. The
-// issuers are set up by now.
+// checkNames wants names that differ and can stand anywhere, and an iss, and a cookie at a host, to be one issuer's.
+// The issuers are set up by now.
 func checkNames(issuers []*instance) error {
 	if len(issuers) == 0 {
 		return &ConfigError{Field: "Several", Fault: "names no issuer; name one, or leave it out"}
@@ -122,8 +122,9 @@ func checkName(name string) error {
 // plain is the issuer that the fields of Config itself make. It shares nothing with what the caller may change later.
 func (c *Config) plain() IssuerConfig {
 	return IssuerConfig{
-		Name: defaultName, Issuer: c.Issuer, Issuers: c.Issuers, JWKSURL: c.JWKSURL, JWKSProxy: c.JWKSProxy, Audiences: c.Audiences,
-		Secret: c.Secret, FormerSecrets: c.FormerSecrets,
+		Name: defaultName, Issuer: c.Issuer, Issuers: c.Issuers, JWKSURL: c.JWKSURL, JWKSProxy: c.JWKSProxy,
+		Audiences: c.Audiences,
+		Secret:    c.Secret, FormerSecrets: c.FormerSecrets,
 		FormerForHS256: c.FormerForHS256, FormerForSessions: c.FormerForSessions,
 		DatabaseURL: c.DatabaseURL, ReadDatabaseURL: c.ReadDatabaseURL, DatabaseConnections: c.DatabaseConnections,
 		DatabaseMaxLag: c.DatabaseMaxLag, Schema: c.Schema,

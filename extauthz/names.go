@@ -56,7 +56,8 @@ func readIssuer(config *IssuerConfig) (issuerNames, error) {
 	var unique []string
 	for _, one := range accepted {
 		if strings.TrimSpace(one) == "" {
-			return issuerNames{}, &ConfigError{Field: "Issuers", Fault: "has an empty entry, which no token should have as iss; leave it out"}
+			return issuerNames{}, &ConfigError{Field: "Issuers",
+				Fault: "has an empty entry, which no token should have as iss; leave it out"}
 		}
 		if !slices.Contains(unique, one) {
 			unique = append(unique, one)

@@ -135,10 +135,10 @@ func (r *runningIssuers) close() {
 	}
 }
 
-// SetIssuers puts other issuers in force than those of [Config.Several], as a whole, from the next check on. One that has
-// changed keeps what has not: its keys, its connections, what is remembered of its tokens. A new one's checks are answered
-// with 503 until its parts have answered. No check of an issuer that has not changed fails by it. The error is a
-// *[ConfigError], and nothing has changed then; it is another one once the Authorizer is closed.
+// SetIssuers puts other issuers in force than those of [Config.Several], as a whole, from the next check on. One that
+// has changed keeps what has not: its keys, its connections, what is remembered of its tokens. A new one's checks are
+// answered with 503 until its parts have answered. No check of an issuer that has not changed fails by it. The error is
+// a *[ConfigError], and nothing has changed then; it is another one once the Authorizer is closed.
 func (a *Authorizer) SetIssuers(issuers []IssuerConfig) error {
 	if !a.made.isNamed {
 		return &ConfigError{Field: "Several", Fault: "was empty at the start; make another Authorizer for several issuers"}

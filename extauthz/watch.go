@@ -11,14 +11,17 @@ func (a *Authorizer) watch(registerer *observe.Registration) {
 	gauge := func(name, help string, value func() float64) {
 		registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
-	gauge("extauthz_shadow", "1 in shadow mode, where every request is allowed and the outcomes are what they would be; else 0.", func() float64 {
+	gauge("extauthz_shadow", "1 in shadow mode, where every request is allowed and the outcomes are what they would be; "+
+		"else 0.", func() float64 {
 		if a.shadow != ShadowOff {
 			return 1
 		}
 		return 0
 	})
-	gauge("extauthz_remembered_tokens", "Verified JWTs that are remembered.", func() float64 { return float64(a.memory.Stats().Tokens) })
-	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.", func() float64 { return float64(a.memory.Stats().Bytes) })
+	gauge("extauthz_remembered_tokens", "Verified JWTs that are remembered.",
+		func() float64 { return float64(a.memory.Stats().Tokens) })
+	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.",
+		func() float64 { return float64(a.memory.Stats().Bytes) })
 	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_remembered_evictions_total",
 		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.Stats().Evicted) }))
 	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.",
@@ -50,7 +53,8 @@ var gaugesOfIssuers = []issuerGauge{
 		func(i *instance) float64 { return float64(i.keys.Usable()) }),
 	newIssuerGauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", hasDatabase,
 		func(i *instance) float64 { return float64(i.database.Connections()) }),
-	newIssuerGauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.", hasDatabase,
+	newIssuerGauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.",
+		hasDatabase,
 		func(i *instance) float64 { return float64(i.database.Busy()) }),
 	newIssuerGauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", hasDatabase,
 		func(i *instance) float64 { return float64(i.database.Waiting()) }),

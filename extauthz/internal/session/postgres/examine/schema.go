@@ -96,7 +96,8 @@ func (f *findings) zone(ctx context.Context, db Connection, found *tables.Schema
 			return
 		}
 	}
-	f.Warn(tried, fmt.Sprintf("%s has none and is read as UTC; whether it is written as UTC cannot be detected", column), fix)
+	f.Warn(tried, fmt.Sprintf("%s has none and is read as UTC; whether it is written as UTC cannot be detected", column),
+		fix)
 }
 
 // signOut tells what no schema shows.
