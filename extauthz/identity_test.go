@@ -401,3 +401,38 @@ func TestRulesByFacts(t *testing.T) {
 		t.Errorf("a role is told that was not asked for: %v", headers)
 	}
 }
+
+// doctor tells of a route what cannot be read of it, and what nobody can meet.
+func TestRoutesAreJudged(t *testing.T) {
+	dsn := newDatabaseURL(t, append(factsTables(), `alter table "user" drop column "role"`)...)
+	a, err := New(Config{JWKSURL: serveKeys(t, testKeys()).URL, Issuers: []string{testIssuer}, Audiences: []string{testAudience},
+		DatabaseURL: dsn, Identity: []string{"organization", "user.plan_tier=x-user-plan"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	routes := []map[string]string{
+		{"claim.plan_tier": "pro", "claim.email": "a@example.com"},
+		{"role": "admin"},
+		{"organization": "org-1"},
+		{"claim.department": "sales", "methods": "session"},
+		{"roles": "admin"},
+	}
+	wants := [][]string{
+		nil,
+		{`no session has a column for the rule "role"`},
+		{`no JWT has a claim for the rule "organization"`},
+		{`no session has a column for the rule "claim.department"`},
+		{`every request is refused with 503: bad_route_settings: got context_extensions "roles": "admin"`},
+	}
+	for i, found := range a.Operator().JudgeRoutes(t.Context(), routes) {
+		if len(found) != len(wants[i]) {
+			t.Fatalf("%v: %+v", routes[i], found)
+		}
+		for n, want := range wants[i] {
+			if !strings.Contains(found[n].Found, want) || found[n].Fix == "" {
+				t.Errorf("%v: %+v, want %q", routes[i], found[n], want)
+			}
+		}
+	}
+}

@@ -47,7 +47,8 @@ func (r *runningIssuers) all() []*instance { return *r.list.Load() }
 // operated are the parts of the issuers in force, for [Authorizer.Operator].
 func (r *runningIssuers) operated() (parts []operator.Parts) {
 	for _, i := range r.all() {
-		parts = append(parts, operator.Parts{Issuer: i.metrics.As.Called(), Keys: i.keys, Database: i.database})
+		parts = append(parts, operator.Parts{Issuer: i.metrics.As.Called(), Checks: i.issuer, Keys: i.keys,
+			Database: i.database})
 	}
 	return parts
 }

@@ -99,7 +99,9 @@ func runDoctor(ctx context.Context, args []string, stdin io.Reader, stdout, stde
 		}
 	}
 	if given.envoy != "" {
-		found = append(found, envoy.Diagnose(ctx, given.envoy, doctor.AuthPaths(s)...)...)
+		var asked []envoy.Asked
+		found = append(found, envoy.Diagnose(ctx, given.envoy, &asked, doctor.AuthPaths(s)...)...)
+		found = append(found, doctor.Rules(ctx, authorizer.Operator(), asked)...)
 	}
 	if given.url != "" {
 		found = append(found, doctor.Request(ctx, given.url, given.token, given.origin)...)

@@ -1,7 +1,7 @@
 // Package operator is for who runs a server: what the command of this module shows beyond the check itself, a
 // diagnosis, the keys in use, the reasons and the settings' defaults. Embedders do without it, and it changes without
 // a word in CHANGELOG.md. It imports keyset, postgres, connstring, verified, intake, credential, issuer, identity,
-// checkwire, reason, finding and show. It decides nothing.
+// checkwire, route, request, reason, finding and show. It decides nothing.
 package operator
 
 import (
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/finding"
+	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/session/postgres"
 )
@@ -24,6 +25,7 @@ type View struct{ parts func() []Parts }
 // Parts are what one issuer's checks depend on.
 type Parts struct {
 	Issuer   string // its name; empty where there is one issuer
+	Checks   *issuer.Issuer
 	Keys     *keyset.Set
 	Database *postgres.Store // nil when not configured
 }

@@ -49,12 +49,8 @@ func (r *Rules) checkClaims(payload []byte, facts *identity.Table) (never string
 	names := make([]string, len(r.needs))
 	for i := range r.needs {
 		n := &r.needs[i]
-		if names[i] = n.claim; n.header != "" {
-			names[i] = facts.ClaimOf(n.header)
-		}
-		if names[i] == "" {
-			return "no JWT has a claim for the rule " + show.Quoted(n.setting) + "; Config.Identity says which claim it is, " +
-				"as in claim.NAME=" + n.header, n.unmet("a JWT, of which no claim tells it")
+		if names[i] = n.claimName(facts); names[i] == "" {
+			return n.noClaim(), n.unmet("a JWT, of which no claim tells it")
 		}
 	}
 	found, err := claim.Find(payload, names...)
@@ -77,9 +73,7 @@ func (r *Rules) checkSession(who *identity.Identity, facts *identity.Table) (nev
 		n := &r.needs[i]
 		value, isKnown := ofSession(n, who, facts)
 		if !isKnown {
-			return "no session has a column for the rule " + show.Quoted(n.setting) + ", or it may not be read; " +
-					"add it to Config.Identity, and see extauthz doctor for the grant",
-				n.unmet("a session, of which no column tells it")
+			return n.noColumn(), n.unmet("a session, of which no column tells it")
 		}
 		if !slices.ContainsFunc(n.values, func(wanted string) bool {
 			return textHolds(value, wanted, separator(n.claim, n.header))
@@ -100,10 +94,7 @@ func ofSession(n *need, who *identity.Identity, facts *identity.Table) (value st
 	case "name":
 		return who.Name, true
 	}
-	at := facts.OfSession(n.claim)
-	if n.header != "" {
-		at = facts.ByHeader(n.header)
-	}
+	at, _ := n.column(facts)
 	if at < 0 || at >= len(who.Further) || who.Further[at].Absent {
 		return "", false
 	}

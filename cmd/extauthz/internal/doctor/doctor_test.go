@@ -20,7 +20,7 @@ func TestDoctorReadsFilterOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text strings.Builder
-	Print(&text, envoy.Diagnose(t.Context(), path))
+	Print(&text, envoy.Diagnose(t.Context(), path, nil))
 	for _, want := range []string{"FAIL  envoy       CORS: its filter stands behind ext_authz", "warn  envoy       filter: not in open", "FAIL  envoy       service: not by gRPC"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, text.String())

@@ -83,3 +83,20 @@ func (f *findings) lag(err error, seconds float64) {
 		f.OK(tried, fmt.Sprintf("%.1f s behind its primary", seconds))
 	}
 }
+
+// Absent tells which of the facts that are asked for the tables have no column for that may be read; nil where they have
+// all. It connects, as [Store.Diagnose] does.
+func (d *Store) Absent(ctx context.Context) ([]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
+	defer cancel()
+	own, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer own.Close()
+	found, err := d.findTables(ctx, own.Conn, own.target)
+	if err != nil {
+		return nil, err
+	}
+	return found.Query().Absent, nil
+}

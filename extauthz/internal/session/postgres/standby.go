@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"extauthz/extauthz/internal/session"
+	"extauthz/extauthz/internal/session/postgres/answer"
 	"extauthz/extauthz/internal/session/postgres/lag"
 )
 
@@ -106,7 +107,7 @@ func (c *Connection) askNear(text string, argument any, tokens int) (map[string]
 	if err != nil {
 		return nil, err
 	}
-	found, isStandby, err := readSessions(rows, tokens, &c.query.Query)
+	found, isStandby, err := answer.Read(rows, tokens, &c.query.Query)
 	if err == nil && isStandby && !wasStandby {
 		return nil, errStandby // a pooler moved in between, and the lag is another server's
 	}

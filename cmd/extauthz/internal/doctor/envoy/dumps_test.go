@@ -116,7 +116,7 @@ func TestDoctorReadsDumps(t *testing.T) {
 			}
 			for _, where := range []string{path, server.URL + "/behind/a/path/", server.URL + "/behind/a/path/config_dump?include_eds"} {
 				var got []string
-				for _, f := range Diagnose(t.Context(), where) {
+				for _, f := range Diagnose(t.Context(), where, nil) {
 					if f.Level != operator.LevelOK {
 						got = append(got, string(f.Level)+" "+f.Tried)
 					}
@@ -126,7 +126,7 @@ func TestDoctorReadsDumps(t *testing.T) {
 				}
 				if strings.Join(got, ", ") != strings.Join(row.want, ", ") {
 					t.Errorf("%q, want %q", got, row.want)
-					for _, f := range Diagnose(t.Context(), where) {
+					for _, f := range Diagnose(t.Context(), where, nil) {
 						t.Logf("%+v", f)
 					}
 					return
@@ -163,7 +163,7 @@ func TestDoctorReadsFilesOfAllKinds(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := ""
-		for _, f := range Diagnose(t.Context(), path) {
+		for _, f := range Diagnose(t.Context(), path, nil) {
 			if f.Level != operator.LevelOK {
 				got = string(f.Level) + " " + f.Tried
 				break
@@ -183,7 +183,7 @@ func TestDoctorFindsNothingInTheSamples(t *testing.T) {
 		"k8s/sidecar/envoy.yaml": "", "k8s/standalone/envoy.yaml": "", "envoy/demo/envoy.yaml": "warning open routes",
 	} {
 		var got []string
-		for _, f := range Diagnose(t.Context(), filepath.Join("../../../../..", path)) {
+		for _, f := range Diagnose(t.Context(), filepath.Join("../../../../..", path), nil) {
 			if f.Level != operator.LevelOK {
 				got = append(got, string(f.Level)+" "+f.Tried)
 			}
@@ -218,7 +218,7 @@ listeners:
 			t.Fatal(err)
 		}
 		var got []string
-		for _, f := range Diagnose(t.Context(), path) {
+		for _, f := range Diagnose(t.Context(), path, nil) {
 			if f.Level != operator.LevelOK {
 				got = append(got, string(f.Level)+" "+f.Tried)
 			}

@@ -17,11 +17,20 @@ import (
 // part is what the findings are about.
 const part = "envoy"
 
+// Asked is what a route asks of the check beside the server's own settings, by context_extensions.
+type Asked struct {
+	Route string
+	Rules map[string]string
+}
+
 // Diagnose judges Envoy's configuration, from a file or from its admin address: whether a request that nobody
 // checked, or whose identity headers are the client's own, can reach the backend. What it cannot judge it names.
-// authPaths are Better Auth's own.
-func Diagnose(ctx context.Context, where string, authPaths ...string) []operator.Finding {
+// authPaths are Better Auth's own; asked, which may be nil, is filled with what routes ask for.
+func Diagnose(ctx context.Context, where string, asked *[]Asked, authPaths ...string) []operator.Finding {
 	e := &examination{authPaths: authPaths}
+	if asked != nil {
+		defer func() { *asked = e.asked }()
+	}
 	documents, err := envoyconfig.Read(ctx, where)
 	if err != nil {
 		e.fail("read "+discreet.URL(where), err.Error(),
@@ -42,6 +51,7 @@ type examination struct {
 	// trusted are the clusters that get requests with our identity headers in them, and so believe these.
 	trusted   map[string]bool
 	authPaths []string // prefixes that are Better Auth's own
+	asked     []Asked
 	found     []operator.Finding
 }
 

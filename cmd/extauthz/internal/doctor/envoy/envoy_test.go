@@ -62,7 +62,7 @@ func TestDoctorReadsEnvoyConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		var worse []string
-		for _, f := range Diagnose(t.Context(), path) {
+		for _, f := range Diagnose(t.Context(), path, nil) {
 			if f.Level != operator.LevelOK {
 				worse = append(worse, string(f.Level)+" "+f.Tried)
 				if f.Fix == "" {

@@ -51,7 +51,7 @@ func TestDoctorListsOpenRoutes(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, f := range Diagnose(t.Context(), path, row.paths...) {
+		for _, f := range Diagnose(t.Context(), path, nil, row.paths...) {
 			if f.Tried == "open routes" {
 				got = append(got, string(f.Level)+" "+f.Found)
 			}
@@ -88,7 +88,7 @@ func TestDoctorListsWhatStandsAside(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, f := range Diagnose(t.Context(), path) {
+		for _, f := range Diagnose(t.Context(), path, nil) {
 			got = append(got, string(f.Level)+" "+f.Found)
 			if f.Level != operator.LevelOK && f.Fix == "" {
 				t.Errorf("%+v says not what to do", f)

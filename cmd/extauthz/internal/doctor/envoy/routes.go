@@ -141,6 +141,9 @@ func (e *examination) judgePerRoute(m *envoyconfig.Manager) {
 							"Use the name that the ext_authz filter has in http_filters.")
 					case isCheck:
 						e.judgeBody(perRoute.GetCheckSettings().GetWithRequestBody())
+						if rules := perRoute.GetCheckSettings().GetContextExtensions(); len(rules) > 0 {
+							e.asked = append(e.asked, Asked{w.Name, rules})
+						}
 						if perRoute.GetCheckSettings().GetServiceOverride() != nil {
 							e.warn("per-route settings", w.Name+" has another service asked",
 								"See that it is extauthz, or one that removes the client's x-user-… and x-auth-… "+
