@@ -56,39 +56,39 @@ func HasShell(name string) bool { return slices.Contains(Shells, name) }
 var Commands = []Command{
 	{Name: "serve", Summary: "answer Envoy's checks", Settings: true, Lists: true,
 		Uses: []Use{{"[flags]", ""},
-			{"--dry-run [flags]", "read the configuration and its files, say whether they can be used, and end"}},
-		Flags: []Flag{
-			{Name: "dry-run", Help: "read the configuration and its files, say whether they can be used, and end"}},
+			{"--dry-run [flags]", "check the configuration and its files, and exit"}},
+		Flags: []Flag{{Name: "dry-run", Help: "check the configuration and its files, and exit"}},
 		About: `extauthz serve answers Envoy's external-authorization checks (envoy.service.auth.v3) until SIGTERM or SIGINT.
 
-It starts while its JWKS and database are down, is ready (/readyz, and gRPC health) once each that is configured has
-answered, or after EXTAUTHZ_READY once one has, and recovers by itself.
+It starts while the JWKS or the database is down, and recovers by itself. It is ready (/readyz, gRPC health) when each
+configured part has answered once, or after EXTAUTHZ_READY when one of them has.
 
-While it runs it looks at the files of secrets and at the file of settings, and at SIGHUP at once. A change takes effect
-whole, or is refused whole and logged, and the earlier settings stay. These can change: BETTER_AUTH_SECRET_FILE,
-BETTER_AUTH_SECRETS_FILE and what stands in them, EXTAUTHZ_FORMER_SECRETS, DATABASE_URL_FILE, EXTAUTHZ_LOG_LEVEL.
-A change of any other setting waits for a restart.`},
-	{Name: "check", Summary: "judge one credential, step by step", Settings: true, Lists: true,
+While it runs it follows the settings file and the secret files; SIGHUP reads them at once. A change takes effect
+completely or not at all: if it is refused, a warning is logged and the earlier settings stay. These settings can change:
+BETTER_AUTH_SECRET_FILE, BETTER_AUTH_SECRETS_FILE and their content, EXTAUTHZ_FORMER_SECRETS, DATABASE_URL_FILE,
+EXTAUTHZ_LOG_LEVEL. All others need a restart.`},
+	{Name: "check", Summary: "check one credential, step by step", Settings: true, Lists: true,
 		Uses: []Use{{"[--cookie] [flags] TOKEN", ""}},
-		About: `extauthz check judges one credential with the settings that serve would use, and prints each step:
-what was found, and for a step that failed, both values where two differ, and the fix.`,
+		About: `extauthz check checks one credential with the settings that serve would use, and prints each step.
+For a step that fails it prints the expected and the actual value, and the fix.`,
 		Flags: []Flag{{Name: "cookie", Help: "TOKEN is the session cookie's value"}},
 		Note: `TOKEN is a JWT or a session token, as it stands behind "Authorization: Bearer"; with --cookie it is the
 session cookie's value. With - it is read from standard input, where no other user of the machine
-sees it. The request's own site (cookies, unsafe methods) is not judged here.`,
+sees it. The request's own site (cookies, unsafe methods) is not checked here.`,
 		Status: "0 allow, 1 deny, 2 could not be checked"},
-	{Name: "doctor", Summary: "try the whole deployment from here, and say what to do", Settings: true, Lists: true,
+	{Name: "doctor", Summary: "test the whole deployment from here, and print fixes", Settings: true, Lists: true,
 		Uses: []Use{{"[flags]", ""}},
-		About: `extauthz doctor tries the whole deployment from where it runs, with the settings that serve would use: settings, JWKS,
-database, and what it is given of the rest. A line for each: what was tried, what came, and what to do.`,
+		About: `extauthz doctor tests the whole deployment from where it runs, with the settings that serve would use: settings,
+JWKS, database, and what the flags name. Each line has the test, its result, and the fix if it failed.`,
 		Flags: []Flag{
 			{Name: "token", Value: "TOKEN",
-				Help: "judge a JWT or a session token of yours: issuer, audience, signature, row"},
+				Help: "check one of your JWTs or session tokens: issuer, audience, signature, row"},
 			{Name: "cookie", Value: "VALUE",
-				Help: "judge the session cookie's value: proves that the secret is the one that Better Auth uses"},
+				Help: "check the session cookie's value, and so that the secret is the one that Better Auth uses"},
 			{Name: "envoy", Value: "WHERE", IsFile: true,
-				Help: "look at Envoy's configuration: its file, or its admin address as http://127.0.0.1:9901"},
-			{Name: "url", Value: "URL", Help: "ask a protected URL through Envoy: it must refuse who has no credential"},
+				Help: "check Envoy's configuration: its file, or its admin address as http://127.0.0.1:9901"},
+			{Name: "url", Value: "URL",
+				Help: "request a protected URL through Envoy: it must refuse a request without a credential"},
 			{Name: "origin", Value: "ORIGIN",
 				Help: "with --url: send the CORS preflight that a browser at this origin would"},
 			{Name: "backend", Value: "URL",
@@ -98,7 +98,7 @@ Envoy: from another host or pod, or as another user. Alone it tries the backend 
 			{Name: "json", Help: "print findings as a JSON array"},
 		},
 		Note:   "TOKEN and VALUE may be - to read them from standard input, where no other user of the machine sees them.",
-		Status: "0 all is well, 1 there are warnings, 2 something fails"},
+		Status: "0 all ok, 1 warnings, 2 failures"},
 	{Name: "health", Summary: "ask a running server whether it is ready, for containers", Settings: true,
 		Uses: []Use{{"[--timeout 2s] [flags]", "with the environment and flags of 'extauthz serve'"}},
 		About: `extauthz health asks a running extauthz whether it is ready, by its admin listener: for containers, which have no
@@ -106,12 +106,12 @@ shell and no curl. It reads nothing of the settings but the admin listener's add
 		Flags: []Flag{{Name: "timeout", Value: "DURATION", Help: "how long to wait for the answer, up to 1m (default 2s)"}},
 		Note: `Where to ask is said by EXTAUTHZ_ADMIN_LISTEN, by --admin-listen, or by admin-listen in the file of --config, as for
 serve (default 127.0.0.1:9192); :9192, 0.0.0.0:9192 and [::]:9192 are asked on this machine.`,
-		Status: "0 ready, 1 not ready (its output says why), 2 it could not be asked"},
+		Status: "0 ready, 1 not ready (its output says why), 2 it could not be reached"},
 	{Name: "config", Summary: "print the settings in force and where each came from", Settings: true,
 		Uses: []Use{{"[flags]", "with the flags of 'extauthz serve'"},
 			{"--schema", "print the JSON Schema of the file, for editors"}},
-		About: `extauthz config prints the settings that serve would run with, and where each came from: a flag goes before the
-environment, that before the file of --config, and that before the default. Secrets are hidden.`,
+		About: `extauthz config prints the settings that serve would use, and where each comes from. Precedence: flags, environment,
+file of --config, default. Secrets are hidden.`,
 		Flags: []Flag{{Name: "schema", Help: "print the JSON Schema of the file, for editors"}}},
 	{Name: "completion", Summary: "print what completes commands, flags and values in a shell", Words: Shells,
 		Uses: []Use{{"bash|fish|zsh", ""}},

@@ -61,11 +61,11 @@ type Setting struct {
 // Table has one row for each setting.
 var Table = []Setting{
 	{"EXTAUTHZ_CONFIG", "config", "", "", text,
-		"YAML file of settings, each by its flag's name; the environment and flags go before it",
+		"YAML file of settings, each by its flag's name; flags and environment variables override it",
 		func(*Settings, string) error { return nil }}, // package sources reads it
 	{"BETTER_AUTH_URL", "better-auth-url", "http://localhost:3000", "Issuer", text,
-		"Better Auth's base URL, as Better Auth has it: its origin is the issuer of the tokens, " +
-			"and the keys are below it. A trailing slash does no harm",
+		"Better Auth's base URL, as Better Auth has it: its origin is the issuer of the tokens, and the keys are " +
+			"below it. A trailing slash is ignored",
 		func(s *Settings, v string) error { s.Config.Issuer = v; return nil }},
 	{"EXTAUTHZ_ISSUERS", "issuers", "", "Issuers", listOfAnyTexts,
 		"the accepted iss, comma-separated (\\, for a comma), any strings, compared exactly; " +
@@ -73,29 +73,31 @@ var Table = []Setting{
 			"With these BETTER_AUTH_URL only says where the keys are",
 		readIssuers},
 	{"JWKS_URL", "jwks-url", "", "JWKSURL", text,
-		"where the issuer's keys are; by default BETTER_AUTH_URL + /api/auth/jwks, or + /jwks where it has a path",
+		"URL of the issuer's keys; by default BETTER_AUTH_URL + /api/auth/jwks, or + /jwks if BETTER_AUTH_URL has " +
+			"a path",
 		func(s *Settings, v string) error { s.Config.JWKSURL = v; return nil }},
 	{"JWKS_PROXY", "", "", "JWKSProxy", text,
 		"proxy through which the JWKS is fetched: http://, https:// or socks5:// and host:port, " +
 			"with user:password@ in front of the host if need be; by default none, whatever HTTPS_PROXY says",
 		func(s *Settings, v string) error { return s.setJWKSProxy(v) }},
 	{"JWKS_PROXY_FILE", "jwks-proxy-file", "", "JWKSProxy", text,
-		"file that holds it, in place of JWKS_PROXY; read at the start",
+		"file that holds JWKS_PROXY; read at the start",
 		readJWKSProxyFile},
 	{"API_AUDIENCE", "api-audience", "http://127.0.0.1:8000", "Audiences", listOfTexts,
-		"accepted audience; of a comma-separated list any one",
+		"accepted audiences, comma-separated; a token needs one of them",
 		readAudiences},
 	{"BETTER_AUTH_SECRET", "", "", "Secret", text,
-		"Better Auth's secret; turns on HS256 tokens, session cookies and the check of a session token's signature",
+		"Better Auth's secret; turns on HS256 tokens, session cookies and the signature check of session tokens",
 		func(s *Settings, v string) error { return s.setSecret(v) }},
 	{"BETTER_AUTH_SECRET_FILE", "better-auth-secret-file", "", "Secret", text,
-		"file that holds the secret, in place of BETTER_AUTH_SECRET",
+		"file that holds the secret, instead of BETTER_AUTH_SECRET",
 		func(s *Settings, v string) error { return s.readSecretFile(v, (*Settings).setSecret) }},
 	{"BETTER_AUTH_SECRETS", "", "", "Secret", text,
-		"current and former secrets as Better Auth has them, newest first: 2:current,1:former; goes before BETTER_AUTH_SECRET, which then is a former one",
+		"current and former secrets in Better Auth's form, newest first: 2:current,1:former; overrides " +
+			"BETTER_AUTH_SECRET, which is then a former secret",
 		func(s *Settings, v string) error { return s.setSecrets(v) }},
 	{"BETTER_AUTH_SECRETS_FILE", "better-auth-secrets-file", "", "Secret", text,
-		"file that holds them, in place of BETTER_AUTH_SECRETS",
+		"file that holds them, instead of BETTER_AUTH_SECRETS",
 		func(s *Settings, v string) error { return s.readSecretFile(v, (*Settings).setSecrets) }},
 	{"EXTAUTHZ_FORMER_SECRETS", "former-secrets", "none", "FormerSecrets", listOf("none", "hs256", "sessions"),
 		"what a former secret may still verify during a rotation: none, hs256 (tokens of services that have not moved yet), sessions, or hs256,sessions",
@@ -108,16 +110,17 @@ var Table = []Setting{
 			"another password is used by new connections, another server or user at once",
 		readDatabaseURLFile},
 	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(operator.DefaultDatabaseConnections), "DatabaseConnections", between(1, 100),
-		"most connections to PostgreSQL, 1 to 100; checks that wait share queries, so few are enough",
+		"maximum number of connections to PostgreSQL, 1 to 100; waiting checks share queries, so a few are enough",
 		readConnections},
 	{"EXTAUTHZ_DATABASE_MAX_LAG", "database-max-lag", "0s", "DatabaseMaxLag", duration,
-		"how far a standby may be behind its primary and still be asked for sessions, as in 2s: a sign-out is seen so much later; 0 asks a primary only",
+		"maximum replication lag of a standby that may answer for sessions, as in 2s; a sign-out takes effect " +
+			"that much later. 0: only a primary may answer",
 		func(s *Settings, v string) error { return readDuration(&s.Config.DatabaseMaxLag, v) }},
 	{"EXTAUTHZ_REMEMBERED_TOKENS", "remembered-tokens", strconv.Itoa(operator.DefaultRememberedTokens), "RememberedTokens", between(0, maxBound),
-		"most verified JWTs whose signature is not verified anew each time, about 0.7 KiB each; 0 verifies every time",
+		"maximum number of JWTs whose verified signature is remembered, about 0.7 KiB each; 0 verifies every time",
 		func(s *Settings, v string) error { return readBound(&s.Config.RememberedTokens, v, 1) }},
 	{"EXTAUTHZ_REMEMBERED_MIB", "remembered-mib", strconv.Itoa(operator.DefaultRememberedBytes >> 20), "RememberedBytes", between(0, maxBound>>20),
-		"most memory for them, in MiB; 0 verifies every time",
+		"maximum memory for them, in MiB; 0 verifies every time",
 		func(s *Settings, v string) error { return readBound(&s.Config.RememberedBytes, v, 1<<20) }},
 	{"EXTAUTHZ_SHADOW", "shadow", "off", "Shadow", oneOf("off", "report", "headers", shadowTrusting),
 		"for a roll-out: report decides, logs and counts, allows everything, " +
@@ -147,7 +150,7 @@ var Table = []Setting{
 			"user.COLUMN=x-user-…, session.COLUMN=x-auth-…, claim.NAME=x-user-… (dots reach into objects)",
 		readIdentity},
 	{"EXTAUTHZ_SESSION_TABLE", "session-table", "", "Schema.SessionTable", text,
-		"the session table, table or schema.table; by default found by looking",
+		"session table, table or schema.table; detected by default",
 		func(s *Settings, v string) error { s.Config.Schema.SessionTable = v; return nil }},
 	{"EXTAUTHZ_SESSION_COLUMNS", "session-columns", "", "Schema.SessionColumns", text,
 		"its renamed columns, as token=…,expiresAt=…,userId=…,id=…,activeOrganizationId=…,impersonatedBy=…",
@@ -157,7 +160,7 @@ var Table = []Setting{
 			return err
 		}},
 	{"EXTAUTHZ_USER_TABLE", "user-table", "", "Schema.UserTable", text,
-		"the user table, table or schema.table; by default found by looking",
+		"user table, table or schema.table; detected by default",
 		func(s *Settings, v string) error { s.Config.Schema.UserTable = v; return nil }},
 	{"EXTAUTHZ_USER_COLUMNS", "user-columns", "", "Schema.UserColumns", text,
 		"its renamed columns, as id=…,email=…,name=…,emailVerified=…,role=…,banned=…,banExpires=…; " +
@@ -188,27 +191,29 @@ var Table = []Setting{
 			"a larger one is refused with 503",
 		func(s *Settings, v string) error { return readMaxMessage(&s.Config.MaxMessageBytes, v) }},
 	{"EXTAUTHZ_TLS_CERT_FILE", "tls-cert-file", "", "", text,
-		"certificate chain, PEM; turns on TLS for TCP. Read anew when it changes",
+		"certificate chain, PEM; turns on TLS for TCP. Reloaded when it changes",
 		func(s *Settings, v string) error { s.TLS.Certificate = v; return nil }},
 	{"EXTAUTHZ_TLS_KEY_FILE", "tls-key-file", "", "", text,
 		"its private key, PEM",
 		func(s *Settings, v string) error { s.TLS.Key = v; return nil }},
 	{"EXTAUTHZ_TLS_CLIENT_CA_FILE", "tls-client-ca-file", "", "", text,
-		"authorities of the clients' certificates, PEM; turns on mTLS, so that a client without one cannot connect",
+		"authorities of the clients' certificates, PEM; turns on mTLS: clients without a certificate cannot " +
+			"connect",
 		func(s *Settings, v string) error { s.TLS.ClientCA = v; return nil }},
 	{"EXTAUTHZ_TLS_CLIENT_NAMES", "tls-client-names", "", "", listOfTexts,
-		"SPIFFE ids and DNS names that may connect, comma-separated; by default all that the authorities vouch for",
+		"SPIFFE ids and DNS names that may connect, comma-separated; by default all that the authorities certify",
 		readClientNames},
 	{"EXTAUTHZ_MAX_CONNECTION_AGE", "max-connection-age", "5m", "", duration,
-		"how long a connection lives before its client is asked to make another, so that new replicas get load; 0 for ever",
+		"maximum age of a connection, after which its client must reconnect, so that new replicas get load; 0: no " +
+			"limit",
 		func(s *Settings, v string) error { return readDuration(&s.MaxConnectionAge, v) }},
 	{"EXTAUTHZ_SHUTDOWN_DELAY", "shutdown-delay", "0s", "", duration,
-		"how long to go on answering after SIGTERM while already not ready, so that Envoy and Kubernetes look away first",
+		"how long to keep answering after SIGTERM, already not ready, until Envoy and Kubernetes have removed the " +
+			"endpoint",
 		func(s *Settings, v string) error { return readDuration(&s.ShutdownDelay, v) }},
 	{"EXTAUTHZ_READY", "ready", readiness.DefaultWait.String(), "", readyShape,
-		"when it is ready: all, once the JWKS and the database have each answered; any, once one has; " +
-			"or a duration since the start after which one is enough. " +
-			"What needs the other is answered with 503 until then",
+		"when it is ready: all (the JWKS and the database have each answered), any (one has), or a time since the " +
+			"start after which one is enough. Until then checks that need the other part get 503",
 		readReadyAfter},
 	{"EXTAUTHZ_ADMIN_LISTEN", "admin-listen", "127.0.0.1:9192", "", text,
 		"HTTP for /healthz, /readyz and /metrics, on host:port or systemd:name",
@@ -220,16 +225,17 @@ var Table = []Setting{
 			return err
 		}},
 	{"EXTAUTHZ_ADMIN_PAGE", "admin-page", "false", "", boolean,
-		"true serves a page there that shows the last hour and explains credentials; whoever reaches the address reads it",
+		"true serves a page there that shows the last hour and explains credentials; anyone who reaches the " +
+			"address can read it",
 		func(s *Settings, v string) error { return readBoolean(&s.AdminPage, v) }},
 	{"EXTAUTHZ_REFLECTION", "reflection", "false", "", boolean,
 		"true turns on gRPC reflection, for grpcurl",
 		func(s *Settings, v string) error { return readBoolean(&s.Reflection, v) }},
 	{"EXTAUTHZ_AUDIT_LOG", "audit-log", "", "", text,
-		"a JSON line a decision, to stdout or to a file of this path, which SIGHUP opens anew; by default none",
+		"one JSON line per decision, to stdout or to a file of this path, which SIGHUP reopens; by default none",
 		func(s *Settings, v string) error { s.AuditLog = v; return nil }},
 	{"EXTAUTHZ_AUDIT_ALLOW_RATE", "audit-allow-rate", "1", "AuditAllowRate", fraction,
-		"the share of allowed requests in the audit log, from 0 to 1; refused ones are all there",
+		"share of allowed requests in the audit log, from 0 to 1; all refusals are logged",
 		readAuditRate},
 	{"EXTAUTHZ_LOG_FORMAT", "log-format", "json", "", oneOf("json", "text"),
 		"json or text, on standard error",
@@ -246,7 +252,7 @@ var Table = []Setting{
 
 // Print documents every setting, for --help.
 func Print(w io.Writer) {
-	fmt.Fprintln(w, "settings, each an environment variable and, unless it is a secret, a flag that goes before it, and a key of the file that --config names:")
+	fmt.Fprintln(w, "Settings. Each is an environment variable and, unless it is a secret, a flag and a key of the file of --config. Precedence: flags, environment, file, default.")
 	for _, setting := range Table {
 		fmt.Fprintf(w, "\n  %s", setting.Variable)
 		if setting.Flag != "" {
