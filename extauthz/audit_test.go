@@ -112,7 +112,7 @@ Refused requests are all there, allowed ones by `+"`EXTAUTHZ_AUDIT_ALLOW_RATE`"+
 logged after two seconds; SIGHUP then goes on in the path's file as it is by then, without losing a record. Lines are written once a second, and before an orderly end. The file may be a FIFO: its reader may come and
 go. A line that a full disk or a crash cut short stays as it is; the next line begins on a line of its own, and a record that this process could not finish is written again whole.
 
-The form is version %d. This page is made from the code by `+"`UPDATE_DOCS=1 go test -run TestAuditPage ./extauthz`"+`.
+The form is version %d. This page is generated from the code by `+"`UPDATE_DOCS=1 go test -run TestAuditPage ./extauthz`"+`.
 
 | field | type | meaning |
 |---|---|---|

@@ -20,11 +20,11 @@ func (a *Authorizer) watch(registerer *observe.Registration) {
 	})
 	gauge("extauthz_remembered_tokens", "Verified JWTs that are remembered.",
 		func() float64 { return float64(a.memory.Stats().Tokens) })
-	gauge("extauthz_remembered_bytes", "What the remembered JWTs take, as it is bounded.",
+	gauge("extauthz_remembered_bytes", "Memory of the remembered JWTs, as counted against its limit.",
 		func() float64 { return float64(a.memory.Stats().Bytes) })
 	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_remembered_evictions_total",
-		Help: "Remembered JWTs that gave way to others."}, func() float64 { return float64(a.memory.Stats().Evicted) }))
-	gauge("extauthz_message_bytes", "What the messages of checks in flight take, as it is bounded.",
+		Help: "Remembered JWTs that were evicted."}, func() float64 { return float64(a.memory.Stats().Evicted) }))
+	gauge("extauthz_message_bytes", "Memory of the messages of checks in flight, as counted against its limit.",
 		func() float64 { return float64(a.intake.HeldBytes()) })
 	registerer.MustRegister(issuerGauges{a.issuers})
 }
@@ -47,16 +47,16 @@ func isAlways(*instance) bool      { return true }
 func hasDatabase(i *instance) bool { return i.database != nil }
 
 var gaugesOfIssuers = []issuerGauge{
-	newIssuerGauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative while there is none.", isAlways,
+	newIssuerGauge("extauthz_jwks_age_seconds", "Age of the JWKS in use; negative if there is none.", isAlways,
 		func(i *instance) float64 { return i.keys.Age().Seconds() }),
 	newIssuerGauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", isAlways,
 		func(i *instance) float64 { return float64(i.keys.Usable()) }),
-	newIssuerGauge("extauthz_database_connections", "Connections to PostgreSQL that are open.", hasDatabase,
+	newIssuerGauge("extauthz_database_connections", "Open connections to PostgreSQL.", hasDatabase,
 		func(i *instance) float64 { return float64(i.database.Connections()) }),
-	newIssuerGauge("extauthz_database_connections_busy", "Connections to PostgreSQL that have a query under way.",
+	newIssuerGauge("extauthz_database_connections_busy", "Connections to PostgreSQL with a query in flight.",
 		hasDatabase,
 		func(i *instance) float64 { return float64(i.database.Busy()) }),
-	newIssuerGauge("extauthz_database_waiting_checks", "Session checks that wait for their answer.", hasDatabase,
+	newIssuerGauge("extauthz_database_waiting_checks", "Session checks that wait for an answer.", hasDatabase,
 		func(i *instance) float64 { return float64(i.database.Waiting()) }),
 	newIssuerGauge("extauthz_database_lag_seconds", "How far the server that answered last was behind its primary, "+
 		"where a standby may answer; 0 for a primary.",

@@ -44,12 +44,15 @@ func metricsPage(t *testing.T) string {
 	var page strings.Builder
 	page.WriteString(`# Metrics
 
-What ` + "`/metrics`" + ` of the admin listener tells, beside Go's own and the process's. Histograms have classic buckets and native ones. No label has a
-value that a client can choose; the reasons are those of [reasons.md](reasons.md). Every series of a counter is there from the start, at 0: Prometheus
-sees no increase in a series that begins at 1. A Grafana dashboard and alert rules are in
-[k8s/monitoring](../k8s/monitoring), and what to do at each alert in the [runbook](runbook.md).
+Metrics of ` + "`/metrics`" + ` on the admin listener, besides those of Go and the process.
 
-This page is made from the code by ` + "`UPDATE_DOCS=1 go test -run TestMetricsPage ./cmd/extauthz`" + `.
+- Histograms have classic and native buckets.
+- No label has a value that a client can choose. The reasons are those of [reasons.md](reasons.md).
+- Every counter series exists from the start, at 0: Prometheus sees no increase in a series that begins at 1.
+- [k8s/monitoring](../k8s/monitoring) has a Grafana dashboard and alert rules. The [runbook](runbook.md) says what to do
+  for each alert.
+
+This page is generated from the code by ` + "`UPDATE_DOCS=1 go test -run TestMetricsPage ./cmd/extauthz`" + `.
 
 | metric | type | labels | meaning |
 |---|---|---|---|

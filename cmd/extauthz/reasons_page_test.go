@@ -20,7 +20,7 @@ Every check that does not allow has one reason code. It is the same in the log (
 ` + "`extauthz_checks_total{reason=…}`" + `, in Envoy's access log (dynamic metadata
 ` + "`envoy.filters.http.ext_authz:reason`" + `) and in what ` + "`extauthz check`" + ` prints. Clients see the status and the detail only.
 
-This page is made from the table in ` + "`extauthz/internal/reason/table.go`" + ` by ` + "`UPDATE_DOCS=1 go test -run TestReasonsPage ./cmd/extauthz`" + `.
+This page is generated from the table in ` + "`extauthz/internal/reason/table.go`" + ` by ` + "`UPDATE_DOCS=1 go test -run TestReasonsPage ./cmd/extauthz`" + `.
 
 | reason | status | detail | what was found | fix |
 |---|---|---|---|---|

@@ -48,7 +48,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = sources.UnknownVariables(os.Environ())
 	}
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "extauthz_log_dropped_total",
-		Help: "Lines of the log that were dropped since standard error could not be written in time."})
+		Help: "Log lines dropped because standard error could not be written in time."})
 	outFile, errFile := lines.Standard(stdout, stderr)
 	format := ""
 	if s != nil { // the settings could be read

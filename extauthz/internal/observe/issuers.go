@@ -41,20 +41,20 @@ func newIssuerVectors(registerer *Registration, fetchResults []string) issuerVec
 	return issuerVectors{
 		fetchResults: fetchResults,
 		checks: counters("extauthz_issuer_checks_total",
-			"Checks of credentials that are one issuer's, by issuer and outcome (allow, deny, unavailable).", "outcome"),
+			"Checks by issuer and outcome (allow, deny, unavailable).", "outcome"),
 		fetches: counters("extauthz_jwks_fetches_total",
-			"Fetches of the JWKS by result: ok, unreachable, status (another than 200), invalid (no key set), panic.", "result"),
+			"JWKS fetches by result: ok, unreachable, status (not 200), invalid (not a key set), panic.", "result"),
 		fetchDuration: histograms("extauthz_jwks_fetch_duration_seconds",
-			"How long a fetch of the JWKS took, whatever came of it.", prometheus.ExponentialBuckets(0.001, 2, 13)),
+			"Duration of JWKS fetches, successful or not.", prometheus.ExponentialBuckets(0.001, 2, 13)),
 		former: counters("extauthz_former_secret_uses_total",
-			"Credentials that a former secret verified, by what they are: hs256, session.", "use"),
-		queries: counters("extauthz_database_queries_total", "Queries for sessions by result: ok, error.", "result"),
+			"Credentials that a former secret verified, by use: hs256, session.", "use"),
+		queries: counters("extauthz_database_queries_total", "Session queries by result: ok, error.", "result"),
 		queryDuration: histograms("extauthz_database_query_duration_seconds",
-			"How long a query for sessions took that was answered.", prometheus.ExponentialBuckets(0.0001, 2, 13)),
+			"Duration of answered session queries.", prometheus.ExponentialBuckets(0.0001, 2, 13)),
 		batchSize: histograms("extauthz_database_batch_size",
-			"How many checks shared a query.", prometheus.ExponentialBuckets(1, 2, 10)),
+			"Checks per session query.", prometheus.ExponentialBuckets(1, 2, 10)),
 		connectionFailures: counters("extauthz_database_connection_failures_total",
-			"Attempts to connect to PostgreSQL that failed. Checks do not fail by it as long as there is a connection."),
+			"Failed attempts to connect to PostgreSQL. Checks do not fail while another connection works."),
 	}
 }
 

@@ -58,12 +58,12 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string,
 			"Checks by outcome (allow, deny, unavailable), method ("+labels+") and reason (empty when allowed).",
 			"outcome", "method", "reason"),
 		Panics: counters("extauthz_panics_total",
-			"Panics that were recovered, by where: check, log, audit, trace, jwks, database, redis.", "where"),
+			"Recovered panics, by where: check, log, audit, trace, jwks, database, redis.", "where"),
 		Allowed: make(map[identity.Method]prometheus.Counter), duration: make(map[identity.Method]prometheus.Observer),
 		issuers: newIssuerVectors(registerer, fetchResults),
 	}
 	duration := prometheus.NewHistogramVec(histogram("extauthz_check_duration_seconds",
-		"How long a check took, by method ("+labels+").",
+		"Duration of checks, by method ("+labels+").",
 		[]float64{0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6}),
 		[]string{"method"})
 	registerer.MustRegister(duration)
@@ -76,13 +76,13 @@ func NewMetrics(registerer *Registration, version string, fetchResults []string,
 	m.duration[""] = duration.WithLabelValues(methodNone)
 	m.bearDenials(methods)
 	lookups := counters("extauthz_remembered_lookups_total",
-		"Bearer JWTs by whether their signature was remembered (hit) or not (miss).", "result")
+		"Bearer JWTs, by whether their signature was remembered (hit) or not (miss).", "result")
 	m.Hits, m.Misses = lookups.WithLabelValues("hit"), lookups.WithLabelValues("miss")
 	for _, place := range guard.Places() {
 		m.Panics.WithLabelValues(place)
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "extauthz_build_info", Help: "1, with the version of this server and of Go.",
+		Name: "extauthz_build_info", Help: "Always 1; the labels are the versions of this server and of Go.",
 	}, []string{"version", "goversion"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	registerer.MustRegister(build)

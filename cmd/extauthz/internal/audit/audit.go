@@ -44,7 +44,7 @@ type Log struct {
 func New(path string, stdout *lines.File, log *slog.Logger, registry *prometheus.Registry) (*Log, error) {
 	a := &Log{path: path, stdout: stdout, log: log}
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "extauthz_audit_dropped_total",
-		Help: "Audit records that were dropped since they could not be written in time."})
+		Help: "Audit records dropped because they could not be written in time."})
 	registry.MustRegister(dropped)
 	if err := a.try(); err != nil {
 		return nil, fmt.Errorf("EXTAUTHZ_AUDIT_LOG names a file that cannot be written (%w); "+

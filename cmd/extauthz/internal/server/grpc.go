@@ -36,7 +36,7 @@ func (s *Server) newGRPC(maxConnectionAge time.Duration) *grpc.Server {
 	if s.Certificates != nil {
 		options = append(options, grpc.Creds(s.Certificates.Transport()))
 		s.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "extauthz_tls_certificate_not_after_seconds", Help: "When the listener's certificate ends, in Unix seconds.",
+			Name: "extauthz_tls_certificate_not_after_seconds", Help: "Expiry of the listener's certificate, in Unix seconds.",
 		}, func() float64 { return float64(certificates.NotAfter(s.Certificates.Latest()).Unix()) }))
 	}
 	return grpc.NewServer(options...)

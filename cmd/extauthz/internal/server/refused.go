@@ -36,7 +36,7 @@ type refusedCalls struct {
 
 func newRefusedCalls(log *slog.Logger, registerer prometheus.Registerer) *refusedCalls {
 	counts := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_calls_refused_total",
-		Help: "gRPC calls that were refused before they were judged, by why: unknown_method, oversized_metadata."},
+		Help: "gRPC calls refused before the check, by why: unknown_method, oversized_metadata."},
 		[]string{"why"})
 	registerer.MustRegister(counts)
 	for _, why := range []string{refusedMethod, refusedMetadata} {
