@@ -82,10 +82,10 @@ test: tools lint $(GOTESTSUM) ## all tests, on real parts, and the linters
 		-- -timeout 60m -p 1 $(RACE) ./... || { \
 		echo "failed:"; sed -n 's/.*"Action":"fail".*"Test":"\([^"]*\)".*/  \1/p' .parts/test.json; exit 1; }
 
-QUICK := ^(TestVerdicts|TestArchitecture|TestBenchmarks.*|TestFactsAreWhole|TestIssuer.*|TestRoute.*|TestKept.*|.*Page|Fuzz.*)$$
+QUICK := ^(TestVerdicts|TestArchitecture|TestBenchmarks.*|TestNothingOutlivesItsMessage|TestFactsAreWhole|TestIssuer.*|TestRoute.*|TestKept.*|.*Page|Fuzz.*)$$
 test-quick: ## while you work: vet, the rooms, the verdict table, fuzz seeds and the settings, without the race detector
 	go vet ./extauthz/... ./cmd/...
-	go test ./extauthz/internal/... ./cmd/extauthz/internal/...
+	go test ./extauthz/internal/... ./lint/... ./cmd/extauthz/internal/...
 	go test -run '$(QUICK)' ./extauthz
 	go test -run '^(TestScripts|TestReadmeListsTheSettings|.*Page|TestSchema.*)$$' ./cmd/extauthz
 

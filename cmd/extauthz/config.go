@@ -13,11 +13,12 @@ import (
 	"extauthz/cmd/extauthz/internal/sources"
 )
 
-// configCommand prints what is in force and where it came from; no secret. What serve would not start with is told as serve
-// does.
+// configCommand prints what is in force and where it came from; no secret. What serve would not start with is told as
+// serve does.
 func configCommand(args []string, stdout, stderr io.Writer) int {
 	schema := false
-	s, rest, err := sources.Load("config", args, os.Getenv, func(flags *flag.FlagSet) { flags.BoolVar(&schema, "schema", false, "") })
+	s, rest, err := sources.Load("config", args, os.Getenv,
+		func(flags *flag.FlagSet) { flags.BoolVar(&schema, "schema", false, "") })
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		manual.Find("config").Help(stdout)

@@ -1,6 +1,6 @@
-// Command extauthz is an external-authorization server for Envoy and Istio that checks Better Auth's tokens. This package
-// is its subcommands: what each is given, and its exit status. What they do stands in the rooms below internal; what decides
-// is package extauthz.
+// Command extauthz is an external-authorization server for Envoy and Istio that checks Better Auth's tokens. This
+// package is its subcommands: what each is given, and its exit status. What they do stands in the rooms below internal;
+// what decides is package extauthz.
 package main
 
 import (

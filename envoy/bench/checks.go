@@ -172,7 +172,8 @@ func (b *bench) signOut() error {
 	}()
 	const deleted = 300
 	stillAllowed := 0
-	if err := storeSessions(b.ctx, connection, benchSessions, benchSessions+deleted); err != nil { // those of other measurements stay
+	if err := storeSessions(b.ctx, connection, benchSessions, benchSessions+deleted); err != nil {
+		// those of other measurements stay
 		return err
 	}
 	for i := range deleted {
@@ -201,7 +202,8 @@ func (b *bench) signOut() error {
 // take, and whether a smaller bound holds.
 func (b *bench) distinctTokens() error {
 	const most = 1_000_000
-	product, err := b.startExtauthz("extauthz-million", "EXTAUTHZ_REMEMBERED_TOKENS=1100000", "EXTAUTHZ_REMEMBERED_MIB=704")
+	product, err := b.startExtauthz("extauthz-million", "EXTAUTHZ_REMEMBERED_TOKENS=1100000",
+		"EXTAUTHZ_REMEMBERED_MIB=704")
 	if err != nil {
 		return err
 	}
@@ -214,7 +216,8 @@ func (b *bench) distinctTokens() error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	c := newCurve("performance-tokens.svg", "A JWT seen before, by the number of tokens in use", perCheck, "tokens", result.microseconds, "extauthz")
+	c := newCurve("performance-tokens.svg", "A JWT seen before, by the number of tokens in use", perCheck, "tokens",
+		result.microseconds, "extauthz")
 	var sample []message // of the tokens that are remembered; all of them would need more memory than what is measured
 	remembered := 0
 	for count := 1; count <= most; count *= 10 {
@@ -251,8 +254,10 @@ func (b *bench) distinctTokens() error {
 		return err
 	}
 	b.costs.token = (full - empty) / most
-	b.note("resident memory for 1,000,000 remembered tokens, with the garbage collector's room", fmt.Sprintf("%.2f GiB, %d bytes a token", float64(full-empty)/(1<<30), (full-empty)/most), "≤ 1 GiB")
-	b.note("the same after 250,000 tokens, bounded to 64 MiB and the collector's 256", fmt.Sprintf("%d MiB", (fullBounded-emptyBounded)>>20), "≤ 320 MiB")
+	b.note("resident memory for 1,000,000 remembered tokens, with the garbage collector's room",
+		fmt.Sprintf("%.2f GiB, %d bytes a token", float64(full-empty)/(1<<30), (full-empty)/most), "≤ 1 GiB")
+	b.note("the same after 250,000 tokens, bounded to 64 MiB and the collector's 256",
+		fmt.Sprintf("%d MiB", (fullBounded-emptyBounded)>>20), "≤ 320 MiB")
 	return nil
 }
 
@@ -292,7 +297,8 @@ func (b *bench) refused() error {
 
 // cold runs the Go benchmark that holds a check of a new token against its signature alone.
 func (b *bench) cold() error {
-	command := exec.CommandContext(b.ctx, "go", "test", "-run", "^$", "-bench", "ColdCheck", "-benchtime", "2s", "./extauthz")
+	command := exec.CommandContext(b.ctx, "go", "test", "-run", "^$", "-bench", "ColdCheck", "-benchtime", "2s",
+		"./extauthz")
 	command.Dir = b.installer.Root()
 	output, err := command.CombinedOutput()
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 // allFacts asks for every further fact that has a name.
 const allFacts = "EXTAUTHZ_IDENTITY=role,organization,email-verified,impersonator,session-id,claim.o.id=x-user-organization"
 
-// pluginTables bring the tables to where Better Auth's admin and organization plugins have them, and give each session an
-// organization whose member its user is.
+// pluginTables bring the tables to where Better Auth's admin and organization plugins have them, and give each session
+// an organization whose member its user is.
 var pluginTables = []string{
 	`alter table "user" add column "emailVerified" boolean default true, add column "role" text default 'user', add column "banned" boolean default false, add column "banExpires" timestamptz`,
 	`alter table "session" add column "activeOrganizationId" text, add column "impersonatedBy" text`,
@@ -53,7 +53,8 @@ func (b *bench) facts() error {
 	}
 	b.noteTarget("session, extauthz, tables with plugins and no fact asked for", r[0])
 	b.noteTarget("session, extauthz, all facts", r[1])
-	b.ratio("facts-session", "CPU a session check with all facts ÷ without", r[1].microseconds()/r[0].microseconds(), "≤ 1.15")
+	b.ratio("facts-session", "CPU a session check with all facts ÷ without", r[1].microseconds()/r[0].microseconds(),
+		"≤ 1.15")
 	b.note("PostgreSQL's CPU a session check with all facts ÷ without", fmt.Sprintf("%.1f ÷ %.1f µs",
 		r[1].databaseMicroseconds(), r[0].databaseMicroseconds()), "")
 
@@ -64,7 +65,8 @@ func (b *bench) facts() error {
 	if r, err = compare(4, 30_000, 64, seen, without, with); err != nil {
 		return err
 	}
-	b.ratio("facts-jwt", "CPU a check of a JWT seen before, with all facts ÷ without", r[1].microseconds()/r[0].microseconds(), "")
+	b.ratio("facts-jwt", "CPU a check of a JWT seen before, with all facts ÷ without",
+		r[1].microseconds()/r[0].microseconds(), "")
 
 	const rounds, fresh = 4, 10_000
 	var best [2]result
@@ -83,15 +85,17 @@ func (b *bench) facts() error {
 			}
 		}
 	}
-	b.ratio("facts-cold", "CPU a check of a new JWT, with all facts ÷ without", best[1].microseconds()/best[0].microseconds(), "")
+	b.ratio("facts-cold", "CPU a check of a new JWT, with all facts ÷ without",
+		best[1].microseconds()/best[0].microseconds(), "")
 	return nil
 }
 
 // factsToken is one as definePayload makes it that adds an organization to the user's columns.
 func (b *bench) factsToken(user int) string {
 	return b.issuer.sign(user, map[string]any{
-		"id": fmt.Sprintf("user%028d", user), "email": fmt.Sprintf("user%d@example.com", user), "name": "Zoë Day", "emailVerified": true,
-		"image": nil, "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z",
+		"id": fmt.Sprintf("user%028d", user), "email": fmt.Sprintf("user%d@example.com", user), "name": "Zoë Day",
+		"emailVerified": true,
+		"image":         nil, "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z",
 		"role": "user", "banned": false, "banReason": nil, "banExpires": nil,
 		"o": map[string]any{"id": "org-1", "slug": "one", "role": "member"}, "sid": "session-1",
 	})

@@ -62,8 +62,10 @@ func (b *bench) inFlight() error {
 	for i := range sessions {
 		sessions[i] = encode(sessionToken((i * 7919) % benchSessions))
 	}
-	jwt := newCurve("performance-in-flight-jwt.svg", "A JWT seen before, by checks in flight", perCheck, "checks in flight", result.microseconds, "extauthz", "no-op server")
-	session := newCurve("performance-in-flight-session.svg", "A session, by checks in flight", "checks a second", "checks in flight", result.perSecond, "extauthz", "one query a check")
+	jwt := newCurve("performance-in-flight-jwt.svg", "A JWT seen before, by checks in flight", perCheck,
+		"checks in flight", result.microseconds, "extauthz", "no-op server")
+	session := newCurve("performance-in-flight-session.svg", "A session, by checks in flight", "checks a second",
+		"checks in flight", result.perSecond, "extauthz", "one query a check")
 	for _, inFlight := range []int{1, 4, 16, 64, 256, 1024} {
 		checks := min(40_000, 5000*inFlight)
 		r, err := compare(growthRounds, checks, inFlight, jwts, product, noOp)
@@ -91,7 +93,8 @@ func (b *bench) headerBytes() error {
 	if err != nil {
 		return err
 	}
-	c := newCurve("performance-headers.svg", "A JWT seen before, by the size of the request's headers", perCheck, "KiB of headers", result.microseconds, "extauthz", "no-op server")
+	c := newCurve("performance-headers.svg", "A JWT seen before, by the size of the request's headers", perCheck,
+		"KiB of headers", result.microseconds, "extauthz", "no-op server")
 	for _, size := range []int{512, 1024, 2048, 4096, 8192, 16384, 32768} {
 		messages := make([]message, 1000)
 		for i := range messages {
@@ -109,7 +112,8 @@ func (b *bench) headerBytes() error {
 
 // keysInTheSet is a JWT by one of more and more keys: seen before, and verified each time.
 func (b *bench) keysInTheSet() error {
-	c := newCurve("performance-keys.svg", "A JWT, by the number of keys in the JWKS", perCheck, "keys", result.microseconds, "seen before", "verified each time")
+	c := newCurve("performance-keys.svg", "A JWT, by the number of keys in the JWKS", perCheck, "keys",
+		result.microseconds, "seen before", "verified each time")
 	one := b.issuer
 	defer func() { b.issuer = one }()
 	for _, count := range []int{1, 10, 100} {
@@ -151,9 +155,12 @@ func (b *bench) sessionsStored() error {
 	if err != nil {
 		return err
 	}
-	c := newCurve("performance-sessions-stored.svg", "A session, by the number of sessions stored", "checks a second", "sessions in the table", result.perSecond, "extauthz")
-	cpu := newCurve("", "A session, by the number of sessions stored", "µs of CPU a check", "sessions in the table", result.microseconds, "extauthz")
-	inDatabase := newCurve("", "A session, by the number of sessions stored", "µs of CPU a check", "sessions in the table", result.databaseMicroseconds, "PostgreSQL")
+	c := newCurve("performance-sessions-stored.svg", "A session, by the number of sessions stored", "checks a second",
+		"sessions in the table", result.perSecond, "extauthz")
+	cpu := newCurve("", "A session, by the number of sessions stored", "µs of CPU a check", "sessions in the table",
+		result.microseconds, "extauthz")
+	inDatabase := newCurve("", "A session, by the number of sessions stored", "µs of CPU a check", "sessions in the table",
+		result.databaseMicroseconds, "PostgreSQL")
 	stored := 0
 	for _, count := range []int{1000, 10_000, 100_000, 1_000_000, 10_000_000} {
 		fmt.Printf("storing %s sessions …\n", thousands(float64(count)))

@@ -30,7 +30,8 @@ func encode(token string) message {
 		"authorization": "Bearer " + token, "accept": "application/json", "accept-language": "de-CH,de;q=0.9,en;q=0.8",
 		"accept-encoding": "gzip, deflate, br, zstd",
 		"user-agent":      "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36",
-		"sec-fetch-site":  "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty", "referer": "https://app.example.com/notes",
+		"sec-fetch-site":  "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty",
+		"referer":         "https://app.example.com/notes",
 		"x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https", "x-request-id": "0b8f4dd5-6a3e-4c0e-8a2b-0d6f4a5b6c7d",
 		":method": "GET", ":path": "/api/me", ":authority": "api.example.com", ":scheme": "https",
 	}
@@ -40,7 +41,8 @@ func encode(token string) message {
 // encodeOfSize is a check whose headers' names and values are so many bytes long: few of them, and then as
 // many of a hundred bytes as it takes.
 func encodeOfSize(token string, size int) message {
-	headers := map[string]string{":method": "GET", ":path": "/api/me", ":authority": "api.example.com", ":scheme": "https", "authorization": "Bearer " + token}
+	headers := map[string]string{":method": "GET", ":path": "/api/me", ":authority": "api.example.com", ":scheme": "https",
+		"authorization": "Bearer " + token}
 	for name, value := range headers {
 		size -= len(name) + len(value)
 	}
@@ -54,7 +56,8 @@ func encodeOfSize(token string, size int) message {
 
 func encodeHeaders(headers map[string]string) message {
 	in := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
-		Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Host: "api.example.com", Path: "/api/me", Scheme: "https", Headers: headers}}}}
+		Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Host: "api.example.com", Path: "/api/me", Scheme: "https",
+			Headers: headers}}}}
 	encoded, err := proto.Marshal(in)
 	if err != nil {
 		panic(err)
@@ -123,7 +126,8 @@ func drive(t target, checks, inFlight int, messages []message) (result, error) {
 	}
 	after, err1 := processorTime(t.process.PID())
 	databaseAfter, err2 := familyTime(t.database)
-	return result{checks: checks, seconds: seconds, cpu: after - before, database: databaseAfter - databaseBefore, refused: int(refused.Load())}, errors.Join(err1, err2)
+	return result{checks: checks, seconds: seconds, cpu: after - before, database: databaseAfter - databaseBefore,
+		refused: int(refused.Load())}, errors.Join(err1, err2)
 }
 
 // client is one connection of the load: a gRPC client (HTTP/2, RFC 9113) that does what unary calls need and
@@ -187,7 +191,8 @@ func (c *client) encodeHeaders() (first []byte) {
 	for range 2 {
 		first = c.headers
 		block.Reset()
-		for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", authv3.Authorization_Check_FullMethodName},
+		for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"},
+			{":path", authv3.Authorization_Check_FullMethodName},
 			{":authority", "authorizer"}, {"te", "trailers"}, {"grpc-timeout", "500m"}, {"content-type", "application/grpc"}} {
 			encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 		}

@@ -29,7 +29,8 @@ import (
 func main() {
 	serve := flag.String("serve", "", "internal: be the server of this name")
 	address := flag.String("address", "", "internal: the address to serve")
-	only := flag.String("only", "", "one measurement alone, printed and not written to the page: "+strings.Join(measurementNames(), ", "))
+	only := flag.String("only", "",
+		"one measurement alone, printed and not written to the page: "+strings.Join(measurementNames(), ", "))
 	flag.Parse()
 	if *serve != "" {
 		fmt.Fprintln(os.Stderr, runServer(*serve, *address))
@@ -102,7 +103,8 @@ func newIssuer(keys int) (*issuer, error) {
 			return nil, err
 		}
 		i.keys[n] = private
-		listed = append(listed, fmt.Sprintf(`{"kid":"key-%d","kty":"OKP","crv":"Ed25519","alg":"EdDSA","x":%q}`, n, base64.RawURLEncoding.EncodeToString(public)))
+		listed = append(listed, fmt.Sprintf(`{"kid":"key-%d","kty":"OKP","crv":"Ed25519","alg":"EdDSA","x":%q}`, n,
+			base64.RawURLEncoding.EncodeToString(public)))
 	}
 	i.document = `{"keys":[` + strings.Join(listed, ",") + `]}`
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -120,8 +122,9 @@ func newIssuer(keys int) (*issuer, error) {
 // token is one as Better Auth issues it, with the user's columns in it.
 func (i *issuer) token(user int) string {
 	return i.sign(user, map[string]any{
-		"id": fmt.Sprintf("user%028d", user), "email": fmt.Sprintf("user%d@example.com", user), "name": "Zoë Day", "emailVerified": true,
-		"image": nil, "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z",
+		"id": fmt.Sprintf("user%028d", user), "email": fmt.Sprintf("user%d@example.com", user), "name": "Zoë Day",
+		"emailVerified": true,
+		"image":         nil, "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z",
 	})
 }
 
@@ -149,8 +152,10 @@ type measurement struct {
 
 func measurements() []measurement {
 	return []measurement{
-		{"jwt", (*bench).seenJWT}, {"sessions", (*bench).sessions}, {"sessions", (*bench).signOut}, {"facts", (*bench).facts}, {"peers", (*bench).peers}, {"envoy", (*bench).throughEnvoy},
-		{"cold", (*bench).cold}, {"refused", (*bench).refused}, {"in-flight", (*bench).inFlight}, {"headers", (*bench).headerBytes}, {"keys", (*bench).keysInTheSet},
+		{"jwt", (*bench).seenJWT}, {"sessions", (*bench).sessions}, {"sessions", (*bench).signOut}, {"facts", (*bench).facts},
+		{"peers", (*bench).peers}, {"envoy", (*bench).throughEnvoy},
+		{"cold", (*bench).cold}, {"refused", (*bench).refused}, {"in-flight", (*bench).inFlight},
+		{"headers", (*bench).headerBytes}, {"keys", (*bench).keysInTheSet},
 		{"tokens", (*bench).distinctTokens}, {"stored", (*bench).sessionsStored}, {"tuning", (*bench).tuning},
 	}
 }
@@ -261,7 +266,8 @@ func (b *bench) startExtauthz(name string, env ...string) (target, error) {
 		return target{}, err
 	}
 	b.running = append(b.running, process)
-	return target{name: name, address: address, process: process}, process.Await(b.ctx, parts.AnswersHTTP("http://"+admin+"/readyz", 200))
+	return target{name: name, address: address, process: process},
+		process.Await(b.ctx, parts.AnswersHTTP("http://"+admin+"/readyz", 200))
 }
 
 // compare drives the targets in turn, several rounds, and returns the best processor time and the best
@@ -275,7 +281,8 @@ func compare(rounds, checks, inFlight int, messages []message, targets ...target
 				return nil, fmt.Errorf("%s: %w", target.name, err)
 			}
 			if r.refused > 0 {
-				return nil, fmt.Errorf("%s refused %d of %d checks; the end of its log:\n%s", target.name, r.refused, r.checks, target.process.LogEnd())
+				return nil, fmt.Errorf("%s refused %d of %d checks; the end of its log:\n%s", target.name, r.refused, r.checks,
+					target.process.LogEnd())
 			}
 			if round > 0 {
 				best[i].keepBest(r)
@@ -297,7 +304,8 @@ func (b *bench) buildWithWorkers(count string) (string, error) {
 		return "", errors.New("extauthz/server.go has no streamWorkers any more")
 	}
 	changed := filepath.Join(b.folder, "wire-"+count+".go")
-	if err := os.WriteFile(changed, constant.ReplaceAll(source, []byte("const streamWorkers = "+count)), 0o600); err != nil {
+	if err := os.WriteFile(changed, constant.ReplaceAll(source, []byte("const streamWorkers = "+count)),
+		0o600); err != nil {
 		return "", err
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{file: changed}})

@@ -39,11 +39,13 @@ func (b *bench) startOPA(name string, cached bool) (target, error) {
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	args := []string{"run", "--server", "--skip-version-check", "--log-level", "error",
 		"--addr", fmt.Sprintf("127.0.0.1:%d", ports[1]), "--diagnostic-addr", fmt.Sprintf("127.0.0.1:%d", ports[2]),
-		"--set", "plugins.envoy_ext_authz_grpc.addr=" + address, "--set", "plugins.envoy_ext_authz_grpc.path=envoy/authz/decision"}
+		"--set", "plugins.envoy_ext_authz_grpc.addr=" + address, "--set",
+		"plugins.envoy_ext_authz_grpc.path=envoy/authz/decision"}
 	if cached {
 		args = append(args, "--set", "caching.inter_query_builtin_value_cache.named.io_jwt.max_num_entries=100000")
 	}
-	process, err := parts.Start(name, b.folder, []string{"JWKS=" + b.issuer.document, "BETTER_AUTH_URL=" + b.issuer.url, "API_AUDIENCE=" + benchAudience},
+	process, err := parts.Start(name, b.folder,
+		[]string{"JWKS=" + b.issuer.document, "BETTER_AUTH_URL=" + b.issuer.url, "API_AUDIENCE=" + benchAudience},
 		exec.Command(program, append(args, filepath.Join(b.peersFolder(), "policy.rego"))...))
 	if err != nil {
 		return target{}, err
@@ -61,7 +63,8 @@ var footings = map[string][]string{
 
 // startVerifier runs the Python verifier.
 func (b *bench) startVerifier(footing string) (target, error) {
-	python, err := b.installer.Python("verifier", "FastAPI, PyJWT and asyncpg", filepath.Join(b.peersFolder(), "requirements.txt"))
+	python, err := b.installer.Python("verifier", "FastAPI, PyJWT and asyncpg",
+		filepath.Join(b.peersFolder(), "requirements.txt"))
 	if err != nil {
 		return target{}, err
 	}
@@ -69,18 +72,22 @@ func (b *bench) startVerifier(footing string) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	args := append([]string{"-m", "uvicorn", "verifier:app", "--host", "127.0.0.1", "--port", fmt.Sprint(port), "--log-level", "warning"}, footings[footing]...)
+	args := append([]string{"-m", "uvicorn", "verifier:app", "--host", "127.0.0.1", "--port", fmt.Sprint(port),
+		"--log-level", "warning"}, footings[footing]...)
 	command := exec.Command(python, args...)
 	command.Dir = b.peersFolder()
-	process, err := parts.Start("verifier", b.folder, []string{"PYTHONDONTWRITEBYTECODE=1", "BETTER_AUTH_URL=" + b.issuer.url, "API_AUDIENCE=" + benchAudience,
-		"BETTER_AUTH_SECRET=" + base64.StdEncoding.EncodeToString(b.issuer.keys[0].Seed()),
-		"DATABASE_URL=" + strings.Replace(strings.TrimSuffix(b.database, "?sslmode=disable"), "postgresql://", "postgresql+asyncpg://", 1)}, command)
+	process, err := parts.Start("verifier", b.folder,
+		[]string{"PYTHONDONTWRITEBYTECODE=1", "BETTER_AUTH_URL=" + b.issuer.url, "API_AUDIENCE=" + benchAudience,
+			"BETTER_AUTH_SECRET=" + base64.StdEncoding.EncodeToString(b.issuer.keys[0].Seed()),
+			"DATABASE_URL=" + strings.Replace(strings.TrimSuffix(b.database, "?sslmode=disable"), "postgresql://",
+				"postgresql+asyncpg://", 1)}, command)
 	if err != nil {
 		return target{}, err
 	}
 	b.running = append(b.running, process)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	return target{name: "verifier", address: address, process: process}, process.Await(b.ctx, parts.AnswersHTTP("http://"+address+"/nothing", 200))
+	return target{name: "verifier", address: address, process: process},
+		process.Await(b.ctx, parts.AnswersHTTP("http://"+address+"/nothing", 200))
 }
 
 // peers holds the same credentials against what others run: opa-envoy-plugin with an equivalent policy, and
@@ -104,7 +111,8 @@ func (b *bench) peers() error {
 	const users = 1000
 	jwts, sessions := make([]message, users), make([]message, users)
 	request := func(path, token string) string {
-		return "GET " + path + " HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer " + token + "\r\nAccept: application/json\r\n\r\n"
+		return "GET " + path + " HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer " + token +
+			"\r\nAccept: application/json\r\n\r\n"
 	}
 	var texts [3][]string
 	for i := range users {
@@ -127,7 +135,8 @@ func (b *bench) peers() error {
 	b.noteTarget("a JWT, opa-envoy-plugin with its token cache", checked[2])
 	b.noteTarget("a session, extauthz", looked[0])
 	b.ratio("opa", "CPU a JWT check, opa-envoy-plugin ÷ extauthz", checked[1].microseconds()/checked[0].microseconds(), "")
-	b.ratio("opa-cached", "CPU a JWT check, opa-envoy-plugin with its token cache ÷ extauthz", checked[2].microseconds()/checked[0].microseconds(), "")
+	b.ratio("opa-cached", "CPU a JWT check, opa-envoy-plugin with its token cache ÷ extauthz",
+		checked[2].microseconds()/checked[0].microseconds(), "")
 	for _, footing := range slices.Sorted(maps.Keys(footings)) {
 		if err := b.python(footing, texts, checked[0], looked[0]); err != nil {
 			return err
@@ -156,8 +165,11 @@ func (b *bench) python(footing string, texts [3][]string, jwt, session result) e
 	}
 	for kind, what := range []string{"a JWT", "a session"} {
 		ours := []result{jwt, session}[kind]
-		b.note(what+", FastAPI verifier, "+footing, fmt.Sprintf("%.0f µs of CPU a request, %.0f of them without a check", best[kind].microseconds(), best[2].microseconds()), "")
-		b.ratio(footing+" "+what, "CPU "+what+", FastAPI verifier's request ("+footing+") ÷ extauthz's check", best[kind].microseconds()/ours.microseconds(), "≥ 40")
+		b.note(what+", FastAPI verifier, "+footing,
+			fmt.Sprintf("%.0f µs of CPU a request, %.0f of them without a check", best[kind].microseconds(),
+				best[2].microseconds()), "")
+		b.ratio(footing+" "+what, "CPU "+what+", FastAPI verifier's request ("+footing+") ÷ extauthz's check",
+			best[kind].microseconds()/ours.microseconds(), "≥ 40")
 	}
 	return nil
 }

@@ -67,9 +67,11 @@ func (p *plot) svg() string {
 			plotLeft, plotWidth-plotRight, y(value), y(value), plotLeft-8, y(value)+4, thousands(value))
 	}
 	for i, label := range p.labels {
-		fmt.Fprintf(&out, `<text class="faint" x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(i), plotHeight-plotBottom+18, label)
+		fmt.Fprintf(&out, `<text class="faint" x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(i),
+			plotHeight-plotBottom+18, label)
 	}
-	fmt.Fprintf(&out, `<text class="faint" x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", (plotWidth+plotLeft-plotRight)/2, plotHeight-8, p.axis)
+	fmt.Fprintf(&out, `<text class="faint" x="%d" y="%d" text-anchor="middle">%s</text>`+"\n",
+		(plotWidth+plotLeft-plotRight)/2, plotHeight-8, p.axis)
 	for n, line := range p.lines {
 		var points []string
 		for i, value := range line.values {

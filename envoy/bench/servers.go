@@ -76,7 +76,8 @@ func (s *oneQuery) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.
 
 func allow(user string) *authv3.CheckResponse {
 	header := func(key, value string) *corev3.HeaderValueOption {
-		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: key, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}
+		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: key, Value: value},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}
 	}
 	return &authv3.CheckResponse{
 		Status: &statuspb.Status{},

@@ -100,7 +100,8 @@ func (b *bench) throughEnvoy() error {
 	}
 	requests := make([]string, 10_000)
 	for i := range requests {
-		requests[i] = "GET /api/me HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer " + b.issuer.token(i) + "\r\nAccept: application/json\r\n\r\n"
+		requests[i] = "GET /api/me HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer " + b.issuer.token(i) +
+			"\r\nAccept: application/json\r\n\r\n"
 	}
 	best := make([]result, len(ways))
 	for round := range 5 { // the first warms up
@@ -115,11 +116,14 @@ func (b *bench) throughEnvoy() error {
 		}
 	}
 	for i, w := range ways {
-		b.note("through Envoy, "+w.name, fmt.Sprintf("%.0f requests/s, %.1f µs of Envoy's CPU", best[i].perSecond(), best[i].microseconds()), "")
+		b.note("through Envoy, "+w.name,
+			fmt.Sprintf("%.0f requests/s, %.1f µs of Envoy's CPU", best[i].perSecond(), best[i].microseconds()), "")
 	}
 	b.costs.envoy = best[4].microseconds() - best[0].microseconds()
-	b.ratio("envoy", "requests a second through Envoy ÷ jwt_authn at its defaults", best[4].perSecond()/best[1].perSecond(), "≥ 1.15")
-	b.ratio("envoy-cache", "requests a second through Envoy ÷ jwt_authn with its cache", best[4].perSecond()/best[2].perSecond(), "")
+	b.ratio("envoy", "requests a second through Envoy ÷ jwt_authn at its defaults",
+		best[4].perSecond()/best[1].perSecond(), "≥ 1.15")
+	b.ratio("envoy-cache", "requests a second through Envoy ÷ jwt_authn with its cache",
+		best[4].perSecond()/best[2].perSecond(), "")
 	return nil
 }
 
@@ -137,7 +141,8 @@ func (b *bench) startWay(w *way, backend string) error {
 		return err
 	}
 	config := filepath.Join(folder, "envoy.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, envoyConfig, port, w.filter, portOf(backend), authorizer), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, envoyConfig, port, w.filter, portOf(backend), authorizer),
+		0o600); err != nil {
 		return err
 	}
 	w.listens = fmt.Sprintf("127.0.0.1:%d", port)

@@ -19,7 +19,8 @@ import (
 // outageLength is how long the page's switch stops extauthz.
 const outageLength = 10 * time.Second
 
-// serveControl opens the loopback address at which the front end has extauthz stopped for a while. The browser's tests can do more there.
+// serveControl opens the loopback address at which the front end has extauthz stopped for a while. The browser's tests
+// can do more there.
 func (d *demo) serveControl(ctx context.Context) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -241,7 +241,8 @@ func (d *demo) issuerURL() string {
 
 // settings are what extauthz needs to be told; what is not here is its default.
 func (d *demo) settings() []string {
-	settings := []string{"BETTER_AUTH_SECRET=" + d.secret, "DATABASE_URL=" + d.reader, "EXTAUTHZ_LOG_LEVEL=debug", "EXTAUTHZ_ADMIN_PAGE=true"}
+	settings := []string{"BETTER_AUTH_SECRET=" + d.secret, "DATABASE_URL=" + d.reader, "EXTAUTHZ_LOG_LEVEL=debug",
+		"EXTAUTHZ_ADMIN_PAGE=true"}
 	if d.web {
 		settings = append(settings, "BETTER_AUTH_URL="+d.issuerURL(), "JWKS_URL="+d.keysURL()+"/api/auth/jwks")
 	}
@@ -251,8 +252,8 @@ func (d *demo) settings() []string {
 	return settings
 }
 
-// backendSocket is where the backend listens. Its folder is made for this user alone; a process of another user's does not
-// get in, and one of this user's does.
+// backendSocket is where the backend listens. Its folder is made for this user alone; a process of another user's does
+// not get in, and one of this user's does.
 func (d *demo) backendSocket() string { return filepath.Join(d.folder, "backend", "backend.sock") }
 
 func (d *demo) stop() {

@@ -17,7 +17,8 @@ import (
 type ports struct{ envoy, checks, admin, envoyAdmin, issuer, other, otherAdmin int }
 
 // usualPorts are what envoy.yaml beside this file has, and extauthz's own defaults.
-var usualPorts = ports{envoy: 8080, checks: 9191, admin: 9192, envoyAdmin: 9901, issuer: 3000, other: 8081, otherAdmin: 9902}
+var usualPorts = ports{envoy: 8080, checks: 9191, admin: 9192, envoyAdmin: 9901, issuer: 3000, other: 8081,
+	otherAdmin: 9902}
 
 func freePorts() (p ports, err error) {
 	for _, port := range []*int{&p.envoy, &p.checks, &p.admin, &p.envoyAdmin, &p.issuer, &p.other, &p.otherAdmin} {
@@ -46,7 +47,8 @@ func (p ports) taken() error {
 		listener.Close()
 	}
 	if len(taken) > 0 {
-		return fmt.Errorf("the demo needs %s, which cannot be listened on; stop what does (ss -ltnp)", strings.Join(taken, ", "))
+		return fmt.Errorf("the demo needs %s, which cannot be listened on; stop what does (ss -ltnp)",
+			strings.Join(taken, ", "))
 	}
 	return nil
 }
@@ -54,7 +56,8 @@ func (p ports) taken() error {
 // in puts the ports into a configuration that has the usual ones.
 func (p ports) in(config string) string {
 	var pairs []string
-	for _, pair := range [][2]int{{usualPorts.envoy, p.envoy}, {usualPorts.checks, p.checks}, {usualPorts.envoyAdmin, p.envoyAdmin},
+	for _, pair := range [][2]int{{usualPorts.envoy, p.envoy}, {usualPorts.checks, p.checks},
+		{usualPorts.envoyAdmin, p.envoyAdmin},
 		{usualPorts.issuer, p.issuer}} {
 		pairs = append(pairs, fmt.Sprintf("port_value: %d ", pair[0]), fmt.Sprintf("port_value: %d ", pair[1]))
 	}

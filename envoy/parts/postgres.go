@@ -40,7 +40,8 @@ func (in *Installer) StartPostgres(ctx context.Context, folder string, port int)
 // StartStandby makes a hot standby that follows p, with its files in folder.
 func (p *Postgres) StartStandby(ctx context.Context, folder string, port int) (*Postgres, error) {
 	standby := &Postgres{Port: port, bin: p.bin, folder: folder}
-	copying := exec.CommandContext(ctx, filepath.Join(p.bin, "pg_basebackup"), "--pgdata", standby.data(), "--host", "127.0.0.1", "--port", strconv.Itoa(p.Port),
+	copying := exec.CommandContext(ctx, filepath.Join(p.bin, "pg_basebackup"), "--pgdata", standby.data(), "--host",
+		"127.0.0.1", "--port", strconv.Itoa(p.Port),
 		"--username", "postgres", "--write-recovery-conf", "--checkpoint", "fast", "--no-sync")
 	copying.SysProcAttr = asOrdinaryUser()
 	if output, err := copying.CombinedOutput(); err != nil {
@@ -51,7 +52,8 @@ func (p *Postgres) StartStandby(ctx context.Context, folder string, port int) (*
 
 // Start runs the server, for the first time or again after a Stop.
 func (p *Postgres) Start(ctx context.Context) error {
-	command := exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data(), "-h", "127.0.0.1", "-p", strconv.Itoa(p.Port),
+	command := exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data(), "-h", "127.0.0.1", "-p",
+		strconv.Itoa(p.Port),
 		"-k", "", "-c", "fsync=off", "-c", "max_connections=200")
 	command.SysProcAttr = asOrdinaryUser()
 	process, err := Start("postgres", p.folder, nil, command)
@@ -95,7 +97,8 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, err
 // Reader is the role of docs/reader.sql, which extauthz is to connect as.
 const Reader = "extauthz_reader"
 
-// ReaderURL lets Reader read Better Auth's tables in a database, whose URL is its owner's, and returns the URL for extauthz.
+// ReaderURL lets Reader read Better Auth's tables in a database, whose URL is its owner's, and returns the URL for
+// extauthz.
 func (in *Installer) ReaderURL(ctx context.Context, owner string) (string, error) {
 	statements, err := os.ReadFile(filepath.Join(in.root, "docs", "reader.sql"))
 	if err != nil {

@@ -61,8 +61,8 @@ type Redis struct {
 	arguments                         []string
 }
 
-// StartRedis makes a fresh server with its files in folder; arguments are as in redis.conf, each word one. What it keeps
-// outlives a Stop.
+// StartRedis makes a fresh server with its files in folder; arguments are as in redis.conf, each word one. What it
+// keeps outlives a Stop.
 func (in *Installer) StartRedis(ctx context.Context, folder string, port int, arguments ...string) (*Redis, error) {
 	programs, libraries, err := in.Redis()
 	if err != nil {
@@ -74,7 +74,9 @@ func (in *Installer) StartRedis(ctx context.Context, folder string, port int, ar
 }
 
 // StartSentinel makes a Sentinel that looks after a master by a name.
-func (in *Installer) StartSentinel(ctx context.Context, folder string, port int, master *Redis, name string, quorum int) (*Redis, error) {
+func (in *Installer) StartSentinel(
+	ctx context.Context, folder string, port int, master *Redis, name string, quorum int,
+) (*Redis, error) {
 	config := filepath.Join(folder, fmt.Sprintf("sentinel-%d.conf", port))
 	text := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d %d\nsentinel down-after-milliseconds %s 1000\n"+
 		"sentinel failover-timeout %s 5000\n", name, master.Port, quorum, name, name)
@@ -127,8 +129,8 @@ func (r *Redis) Address() string { return net.JoinHostPort("127.0.0.1", strconv.
 // URL is for extauthz, as the default user.
 func (r *Redis) URL() string { return "redis://" + r.Address() }
 
-// Command sends one command on a connection of its own, and returns what redis-cli --raw shows of the reply; an error reply
-// too is a reply.
+// Command sends one command on a connection of its own, and returns what redis-cli --raw shows of the reply; an error
+// reply too is a reply.
 func (r *Redis) Command(words ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()

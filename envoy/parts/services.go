@@ -30,7 +30,8 @@ func (in *Installer) StartIssuer(ctx context.Context, folder string, s IssuerSet
 	}
 	command := exec.Command("node", "server.mjs")
 	command.Dir = program
-	env := []string{"ISSUER_ADDRESS=127.0.0.1", "ISSUER_PORT=" + strconv.Itoa(s.Port), "TRUSTED_ORIGINS=" + s.TrustedOrigins, "JWT_ALGORITHM=" + s.Algorithm,
+	env := []string{"ISSUER_ADDRESS=127.0.0.1", "ISSUER_PORT=" + strconv.Itoa(s.Port),
+		"TRUSTED_ORIGINS=" + s.TrustedOrigins, "JWT_ALGORITHM=" + s.Algorithm,
 		"BETTER_AUTH_PLUGINS=" + s.Plugins}
 	if s.IsLimited {
 		env = append(env, "NODE_ENV=production")
@@ -44,15 +45,20 @@ func (in *Installer) StartWeb(ctx context.Context, folder string, s IssuerSettin
 	if err != nil {
 		return nil, err
 	}
-	command := exec.Command("node", "node_modules/next/dist/bin/next", "start", "--hostname", "127.0.0.1", "--port", strconv.Itoa(s.Port))
+	command := exec.Command("node", "node_modules/next/dist/bin/next", "start", "--hostname", "127.0.0.1", "--port",
+		strconv.Itoa(s.Port))
 	command.Dir = program
-	return s.start(ctx, "web", "/sign-in", folder, command, append(env, "NEXT_TELEMETRY_DISABLED=1", "NODE_ENV=production")...)
+	return s.start(ctx, "web", "/sign-in", folder, command,
+		append(env, "NEXT_TELEMETRY_DISABLED=1", "NODE_ENV=production")...)
 }
 
 // start runs a program with Better Auth in it, with what either is told, and waits until it answers at the path ready.
-func (s *IssuerSettings) start(ctx context.Context, name, ready, folder string, command *exec.Cmd, env ...string) (*Process, error) {
+func (s *IssuerSettings) start(
+	ctx context.Context, name, ready, folder string, command *exec.Cmd, env ...string,
+) (*Process, error) {
 	process, err := Start(name, folder, append([]string{
-		"BETTER_AUTH_URL=" + s.URL, "BETTER_AUTH_SECRET=" + s.Secret, "API_AUDIENCE=" + s.Audience, "DATABASE_URL=" + s.DatabaseURL, "BETTER_AUTH_TELEMETRY=0",
+		"BETTER_AUTH_URL=" + s.URL, "BETTER_AUTH_SECRET=" + s.Secret, "API_AUDIENCE=" + s.Audience,
+		"DATABASE_URL=" + s.DatabaseURL, "BETTER_AUTH_TELEMETRY=0",
 	}, env...), command)
 	if err != nil {
 		return nil, err
@@ -91,7 +97,8 @@ func (in *Installer) StartPython(folder, name, source string, arguments ...strin
 	if err != nil {
 		return nil, err
 	}
-	command := exec.Command(python, append([]string{"-m", "uvicorn", "main:app", "--log-level", "warning"}, arguments...)...)
+	command := exec.Command(python,
+		append([]string{"-m", "uvicorn", "main:app", "--log-level", "warning"}, arguments...)...)
 	command.Dir = source
 	return Start(name, folder, []string{"PYTHONDONTWRITEBYTECODE=1"}, command)
 }
@@ -104,8 +111,9 @@ func (in *Installer) StartEnvoy(ctx context.Context, folder, version, config, li
 	}
 	// No hot restart: it would want shared memory, and a number for each Envoy of this machine. The access log is
 	// written at once and not every ten seconds.
-	process, err := Start("envoy", folder, nil, exec.Command(path, "-c", config, "--concurrency", "1", "--disable-hot-restart",
-		"--log-level", "warning", "--file-flush-interval-msec", "100"))
+	process, err := Start("envoy", folder, nil,
+		exec.Command(path, "-c", config, "--concurrency", "1", "--disable-hot-restart",
+			"--log-level", "warning", "--file-flush-interval-msec", "100"))
 	if err != nil {
 		return nil, err
 	}

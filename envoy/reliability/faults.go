@@ -37,17 +37,24 @@ func (r *rig) faults() []fault {
 	postgres := func(name string, matters bool, begin, end func() error) {
 		add(fault{name: "PostgreSQL " + name, of: onDatabase, matters: matters, begin: begin, end: end})
 	}
-	postgres("killed", true, func() error { return r.signalPostgres(syscall.SIGKILL) }, func() error { return r.postgres.Start(r.ctx) })
-	postgres("restarted", false, func() error { r.postgres.Stop(); return nil }, func() error { return r.postgres.Start(r.ctx) })
-	postgres("frozen", true, func() error { return r.signalPostgres(syscall.SIGSTOP) }, func() error { return r.signalPostgres(syscall.SIGCONT) })
-	postgres("failed over to another", false, func() error { return r.proxy.set(true, fmt.Sprintf("127.0.0.1:%d", r.second.Port)) },
+	postgres("killed", true, func() error { return r.signalPostgres(syscall.SIGKILL) },
+		func() error { return r.postgres.Start(r.ctx) })
+	postgres("restarted", false, func() error { r.postgres.Stop(); return nil },
+		func() error { return r.postgres.Start(r.ctx) })
+	postgres("frozen", true, func() error { return r.signalPostgres(syscall.SIGSTOP) },
+		func() error { return r.signalPostgres(syscall.SIGCONT) })
+	postgres("failed over to another", false,
+		func() error { return r.proxy.set(true, fmt.Sprintf("127.0.0.1:%d", r.second.Port)) },
 		func() error { return r.proxy.set(true, r.proxy.upstream) })
 	limit := func(connections int) error {
-		return execute(r.ctx, r.postgres.URL("app"), fmt.Sprintf("alter role %s connection limit %d", parts.Reader, connections))
+		return execute(r.ctx, r.postgres.URL("app"),
+			fmt.Sprintf("alter role %s connection limit %d", parts.Reader, connections))
 	}
-	postgres("out of connections", false, func() error { return errors.Join(limit(0), r.dropConnections()) }, func() error { return limit(-1) })
+	postgres("out of connections", false, func() error { return errors.Join(limit(0), r.dropConnections()) },
+		func() error { return limit(-1) })
 	postgres("with its session table locked", false, func() error { return r.lock(3 * time.Second) }, nothing)
-	postgres("cut off", true, func() error { return r.proxy.set(false, r.proxy.upstream) }, func() error { return r.proxy.set(true, r.proxy.upstream) })
+	postgres("cut off", true, func() error { return r.proxy.set(false, r.proxy.upstream) },
+		func() error { return r.proxy.set(true, r.proxy.upstream) })
 	for _, toxic := range []struct {
 		name, kind string
 		attributes map[string]any
@@ -62,20 +69,25 @@ func (r *rig) faults() []fault {
 	} {
 		postgres(toxic.name, false, func() error { return r.proxy.poison(toxic.kind, toxic.attributes) }, r.proxy.heal)
 	}
-	for _, mode := range []string{"slow", "hanging", "429", "500", "HTML", "empty", "100 MB", "truncated", "of a wrong type", "redirecting elsewhere", "alternating between two key sets"} {
+	for _, mode := range []string{"slow", "hanging", "429", "500", "HTML", "empty", "100 MB", "truncated",
+		"of a wrong type", "redirecting elsewhere", "alternating between two key sets"} {
 		of := onJWKS
 		add(fault{name: "JWKS " + mode, of: of, matters: mode == "hanging" || mode == "alternating between two key sets",
 			begin: func() error { r.issuer.set(mode); return nil }, end: func() error { r.issuer.set("well"); return nil }})
 	}
-	add(fault{name: "audit log on a full disk", of: onNothing, matters: true, settings: []string{"EXTAUTHZ_AUDIT_LOG=/dev/full"}, begin: nothing, end: nothing})
+	add(fault{name: "audit log on a full disk", of: onNothing, matters: true,
+		settings: []string{"EXTAUTHZ_AUDIT_LOG=/dev/full"}, begin: nothing, end: nothing})
 	dns := filepath.Join(r.folder, "database-url")
 	write := func(content string) error { return os.WriteFile(dns, []byte(content), 0o600) }
-	add(fault{name: "PostgreSQL's name not to be resolved", of: onDatabase, settings: []string{"DATABASE_URL=", "DATABASE_URL_FILE=" + dns},
+	add(fault{name: "PostgreSQL's name not to be resolved", of: onDatabase,
+		settings: []string{"DATABASE_URL=", "DATABASE_URL_FILE=" + dns},
 		begin: func() error {
-			return errors.Join(write("postgresql://"+parts.Reader+"@database.invalid:5432/app?sslmode=disable"), r.dropConnections())
+			return errors.Join(write("postgresql://"+parts.Reader+"@database.invalid:5432/app?sslmode=disable"),
+				r.dropConnections())
 		},
 		end: func() error { return write(r.databaseURL()) }})
-	add(fault{name: "file descriptors spent", of: onNothing, during: r.spendDescriptors, end: nothing, settings: []string{}})
+	add(fault{name: "file descriptors spent", of: onNothing, during: r.spendDescriptors, end: nothing,
+		settings: []string{}})
 	return faults
 }
 
@@ -115,7 +127,8 @@ func childrenOf(pid int) (pids []int, err error) {
 
 // dropConnections ends what the reader has open, as an operator would.
 func (r *rig) dropConnections() error {
-	return execute(r.ctx, r.postgres.URL("app"), `select pg_terminate_backend(pid) from pg_stat_activity where usename = '`+parts.Reader+`'`)
+	return execute(r.ctx, r.postgres.URL("app"),
+		`select pg_terminate_backend(pid) from pg_stat_activity where usename = '`+parts.Reader+`'`)
 }
 
 // lock keeps the session table locked for so long.
@@ -128,7 +141,8 @@ func (r *rig) lock(duration time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if _, err := transaction.Exec(r.ctx, `set local lock_timeout = '1s'; lock table "session" in access exclusive mode`); err != nil {
+	if _, err := transaction.Exec(r.ctx,
+		`set local lock_timeout = '1s'; lock table "session" in access exclusive mode`); err != nil {
 		return err
 	}
 	time.AfterFunc(duration, func() { connection.Close(context.Background()) })
@@ -231,7 +245,8 @@ func (r *rig) runFault(f *fault, report *report) error {
 	}
 	row := r.judge(f, l, began, ended, well)
 	// What the load itself took is gone a moment later.
-	for deadline := time.Now().Add(5 * time.Second); s.metric("go_goroutines", "") > goroutines+8 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(5 * time.Second); s.metric("go_goroutines", "") > goroutines+8 &&
+		time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)
 	}
 	row.goroutines = s.metric("go_goroutines", "") - goroutines
@@ -247,7 +262,9 @@ func (r *rig) runFault(f *fault, report *report) error {
 }
 
 // awaitRecovery tells when all must be well after a fault's end, and returns a while later.
-func (r *rig) awaitRecovery(ended time.Time, probes []probe, ask func(header map[string]string) answer) (well time.Time, err error) {
+func (r *rig) awaitRecovery(
+	ended time.Time, probes []probe, ask func(header map[string]string) answer,
+) (well time.Time, err error) {
 	time.Sleep(recoveryTime)
 	well = ended.Add(recoveryTime)
 	for r.bounds.recovery > recoveryTime { // until it is, then

@@ -73,7 +73,8 @@ func forged(j *floodJob, i int) map[string]string {
 }
 
 func madeUp(_ *floodJob, i int) map[string]string {
-	return bearer(sign(fmt.Sprintf(`{"alg":"EdDSA","kid":"made-up-%d"}`, i), map[string]any{"sub": "x"}, func([]byte) []byte { return make([]byte, 64) }))
+	return bearer(sign(fmt.Sprintf(`{"alg":"EdDSA","kid":"made-up-%d"}`, i), map[string]any{"sub": "x"},
+		func([]byte) []byte { return make([]byte, 64) }))
 }
 
 var long = strings.Repeat("x", 1<<20)
@@ -83,16 +84,25 @@ var floods = []flood{
 	{name: "made-up keys, 8,000 at once", count: 1_000_000, senders: 8000, header: madeUp, duration: 90 * time.Second},
 	{name: "forged signatures on a known key, 64 at once", matters: true, count: 1_000_000, senders: 64, header: forged},
 	{name: "forged signatures on a known key, 8,000 at once", count: 1_000_000, senders: 8000, header: forged},
-	{name: "expired tokens, each another", count: 1_000_000, senders: 64, header: func(j *floodJob, i int) map[string]string { return bearer(j.Expired[i%len(j.Expired)]) }},
-	{name: "valid tokens, each another", count: 1_000_000, senders: 64, header: func(j *floodJob, i int) map[string]string { return bearer(j.Fresh[i%len(j.Fresh)]) }, mayAllow: true},
-	{name: "made-up session tokens, 64 at once", matters: true, count: 1_000_000, senders: 64, header: func(_ *floodJob, i int) map[string]string { return bearer(fmt.Sprintf("%032d", i)) }},
-	{name: "made-up session tokens, 8,000 at once", count: 1_000_000, senders: 8000, header: func(_ *floodJob, i int) map[string]string { return bearer(fmt.Sprintf("%032d", i)) }},
+	{name: "expired tokens, each another", count: 1_000_000, senders: 64,
+		header: func(j *floodJob, i int) map[string]string { return bearer(j.Expired[i%len(j.Expired)]) }},
+	{name: "valid tokens, each another", count: 1_000_000, senders: 64,
+		header: func(j *floodJob, i int) map[string]string { return bearer(j.Fresh[i%len(j.Fresh)]) }, mayAllow: true},
+	{name: "made-up session tokens, 64 at once", matters: true, count: 1_000_000, senders: 64,
+		header: func(_ *floodJob, i int) map[string]string { return bearer(fmt.Sprintf("%032d", i)) }},
+	{name: "made-up session tokens, 8,000 at once", count: 1_000_000, senders: 8000,
+		header: func(_ *floodJob, i int) map[string]string { return bearer(fmt.Sprintf("%032d", i)) }},
 	{name: "headers of 1 MiB", count: 1_000_000, senders: goodSenders, header: func(j *floodJob, _ int) map[string]string {
 		return map[string]string{"authorization": "Bearer " + j.JWT[:20], "x-user-junk": long}
 	}},
-	{name: "a credential of 500 KiB", count: 1_000_000, senders: goodSenders, header: func(*floodJob, int) map[string]string { return bearer(long[:500<<10]) }},
-	{name: "10,000 connections", other: func(ctx context.Context, address string) int { return openConnections(ctx, address, 10_000, false) }},
-	{name: "2,000 clients that never end their request", other: func(ctx context.Context, address string) int { return openConnections(ctx, address, 2_000, true) }},
+	{name: "a credential of 500 KiB", count: 1_000_000, senders: goodSenders,
+		header: func(*floodJob, int) map[string]string { return bearer(long[:500<<10]) }},
+	{name: "10,000 connections", other: func(ctx context.Context,
+		address string) int {
+		return openConnections(ctx, address, 10_000, false)
+	}},
+	{name: "2,000 clients that never end their request",
+		other: func(ctx context.Context, address string) int { return openConnections(ctx, address, 2_000, true) }},
 }
 
 // floodByStdin is the flood's process.
@@ -143,7 +153,8 @@ func (f *flood) run(ctx context.Context, job *floodJob) (result floodResult, err
 					if a.status == 503 || status.Code(a.err) == codes.ResourceExhausted {
 						shed.Add(1)
 					}
-					if a.reason == string(extauthz.ReasonInternalError) || f.mayAllow && a.status != 200 && a.status != 503 || !f.mayAllow && a.status == 200 {
+					if a.reason == string(extauthz.ReasonInternalError) || f.mayAllow && a.status != 200 && a.status != 503 ||
+						!f.mayAllow && a.status == 200 {
 						mu.Lock()
 						result.Wrong[fmt.Sprintf("an answer of the flood: %d %s %v", a.status, a.reason, a.err)]++
 						mu.Unlock()
@@ -291,8 +302,11 @@ func (r *rig) runFlood(f *flood, report *report) error {
 	return nil
 }
 
-// sendGood sends good checks as fast as they are answered, and tells how many a second, the slowest, and what was wrong.
-func (r *rig) sendGood(ctx context.Context, s *server, senders int, duration time.Duration) (perSecond float64, slowest time.Duration, wrong map[string]int, err error) {
+// sendGood sends good checks as fast as they are answered, and tells how many a second, the slowest, and what was
+// wrong.
+func (r *rig) sendGood(
+	ctx context.Context, s *server, senders int, duration time.Duration,
+) (perSecond float64, slowest time.Duration, wrong map[string]int, err error) {
 	ctx, cancel := context.WithCancel(ctx) // by itself and not by a deadline, which the server would be told
 	defer cancel()
 	time.AfterFunc(duration, cancel)
@@ -333,7 +347,8 @@ func (r *rig) sendGood(ctx context.Context, s *server, senders int, duration tim
 	return float64(count.Load()) / time.Since(began).Seconds(), slowest, wrong, nil
 }
 
-// openConnections opens as many connections as it gets and keeps them. With begun it starts a request on each and never ends it.
+// openConnections opens as many connections as it gets and keeps them. With begun it starts a request on each and never
+// ends it.
 func openConnections(ctx context.Context, address string, count int, begun bool) int {
 	var connections []net.Conn
 	for range count {
@@ -341,7 +356,8 @@ func openConnections(ctx context.Context, address string, count int, begun bool)
 			break
 		}
 		// Of another address of this machine each, so that ports do not run out.
-		dialer := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+len(connections)%200))}}
+		dialer := net.Dialer{Timeout: time.Second,
+			LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+len(connections)%200))}}
 		connection, err := dialer.DialContext(ctx, "tcp", address)
 		if err != nil {
 			break // it does not take more
@@ -365,10 +381,12 @@ func beginHTTP2(connection net.Conn, request bool) error {
 	}
 	var block strings.Builder
 	encoder := hpack.NewEncoder(&block)
-	for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":authority", "x"}, {":path", "/envoy.service.auth.v3.Authorization/Check"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
+	for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":authority", "x"},
+		{":path", "/envoy.service.auth.v3.Authorization/Check"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
 		if err := encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
 			return err
 		}
 	}
-	return framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte(block.String()), EndHeaders: true})
+	return framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte(block.String()),
+		EndHeaders: true})
 }

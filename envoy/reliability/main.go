@@ -1,6 +1,6 @@
 // Command reliability breaks what extauthz depends on, floods it, and measures what its checks come to
-// meanwhile. `make faults`, `make floods` and `make soak` run it. It goes to this machine's loopback only, ends only what it started, and exits
-// with 1 when something came that must not.
+// meanwhile. `make faults`, `make floods` and `make soak` run it. It goes to this machine's loopback only, ends only
+// what it started, and exits with 1 when something came that must not.
 package main
 
 import (
@@ -16,7 +16,8 @@ import (
 
 func main() {
 	var o options
-	flag.BoolVar(&o.short, "short", false, "the faults and floods that matter most, by bounds that a busy machine does not break; nothing is written")
+	flag.BoolVar(&o.short, "short", false,
+		"the faults and floods that matter most, by bounds that a busy machine does not break; nothing is written")
 	flag.StringVar(&o.only, "only", "", "the faults or floods with this in their name; nothing is written")
 	flag.DurationVar(&o.soak, "soak", 0, "mixed load for so long, with a rotation and a fault each minute")
 	what := flag.String("what", "faults,floods", "faults, floods or both")

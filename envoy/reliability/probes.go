@@ -42,7 +42,8 @@ func (r *rig) probes() []probe {
 	probes := []probe{
 		{"JWT of Better Auth, seen before", true, onNothing, func() map[string]string { return bearer(p.jwt) }},
 		{"JWT, new each time", true, onNothing, func() map[string]string { return bearer(r.issuer.issueCurrent(nil)) }},
-		{"JWT by the secret, new each time", true, onNothing, func() map[string]string { return bearer(r.issuer.issueCurrentHS256()) }},
+		{"JWT by the secret, new each time", true, onNothing,
+			func() map[string]string { return bearer(r.issuer.issueCurrentHS256()) }},
 		{"session token", true, onDatabase, func() map[string]string { return bearer(p.session) }},
 		{"session cookie", true, onDatabase, func() map[string]string { return map[string]string{"cookie": p.cookie} }},
 		{"no credential", false, onNothing, func() map[string]string { return nil }},
@@ -62,10 +63,12 @@ func (r *rig) probes() []probe {
 	}
 	s := r.issuer.signing.Load()
 	if s.formerSecret != "" {
-		probes = append(probes, probe{"JWT by a former secret", false, onNothing, func() map[string]string { return bearer(r.issuer.issueHS256(s.formerSecret)) }})
+		probes = append(probes, probe{"JWT by a former secret", false, onNothing,
+			func() map[string]string { return bearer(r.issuer.issueHS256(s.formerSecret)) }})
 	}
 	if key := s.withdrawnKey; key != nil {
-		probes = append(probes, probe{"JWT by a withdrawn key", false, onJWKS, func() map[string]string { return bearer(r.issuer.issue(key, key.id, nil)) }})
+		probes = append(probes, probe{"JWT by a withdrawn key", false, onJWKS,
+			func() map[string]string { return bearer(r.issuer.issue(key, key.id, nil)) }})
 	}
 	return probes
 }
@@ -104,8 +107,10 @@ func (c *client) check(ctx context.Context, header map[string]string) answer {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	a := answer{at: time.Now()}
-	response, err := c.service.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
-		Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Host: "api.example.com", Path: "/api/me", Headers: header}}}})
+	response, err := c.service.Check(ctx,
+		&authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+			Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Host: "api.example.com", Path: "/api/me",
+				Headers: header}}}})
 	a.took, a.err = time.Since(a.at), err
 	if err != nil {
 		return a
@@ -180,6 +185,7 @@ type bounds struct {
 
 var (
 	measured = bounds{longest: 600 * time.Millisecond, lost: 0, share: 0.5, recovery: recoveryTime}
-	// A short run is for correctness, wherever it runs: time must not decide there. What depends on a fault loses nearly all of its checks by it.
+	// A short run is for correctness, wherever it runs: time must not decide there. What depends on a fault loses nearly
+	// all of its checks by it.
 	lenient = bounds{longest: patience, lost: 0.05, share: 0, recovery: 30 * time.Second}
 )

@@ -17,8 +17,8 @@ import (
 	"extauthz/envoy/parts"
 )
 
-// runReplicas kills one of three replicas after another behind real Envoy, and starts it again. What was under way there
-// is asked of another one, so that clients see no 503, and no invalid credential passes.
+// runReplicas kills one of three replicas after another behind real Envoy, and starts it again. What was under way
+// there is asked of another one, so that clients see no 503, and no invalid credential passes.
 func (r *rig) runReplicas(report *report) error {
 	var replicas []*server
 	for i := range 3 {
@@ -71,7 +71,8 @@ func (r *rig) runReplicas(report *report) error {
 	over := time.Now()
 	client := &http.Client{Timeout: patience}
 	defer client.CloseIdleConnections()
-	well, err := r.awaitRecovery(over, probes, func(header map[string]string) answer { return askEnvoy(client, url, header) })
+	well, err := r.awaitRecovery(over, probes,
+		func(header map[string]string) answer { return askEnvoy(client, url, header) })
 	close(ended)
 	work.Wait()
 	if err != nil {
@@ -103,7 +104,10 @@ func askEnvoy(client *http.Client, url string, header map[string]string) answer 
 
 // startEnvoy runs the sample with these servers for its one, and a backend that says yes.
 func (r *rig) startEnvoy(servers []*server) (url string, stop func(), err error) {
-	backend := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })}
+	backend := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter,
+		_ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})}
 	var ports [3]int
 	for i := range ports {
 		if ports[i], err = parts.FreePort(); err != nil {
@@ -123,7 +127,8 @@ func (r *rig) startEnvoy(servers []*server) (url string, stop func(), err error)
 	}
 	changed := strings.NewReplacer(
 		fmt.Sprintf(endpoint, "9191"), strings.Join(endpoints, "\n              "),
-		"port_value: 8080 ", fmt.Sprintf("port_value: %d ", ports[0]), parts.BackendPipe, parts.BackendPort(ports[1]), "port_value: 9901 ", fmt.Sprintf("port_value: %d ", ports[2]),
+		"port_value: 8080 ", fmt.Sprintf("port_value: %d ", ports[0]), parts.BackendPipe, parts.BackendPort(ports[1]),
+		"port_value: 9901 ", fmt.Sprintf("port_value: %d ", ports[2]),
 	).Replace(string(content))
 	config := filepath.Join(r.folder, "envoy.yaml")
 	if err := os.WriteFile(config, []byte(changed), 0o600); err != nil {
@@ -148,8 +153,8 @@ func (r *rig) startEnvoy(servers []*server) (url string, stop func(), err error)
 	}
 }
 
-// runCertificate serves with a certificate that has ended: nobody who looks at it connects, so nobody passes; and once it is
-// renewed all is well without a restart.
+// runCertificate serves with a certificate that has ended: nobody who looks at it connects, so nobody passes; and once
+// it is renewed all is well without a restart.
 func (r *rig) runCertificate(report *report) error {
 	authority, err := parts.NewAuthority()
 	if err != nil {
@@ -163,7 +168,8 @@ func (r *rig) runCertificate(report *report) error {
 	if err := write(time.Now().Add(-time.Minute)); err != nil {
 		return err
 	}
-	s, err := r.startServer("certificate", "EXTAUTHZ_TLS_CERT_FILE="+folder+"/tls.crt", "EXTAUTHZ_TLS_KEY_FILE="+folder+"/tls.key")
+	s, err := r.startServer("certificate", "EXTAUTHZ_TLS_CERT_FILE="+folder+"/tls.crt",
+		"EXTAUTHZ_TLS_KEY_FILE="+folder+"/tls.key")
 	if err != nil {
 		return err
 	}

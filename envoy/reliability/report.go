@@ -47,14 +47,16 @@ func (r *report) add(row faultRow) {
 	r.rows = append(r.rows, row)
 	fmt.Printf("%-46s %6d checks, slowest %4d ms, valid ones allowed meanwhile %5d, answered with 503 %5d, "+
 		"well after %4d ms, goroutines %+.0f, memory %+.0f MiB\n",
-		row.name, row.checks, row.slowest.Milliseconds(), row.allowedDuring, row.unavailable, max(row.recovered, 0).Milliseconds(), row.goroutines, row.memory)
+		row.name, row.checks, row.slowest.Milliseconds(), row.allowedDuring, row.unavailable,
+		max(row.recovered, 0).Milliseconds(), row.goroutines, row.memory)
 	r.note(row.name, row.wrong)
 }
 
 func (r *report) addFlood(row floodRow) {
 	r.floods = append(r.floods, row)
 	fmt.Printf("%-46s %7d sent, good ones %.0f/s of %.0f/s alone (%.2f of their share), slowest good one %d ms, shed %.0f %%, %.1f fetches/s, %.0f queries/s, %.0f MiB\n",
-		row.name, row.sent, row.good, row.alone, row.share(), row.slowest.Milliseconds(), 100*row.shed, row.fetches, row.queries, row.memory)
+		row.name, row.sent, row.good, row.alone, row.share(), row.slowest.Milliseconds(), 100*row.shed, row.fetches,
+		row.queries, row.memory)
 	r.note(row.name, row.wrong)
 }
 
@@ -78,14 +80,17 @@ const soakHeading = "\n## Soak\n"
 func (r *report) write(root string) error {
 	var faults, floods strings.Builder
 	for _, row := range r.rows {
-		fmt.Fprintf(&faults, "| %s | %d | %d | %d | %d ms | %s |\n", row.name, row.checks, row.allowedDuring, row.unavailable, row.slowest.Milliseconds(), after(row))
+		fmt.Fprintf(&faults, "| %s | %d | %d | %d | %d ms | %s |\n", row.name, row.checks, row.allowedDuring, row.unavailable,
+			row.slowest.Milliseconds(), after(row))
 	}
 	for _, row := range r.floods {
-		fmt.Fprintf(&floods, "| %s | %d | %.2f | %d ms | %.0f %% | %.1f | %.0f | %.0f MiB |\n", row.name, row.sent, row.share(), row.slowest.Milliseconds(), 100*row.shed, row.fetches, row.queries, row.memory)
+		fmt.Fprintf(&floods, "| %s | %d | %.2f | %d ms | %.0f %% | %.1f | %.0f | %.0f MiB |\n", row.name, row.sent,
+			row.share(), row.slowest.Milliseconds(), 100*row.shed, row.fetches, row.queries, row.memory)
 	}
 	var page bytes.Buffer
 	err := template.Must(template.New("page").Parse(pageSource)).Execute(&page, map[string]any{
-		"Faults": faults.String(), "Floods": floods.String(), "Cores": runtime.NumCPU(), "Go": runtime.Version(), "Date": time.Now().UTC().Format(time.DateOnly),
+		"Faults": faults.String(), "Floods": floods.String(), "Cores": runtime.NumCPU(), "Go": runtime.Version(),
+		"Date": time.Now().UTC().Format(time.DateOnly),
 	})
 	if err != nil {
 		return err

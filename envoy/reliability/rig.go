@@ -34,8 +34,8 @@ const (
 	audience = "http://api.example.com"
 )
 
-// rig is what all faults and floods share: PostgreSQL behind a proxy that can be told to misbehave, Better Auth, a JWKS that
-// can be, and extauthz.
+// rig is what all faults and floods share: PostgreSQL behind a proxy that can be told to misbehave, Better Auth, a JWKS
+// that can be, and extauthz.
 type rig struct {
 	ctx       context.Context
 	installer *parts.Installer
@@ -248,8 +248,8 @@ func (p *person) renew(base string) error {
 	return nil
 }
 
-// issuer serves Better Auth's JWKS with a key of our own in it, so that tokens can be issued by the thousand, and can fail
-// in the ways that issuers do.
+// issuer serves Better Auth's JWKS with a key of our own in it, so that tokens can be issued by the thousand, and can
+// fail in the ways that issuers do.
 type issuer struct {
 	url        string // iss, Better Auth's own
 	jwksURL    string
@@ -321,8 +321,8 @@ func jwks(keys ...json.RawMessage) []byte {
 	return document
 }
 
-// rotateKey signs by a new key from now on, as Better Auth does when one is too old. The one before stays listed until the
-// next rotation.
+// rotateKey signs by a new key from now on, as Better Auth does when one is too old. The one before stays listed until
+// the next rotation.
 func (i *issuer) rotateKey() error {
 	next := signing{}
 	if now := i.signing.Load(); now != nil {
@@ -405,11 +405,13 @@ var serial atomic.Int64
 // issue signs a token that was never seen before; changes go over the good claims. id is its kid.
 func (i *issuer) issue(by *signer, id string, changes map[string]any) string {
 	now := time.Now().Unix()
-	claims := map[string]any{"iss": i.url, "aud": audience, "sub": "minted", "iat": now, "exp": now + 900, "jti": fmt.Sprint(serial.Add(1))}
+	claims := map[string]any{"iss": i.url, "aud": audience, "sub": "minted", "iat": now, "exp": now + 900,
+		"jti": fmt.Sprint(serial.Add(1))}
 	for name, value := range changes {
 		claims[name] = value
 	}
-	return sign(fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, id), claims, func(signed []byte) []byte { return ed25519.Sign(by.private, signed) })
+	return sign(fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, id), claims,
+		func(signed []byte) []byte { return ed25519.Sign(by.private, signed) })
 }
 
 // issueCurrent is issue by the key in use.
@@ -421,7 +423,8 @@ func (i *issuer) issueCurrent(changes map[string]any) string {
 // issueHS256 is what another service signs.
 func (i *issuer) issueHS256(secret string) string {
 	now := time.Now().Unix()
-	return sign(`{"alg":"HS256"}`, map[string]any{"iss": i.url, "aud": audience, "sub": "billing", "exp": now + 900, "jti": fmt.Sprint(serial.Add(1))}, func(signed []byte) []byte {
+	return sign(`{"alg":"HS256"}`, map[string]any{"iss": i.url, "aud": audience, "sub": "billing", "exp": now + 900,
+		"jti": fmt.Sprint(serial.Add(1))}, func(signed []byte) []byte {
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write(signed)
 		return mac.Sum(nil)
@@ -457,11 +460,13 @@ func (r *rig) startServer(name string, settings ...string) (*server, error) {
 			return nil, err
 		}
 	}
-	s := &server{checks: fmt.Sprintf("127.0.0.1:%d", ports[0]), admin: fmt.Sprintf("127.0.0.1:%d", ports[1]), folder: filepath.Join(r.folder, name)}
+	s := &server{checks: fmt.Sprintf("127.0.0.1:%d", ports[0]), admin: fmt.Sprintf("127.0.0.1:%d", ports[1]),
+		folder: filepath.Join(r.folder, name)}
 	if err := os.MkdirAll(s.folder, 0o755); err != nil {
 		return nil, err
 	}
-	s.settings = append([]string{"EXTAUTHZ_LISTEN=" + s.checks, "BETTER_AUTH_URL=" + r.issuer.url, "JWKS_URL=" + r.issuer.jwksURL, "API_AUDIENCE=" + audience,
+	s.settings = append([]string{"EXTAUTHZ_LISTEN=" + s.checks, "BETTER_AUTH_URL=" + r.issuer.url,
+		"JWKS_URL=" + r.issuer.jwksURL, "API_AUDIENCE=" + audience,
 		"BETTER_AUTH_SECRET=" + secret, "DATABASE_URL=" + r.databaseURL(), "EXTAUTHZ_LOG_LEVEL=warn"}, settings...)
 	return s, r.start(s)
 }
@@ -484,7 +489,8 @@ func (s *server) metric(name, with string) float64 {
 	lines := bufio.NewScanner(bytes.NewReader(answer.body))
 	for lines.Scan() {
 		line := lines.Text()
-		if rest, is := strings.CutPrefix(line, name); is && (strings.HasPrefix(rest, " ") || strings.HasPrefix(rest, "{")) && strings.Contains(rest, with) {
+		if rest, is := strings.CutPrefix(line, name); is && (strings.HasPrefix(rest, " ") || strings.HasPrefix(rest, "{")) &&
+			strings.Contains(rest, with) {
 			value, err := strconv.ParseFloat(line[strings.LastIndex(line, " ")+1:], 64)
 			if err == nil {
 				sum += value
@@ -517,7 +523,8 @@ func (r *rig) startProxy(upstream int) (*proxy, error) {
 	if p.api, err = parts.FreePort(); err != nil {
 		return nil, err
 	}
-	process, err := parts.Start("toxiproxy", r.folder, nil, exec.Command(program, "-host", "127.0.0.1", "-port", strconv.Itoa(p.api)))
+	process, err := parts.Start("toxiproxy", r.folder, nil,
+		exec.Command(program, "-host", "127.0.0.1", "-port", strconv.Itoa(p.api)))
 	if err != nil {
 		return nil, err
 	}
@@ -525,7 +532,9 @@ func (r *rig) startProxy(upstream int) (*proxy, error) {
 	if err := process.Await(r.ctx, parts.AnswersHTTP(p.url("/version"), 200)); err != nil {
 		return nil, err
 	}
-	return p, p.call(http.MethodPost, "/proxies", map[string]any{"name": "postgres", "listen": fmt.Sprintf("127.0.0.1:%d", p.port), "upstream": p.upstream, "enabled": true})
+	return p, p.call(http.MethodPost, "/proxies",
+		map[string]any{"name": "postgres", "listen": fmt.Sprintf("127.0.0.1:%d", p.port), "upstream": p.upstream,
+			"enabled": true})
 }
 
 func (p *proxy) url(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", p.api, path) }
@@ -544,7 +553,8 @@ func (p *proxy) call(method, path string, message any) error {
 
 // poison makes the proxy misbehave in one of its ways, in the stream from PostgreSQL.
 func (p *proxy) poison(kind string, attributes map[string]any) error {
-	return p.call(http.MethodPost, "/proxies/postgres/toxics", map[string]any{"name": "toxic", "type": kind, "stream": "downstream", "attributes": attributes})
+	return p.call(http.MethodPost, "/proxies/postgres/toxics",
+		map[string]any{"name": "toxic", "type": kind, "stream": "downstream", "attributes": attributes})
 }
 
 func (p *proxy) heal() error { return p.call(http.MethodDelete, "/proxies/postgres/toxics/toxic", nil) }

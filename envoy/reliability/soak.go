@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// soak keeps all kinds of checks going on one server, with a rotation of the issuer's key and of the secret and a fault each
-// minute, and wants memory flat.
+// soak keeps all kinds of checks going on one server, with a rotation of the issuer's key and of the secret and a fault
+// each minute, and wants memory flat.
 func (r *rig) soak(duration time.Duration, report *report) error {
 	secrets := filepath.Join(r.folder, "secrets")
 	if err := r.rotateSecret(secrets); err != nil {
@@ -17,9 +17,10 @@ func (r *rig) soak(duration time.Duration, report *report) error {
 	}
 	r.server.Stop()
 	var err error
-	// Better Auth's own secret is a former one, which its cookies still count by. What may be remembered is, after a minute, so that memory
-	// has no reason to grow from then on.
-	if r.server, err = r.startServer("soaked", "BETTER_AUTH_SECRET=", "BETTER_AUTH_SECRETS_FILE="+secrets, "EXTAUTHZ_FORMER_SECRETS=sessions",
+	// Better Auth's own secret is a former one, which its cookies still count by. What may be remembered is, after a
+	// minute, so that memory has no reason to grow from then on.
+	if r.server, err = r.startServer("soaked", "BETTER_AUTH_SECRET=", "BETTER_AUTH_SECRETS_FILE="+secrets,
+		"EXTAUTHZ_FORMER_SECRETS=sessions",
 		"EXTAUTHZ_REMEMBERED_TOKENS=10000"); err != nil {
 		return err
 	}
@@ -34,7 +35,8 @@ func (r *rig) soak(duration time.Duration, report *report) error {
 	var first, last float64 // MiB
 	for i := 0; time.Since(began) < duration && r.ctx.Err() == nil; i++ {
 		minute := time.Now()
-		if err := errors.Join(r.people[0].renew(r.issuer.url), r.issuer.rotateKey(), r.rotateSecret(secrets), r.awaitBoth()); err != nil {
+		if err := errors.Join(r.people[0].renew(r.issuer.url), r.issuer.rotateKey(), r.rotateSecret(secrets),
+			r.awaitBoth()); err != nil {
 			return err
 		}
 		f := usable[i%len(usable)]
@@ -48,11 +50,13 @@ func (r *rig) soak(duration time.Duration, report *report) error {
 		if time.Since(began) < duration/2 {
 			first = max(first, last) // until the collector has found its pace
 		}
-		fmt.Printf("%4.0f min: %.0f MiB resident, %.0f goroutines, %.0f keys after %d rotations\n", time.Since(began).Minutes(), last,
+		fmt.Printf("%4.0f min: %.0f MiB resident, %.0f goroutines, %.0f keys after %d rotations\n",
+			time.Since(began).Minutes(), last,
 			r.server.metric("go_goroutines", ""), r.server.metric("extauthz_jwks_keys", ""), i+1)
 	}
 	if last > first+32 {
-		report.note("soak", []string{fmt.Sprintf("%.0f MiB resident at the end, at most %.0f in its first half", last, first)})
+		report.note("soak", []string{fmt.Sprintf("%.0f MiB resident at the end, at most %.0f in its first half", last,
+			first)})
 	}
 	return nil
 }

@@ -10,9 +10,9 @@ import (
 	"extauthz/extauthz/internal/route"
 )
 
-// JudgeRoutes judges what routes ask for by Envoy's context_extensions, by the settings and, for sessions, by the database
-// as it is now: what cannot be read, and rules that nobody can meet. The findings are in the order of the routes, none for
-// one that is as it should be; their Tried is empty.
+// JudgeRoutes judges what routes ask for by Envoy's context_extensions, by the settings and, for sessions, by the
+// database as it is now: what cannot be read, and rules that nobody can meet. The findings are in the order of the
+// routes, none for one that is as it should be; their Tried is empty.
 func (v *View) JudgeRoutes(ctx context.Context, routes []map[string]string) [][]Finding {
 	parts := v.parts()
 	var audiences []string
@@ -39,7 +39,8 @@ func (v *View) JudgeRoutes(ctx context.Context, routes []map[string]string) [][]
 		rules, err := route.Read(settings, audiences, parts[0].Checks.Kinds.Methods(), isIssuer)
 		if err != nil {
 			denial := reason.Of(err)
-			found[n] = []Finding{{Level: LevelFailure, Found: "every request is refused with 503: " + denial.Error(), Fix: denial.Fix()}}
+			found[n] = []Finding{{Level: LevelFailure, Found: "every request is refused with 503: " + denial.Error(),
+				Fix: denial.Fix()}}
 			continue
 		}
 		for i, of := range parts {
@@ -52,8 +53,9 @@ func (v *View) JudgeRoutes(ctx context.Context, routes []map[string]string) [][]
 			}
 			for _, never := range []string{sessions, tokens} {
 				if never != "" {
-					found[n] = append(found[n], Finding{Issuer: of.Issuer, Level: LevelWarning, Found: "refuses everybody of one kind: " + never,
-						Fix: "Name the column or the claim in Config.Identity, or leave the rule out."})
+					found[n] = append(found[n], Finding{Issuer: of.Issuer, Level: LevelWarning,
+						Found: "refuses everybody of one kind: " + never,
+						Fix:   "Name the column or the claim in Config.Identity, or leave the rule out."})
 				}
 			}
 		}

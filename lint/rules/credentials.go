@@ -71,7 +71,8 @@ func reportCredentials(pass *analysis.Pass, argument ast.Expr) {
 		if !is {
 			return true
 		}
-		if tells, is := pass.TypesInfo.TypeOf(expression).(*types.Basic); is && tells.Info()&(types.IsBoolean|types.IsNumeric) != 0 {
+		if tells, is := pass.TypesInfo.TypeOf(expression).(*types.Basic); is &&
+			tells.Info()&(types.IsBoolean|types.IsNumeric) != 0 {
 			return false // a length, or whether there is one
 		}
 		switch expression := expression.(type) {

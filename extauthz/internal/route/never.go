@@ -5,8 +5,8 @@ import (
 	"extauthz/extauthz/internal/show"
 )
 
-// Never tells which of the rules no session, and which no JWT, can meet, whoever comes. absent tells which facts the store
-// has no column for; nil where it has all.
+// Never tells which of the rules no session, and which no JWT, can meet, whoever comes. absent tells which facts the
+// store has no column for; nil where it has all.
 func (r *Rules) Never(facts *identity.Table, absent []bool) (sessions, tokens string) {
 	for i := range r.needs {
 		n := &r.needs[i]
@@ -20,7 +20,8 @@ func (r *Rules) Never(facts *identity.Table, absent []bool) (sessions, tokens st
 	return sessions, tokens
 }
 
-// column finds a session's fact that the rule asks for, -1 where there is none. isAlways is true for what every session has.
+// column finds a session's fact that the rule asks for, -1 where there is none. isAlways is true for what every session
+// has.
 func (n *need) column(facts *identity.Table) (at int, isAlways bool) {
 	switch {
 	case n.header != "":

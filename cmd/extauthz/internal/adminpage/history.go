@@ -17,7 +17,8 @@ const (
 	historySteps = 60
 )
 
-// history keeps what the metrics said at the end of each of the last minutes, for the admin page. Safe for concurrent use.
+// history keeps what the metrics said at the end of each of the last minutes, for the admin page. Safe for concurrent
+// use.
 type history struct {
 	registry prometheus.Gatherer
 
@@ -118,7 +119,8 @@ func labels(metric *dto.Metric) map[string]string {
 }
 
 func distributionOf(histogram *dto.Histogram) distribution {
-	d := distribution{count: float64(histogram.GetSampleCount()), sum: histogram.GetSampleSum(), buckets: map[float64]float64{}}
+	d := distribution{count: float64(histogram.GetSampleCount()), sum: histogram.GetSampleSum(),
+		buckets: map[float64]float64{}}
 	for _, bucket := range histogram.Bucket {
 		d.buckets[bucket.GetUpperBound()] = float64(bucket.GetCumulativeCount())
 	}

@@ -1,6 +1,6 @@
-// Package adminpage is the page on the admin listener that shows the last hour and explains credentials, without a script
-// and without anything from elsewhere. It imports readiness, explain and naming, and does not know what is served beside
-// it.
+// Package adminpage is the page on the admin listener that shows the last hour and explains credentials, without a
+// script and without anything from elsewhere. It imports readiness, explain and naming, and does not know what is
+// served beside it.
 package adminpage
 
 import (

@@ -1,5 +1,5 @@
-// Package audit writes a JSON line for each decision that is handed to it, to a file or to standard output. Nobody waits
-// for it. It imports lines and discreet and does not know how a decision is come to.
+// Package audit writes a JSON line for each decision that is handed to it, to a file or to standard output. Nobody
+// waits for it. It imports lines and discreet and does not know how a decision is come to.
 package audit
 
 import (

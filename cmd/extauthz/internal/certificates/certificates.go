@@ -75,7 +75,8 @@ func New(files Files, log *slog.Logger) (*Certificates, error) {
 // read returns the contents of the certificate, the key and, if there is one, the authorities of the clients.
 func (f *Files) read() (contents [3][]byte, err error) {
 	for i, file := range []struct{ variable, path string }{
-		{"EXTAUTHZ_TLS_CERT_FILE", f.Certificate}, {"EXTAUTHZ_TLS_KEY_FILE", f.Key}, {"EXTAUTHZ_TLS_CLIENT_CA_FILE", f.ClientCA},
+		{"EXTAUTHZ_TLS_CERT_FILE", f.Certificate}, {"EXTAUTHZ_TLS_KEY_FILE", f.Key},
+		{"EXTAUTHZ_TLS_CLIENT_CA_FILE", f.ClientCA},
 	} {
 		if file.path == "" {
 			continue

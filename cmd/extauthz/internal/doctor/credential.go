@@ -9,7 +9,9 @@ import (
 )
 
 // Credential judges a credential step by step.
-func Credential(ctx context.Context, authorizer *extauthz.Authorizer, text string, isCookie bool) (found []operator.Finding) {
+func Credential(
+	ctx context.Context, authorizer *extauthz.Authorizer, text string, isCookie bool,
+) (found []operator.Finding) {
 	add := func(level operator.Level, tried, what, fix string) {
 		found = append(found, operator.Finding{Part: partCredential, Tried: tried, Level: level, Found: what, Fix: fix})
 	}

@@ -1,6 +1,6 @@
-// Package doctor finds out what is wrong with a deployment: its settings, a credential, and a request through Envoy. What
-// concerns Envoy's configuration and the backend have rooms of their own below. It imports settings, sources, naming,
-// discreet, explain and backend, and does not know what was asked for.
+// Package doctor finds out what is wrong with a deployment: its settings, a credential, and a request through Envoy.
+// What concerns Envoy's configuration and the backend have rooms of their own below. It imports settings, sources,
+// naming, discreet, explain and backend, and does not know what was asked for.
 package doctor
 
 import (
@@ -23,7 +23,8 @@ func PrintJSON(w io.Writer, found []operator.Finding) error {
 
 // Print prints a line for each finding and its fix, and how many there are of each level.
 func Print(w io.Writer, found []operator.Finding) error {
-	words := map[operator.Level]string{operator.LevelOK: "ok", operator.LevelWarning: "warn", operator.LevelFailure: "FAIL"}
+	words := map[operator.Level]string{operator.LevelOK: "ok", operator.LevelWarning: "warn",
+		operator.LevelFailure: "FAIL"}
 	counts := map[operator.Level]int{}
 	for _, f := range inWords(found) {
 		counts[f.Level]++

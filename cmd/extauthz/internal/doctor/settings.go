@@ -22,14 +22,17 @@ func Settings(s *settings.Settings, environment []string) (found []operator.Find
 	add(operator.LevelOK, "audience", discreet.Value(strings.Join(s.Config.Audiences, ", ")), "")
 	switch length := len(s.Config.Secret); {
 	case length == 0:
-		add(operator.LevelWarning, "secret", "none: HS256 tokens and session cookies are refused", "Set BETTER_AUTH_SECRET_FILE, unless only JWTs by the JWKS and Bearer session tokens are to pass.")
+		add(operator.LevelWarning, "secret", "none: HS256 tokens and session cookies are refused",
+			"Set BETTER_AUTH_SECRET_FILE, unless only JWTs by the JWKS and Bearer session tokens are to pass.")
 	case length < 32:
-		add(operator.LevelWarning, "secret", fmt.Sprintf("%d bytes", length), "HS256 wants 32 or more (RFC 7518 §3.2): make one by openssl rand -base64 32, here and in Better Auth.")
+		add(operator.LevelWarning, "secret", fmt.Sprintf("%d bytes", length),
+			"HS256 wants 32 or more (RFC 7518 §3.2): make one by openssl rand -base64 32, here and in Better Auth.")
 	default:
 		add(operator.LevelOK, "secret", fmt.Sprintf("%d bytes; --cookie tests whether it is Better Auth's", length), "")
 	}
 	if s.Config.DatabaseURL == "" {
-		add(operator.LevelWarning, "sessions", "off: session tokens and cookies are refused", "Set DATABASE_URL, unless only JWTs are to pass.")
+		add(operator.LevelWarning, "sessions", "off: session tokens and cookies are refused",
+			"Set DATABASE_URL, unless only JWTs are to pass.")
 	}
 	const shadowFix = "Unset EXTAUTHZ_SHADOW at the end of the roll-out."
 	switch s.Config.Shadow {
@@ -41,13 +44,16 @@ func Settings(s *settings.Settings, environment []string) (found []operator.Find
 		add(operator.LevelWarning, "shadow", "on: every request is allowed", shadowFix)
 	}
 	if s.Config.FormerForHS256 || s.Config.FormerForSessions {
-		add(operator.LevelWarning, "former secrets", "still verify", "Unset EXTAUTHZ_FORMER_SECRETS once extauthz_former_secret_uses_total stands still.")
+		add(operator.LevelWarning, "former secrets", "still verify",
+			"Unset EXTAUTHZ_FORMER_SECRETS once extauthz_former_secret_uses_total stands still.")
 	}
 	if len(s.Config.KeepHeaders) > 0 {
-		add(operator.LevelOK, "kept headers", strings.Join(s.Config.KeepHeaders, ", ")+": pass as the client wrote them, and prove nothing", "")
+		add(operator.LevelOK, "kept headers",
+			strings.Join(s.Config.KeepHeaders, ", ")+": pass as the client wrote them, and prove nothing", "")
 	}
 	if err := sources.UnknownVariables(environment); err != nil {
-		add(operator.LevelFailure, "environment", err.Error(), "Correct the name, or remove it: serve does not start with it.")
+		add(operator.LevelFailure, "environment", err.Error(),
+			"Correct the name, or remove it: serve does not start with it.")
 	}
 	for _, line := range sources.Misspelt(environment) {
 		add(operator.LevelWarning, "environment", line, "Correct its name; it counts for nothing.")

@@ -1,5 +1,5 @@
-// Package explain reads a credential that a person gives, and judges it step by step. It imports no other room and does not
-// know who asks or how the steps are shown.
+// Package explain reads a credential that a person gives, and judges it step by step. It imports no other room and does
+// not know who asks or how the steps are shown.
 package explain
 
 import (
@@ -48,7 +48,8 @@ func Credential(ctx context.Context, authorizer *extauthz.Authorizer, text strin
 	return authorizer.Explain(ctx, Presented(text, isCookie))
 }
 
-// isAwaited tells whether a part is missing, of whichever issuer: whose the credential is is known only when it is judged.
+// isAwaited tells whether a part is missing, of whichever issuer: whose the credential is is known only when it is
+// judged.
 func isAwaited(missing []string, part string) bool {
 	return slices.ContainsFunc(missing, func(one string) bool {
 		name, _, _ := strings.Cut(one, " of ")

@@ -1,5 +1,6 @@
 // Package lines writes whole lines to what may be slow, full, gone or blocked for ever. Whoever hands a line over never
-// waits for it: what finds no room is dropped and counted. It imports no other room and does not know what the lines say.
+// waits for it: what finds no room is dropped and counted. It imports no other room and does not know what the lines
+// say.
 package lines
 
 import (

@@ -1,5 +1,5 @@
-// Package naming says the library's texts in the operator's words: the variable in place of the field of its configuration.
-// It imports settings and does not know which texts there are.
+// Package naming says the library's texts in the operator's words: the variable in place of the field of its
+// configuration. It imports settings and does not know which texts there are.
 package naming
 
 import (

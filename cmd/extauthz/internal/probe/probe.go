@@ -1,5 +1,5 @@
-// Package probe asks a server that runs whether it is ready. It imports sources, settings and discreet, and does not know
-// who wants to know.
+// Package probe asks a server that runs whether it is ready. It imports sources, settings and discreet, and does not
+// know who wants to know.
 package probe
 
 import (

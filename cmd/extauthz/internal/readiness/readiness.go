@@ -1,5 +1,5 @@
-// Package readiness says when a server is ready whose parts have not all answered yet. It imports no other room and does
-// not know what a part is.
+// Package readiness says when a server is ready whose parts have not all answered yet. It imports no other room and
+// does not know what a part is.
 package readiness
 
 import (

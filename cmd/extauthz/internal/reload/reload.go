@@ -49,7 +49,9 @@ type Reloader struct {
 }
 
 // New begins with the settings that the server starts with.
-func New(s *settings.Settings, read func() (*settings.Settings, error), level *slog.LevelVar, log *slog.Logger) *Reloader {
+func New(
+	s *settings.Settings, read func() (*settings.Settings, error), level *slog.LevelVar, log *slog.Logger,
+) *Reloader {
 	r := &Reloader{read: read, level: level, log: log}
 	r.inForce.Store(s)
 	level.Set(s.LogLevel)
@@ -166,7 +168,9 @@ func (r *Reloader) apply(fresh *settings.Settings) bool {
 var errUnsettled = errors.New("the files keep changing")
 
 // settled reads until two readings, with settleTime between, are the same. What is as it was needs no second one.
-func (r *Reloader) settled(ctx context.Context, known string, read func() (*settings.Settings, error)) (*settings.Settings, error) {
+func (r *Reloader) settled(
+	ctx context.Context, known string, read func() (*settings.Settings, error),
+) (*settings.Settings, error) {
 	s, err := guarded(read)
 	if err == nil && s.Fingerprint() == known {
 		return s, nil

@@ -23,7 +23,8 @@ const (
 
 func (s *Server) newAdmin(ctx context.Context, ready *readiness.Readiness) *http.Server {
 	return &http.Server{
-		Handler: s.adminHandler(ctx, ready), ReadHeaderTimeout: adminRead / 2, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
+		Handler: s.adminHandler(ctx, ready), ReadHeaderTimeout: adminRead / 2, ReadTimeout: adminRead,
+		WriteTimeout: adminWrite, IdleTimeout: adminIdle,
 		MaxHeaderBytes: adminHeaders, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 	}
 }

@@ -13,7 +13,8 @@ import (
 
 // Bounds of one connection.
 const (
-	maxMessage          = 1 << 20          // bytes of a message other than a check's, which EXTAUTHZ_MAX_MESSAGE_MIB bounds
+	// bytes of a message other than a check's, which EXTAUTHZ_MAX_MESSAGE_MIB bounds
+	maxMessage          = 1 << 20
 	handshakeTimeout    = 10 * time.Second // for TLS and HTTP/2 to begin
 	maxStreams          = 16 << 10         // checks in flight
 	maxMetadata         = 16 << 10         // bytes of gRPC's own headers; a client's are in the message

@@ -1,7 +1,6 @@
-// Package server serves checks by gRPC and operators by HTTP, from the first connection to the last. It imports the rooms of
-// what it serves with: adminpage, audit, certificates, readiness, reload, settings, naming, systemd, traces and
-// discreet. It does not know
-// how any of them was made, or how a check is decided.
+// Package server serves checks by gRPC and operators by HTTP, from the first connection to the last. It imports the
+// rooms of what it serves with: adminpage, audit, certificates, readiness, reload, settings, naming, systemd, traces
+// and discreet. It does not know how any of them was made, or how a check is decided.
 package server
 
 import (
@@ -97,8 +96,11 @@ func (s *Server) Run(ctx context.Context, settings *settings.Settings) error {
 		})
 	}
 	s.notify(daemon.SdNotifyReady)
-	s.Log.Info("serving", "version", operator.Version, "checks", addresses, "admin", s.Admins[0].Addr().String(), "tls", s.Certificates != nil, "traces", settings.Config.TracerProvider != nil,
-		"issuer", discreet.URL(settings.Config.Issuer), "audiences", discreet.Value(strings.Join(settings.Config.Audiences, ",")), "hs256", len(settings.Config.Secret) > 0, "sessions", settings.Config.DatabaseURL != "")
+	s.Log.Info("serving", "version", operator.Version, "checks", addresses, "admin", s.Admins[0].Addr().String(),
+		"tls", s.Certificates != nil, "traces", settings.Config.TracerProvider != nil,
+		"issuer", discreet.URL(settings.Config.Issuer),
+		"audiences", discreet.Value(strings.Join(settings.Config.Audiences, ",")),
+		"hs256", len(settings.Config.Secret) > 0, "sessions", settings.Config.DatabaseURL != "")
 
 	var err error
 	select {

@@ -1,5 +1,5 @@
-// Package serverlog is the server's log on standard error, which nothing waits for, and which the libraries that log for
-// themselves write to as well. It imports lines alone and does not know what is logged.
+// Package serverlog is the server's log on standard error, which nothing waits for, and which the libraries that log
+// for themselves write to as well. It imports lines alone and does not know what is logged.
 package serverlog
 
 import (

@@ -17,7 +17,8 @@ var (
 	readyShape = shape{"type": "string", "pattern": `^(all|any|([0-9]+(\.[0-9]+)?(ms|s|m|h))+)$`}
 	fraction   = shape{"type": "number", "minimum": 0, "maximum": 1}
 	// listOfTexts is a list, or one value, which may also be several with commas between.
-	listOfTexts = shape{"anyOf": []shape{text, {"type": "array", "minItems": 1, "items": shape{"type": "string", "pattern": "^[^,]+$"}}}}
+	listOfTexts = shape{"anyOf": []shape{text,
+		{"type": "array", "minItems": 1, "items": shape{"type": "string", "pattern": "^[^,]+$"}}}}
 	// listOfAnyTexts is one whose items may hold commas.
 	listOfAnyTexts = shape{"anyOf": []shape{text, {"type": "array", "minItems": 1, "items": text}}}
 )

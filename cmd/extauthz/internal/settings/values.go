@@ -103,7 +103,8 @@ func ReadSmallFile(path string) ([]byte, error) {
 		content, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("names a file that cannot be read (%w); check its path and rights", discreet.PathFault(path, err))
+		return nil, fmt.Errorf("names a file that cannot be read (%w); check its path and rights",
+			discreet.PathFault(path, err))
 	}
 	for _, mark := range utf16Marks {
 		if bytes.HasPrefix(content, mark) {

@@ -11,7 +11,8 @@ import (
 	"extauthz/cmd/extauthz/internal/spelling"
 )
 
-// ownVariable matches the names that are this server's alone, in any spelling: what is none of its settings is a mistake.
+// ownVariable matches the names that are this server's alone, in any spelling: what is none of its settings is a
+// mistake.
 var ownVariable = regexp.MustCompile(`(?i)^EXTAUTHZ[^A-Z0-9]`)
 
 // kubernetesVariables are the variables that Kubernetes sets in a pod for each Service of its namespace, here for those
@@ -91,7 +92,8 @@ func Misspelt(environment []string) (lines []string) {
 
 func isSetting(name string) bool { return settings.Find(name) != nil }
 
-// meantVariable names the setting whose name is near, with or without the prefix: EXTAUTHZ_DATABASE_URL is DATABASE_URL.
+// meantVariable names the setting whose name is near, with or without the prefix: EXTAUTHZ_DATABASE_URL is
+// DATABASE_URL.
 func meantVariable(name string) string {
 	const prefix = "extauthz_"
 	asked := strings.TrimPrefix(strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(name)), prefix)

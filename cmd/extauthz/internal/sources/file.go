@@ -64,7 +64,8 @@ func (f *configFile) parse(content []byte) error {
 	}
 	mapping := document.Content[0]
 	if mapping.Kind != yaml.MappingNode {
-		return fmt.Errorf("line %d: is not a mapping; write settings as in better-auth-url: https://app.example.com", mapping.Line)
+		return fmt.Errorf("line %d: is not a mapping; write settings as in better-auth-url: https://app.example.com",
+			mapping.Line)
 	}
 	f.isMapping = true
 	var first error
@@ -111,7 +112,8 @@ func (f *configFile) take(key, value *yaml.Node) error {
 
 // isScalar tells whether a node is a value as it is written: no null, no alias, no tag of somebody's own.
 func isScalar(node *yaml.Node) bool {
-	return node.Kind == yaml.ScalarNode && slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool"}, node.Tag) && node.Value != ""
+	return node.Kind == yaml.ScalarNode && slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool"}, node.Tag) &&
+		node.Value != ""
 }
 
 // settingOfKey finds the setting, or says which one may be meant. Secrets have no place in a file that is meant to
@@ -133,5 +135,6 @@ func settingOfKey(key *yaml.Node) (*settings.Setting, error) {
 			names = append(names, setting.Flag)
 		}
 	}
-	return nil, fmt.Errorf("%q is not a setting%s; 'extauthz serve --help' lists all settings", name, spelling.DidYouMean(name, names))
+	return nil, fmt.Errorf("%q is not a setting%s; 'extauthz serve --help' lists all settings", name,
+		spelling.DidYouMean(name, names))
 }

@@ -17,7 +17,9 @@ import (
 
 // Load reads flags over environment over the file over defaults. rest is what follows the flags. The error
 // is one line that names the variable, flag or line, its fault and the fix, or flag.ErrHelp.
-func Load(command string, args []string, getenv func(string) string, more func(*flag.FlagSet)) (s *settings.Settings, rest []string, err error) {
+func Load(
+	command string, args []string, getenv func(string) string, more func(*flag.FlagSet),
+) (s *settings.Settings, rest []string, err error) {
 	given, rest, err := ParseFlags(command, args, more)
 	if err != nil {
 		return nil, nil, err
@@ -34,7 +36,9 @@ func Load(command string, args []string, getenv func(string) string, more func(*
 }
 
 // ParseFlags returns the values of the settings' flags that were given, by the flag's name, and what is no flag.
-func ParseFlags(command string, args []string, more func(*flag.FlagSet)) (given map[string]string, rest []string, err error) {
+func ParseFlags(
+	command string, args []string, more func(*flag.FlagSet),
+) (given map[string]string, rest []string, err error) {
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	own := map[string]bool{}
@@ -77,7 +81,9 @@ func originsOf(given map[string]string, getenv func(string) string, file configF
 	return origins
 }
 
-func originOf(setting *settings.Setting, given map[string]string, getenv func(string) string, file configFile) settings.Origin {
+func originOf(
+	setting *settings.Setting, given map[string]string, getenv func(string) string, file configFile,
+) settings.Origin {
 	line, inFile := file.lines[setting.Flag]
 	value, isFlag := given[setting.Flag]
 	switch variable := getenv(setting.Variable); {

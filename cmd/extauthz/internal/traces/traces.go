@@ -42,13 +42,15 @@ func New(ctx context.Context, log *slog.Logger) (*trace.TracerProvider, error) {
 	if protocol == "grpc" {
 		exporter, err = otlptracegrpc.New(ctx, otlptracegrpc.WithDialOption(grpc.WithNoProxy()))
 	} else {
-		exporter, err = otlptracehttp.New(ctx, otlptracehttp.WithProxy(func(*http.Request) (*url.URL, error) { return nil, nil }))
+		exporter, err = otlptracehttp.New(ctx,
+			otlptracehttp.WithProxy(func(*http.Request) (*url.URL, error) { return nil, nil }))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the OTEL_EXPORTER_OTLP_… variables cannot be used: %w", spanFault(err))
 	}
 	about, err := resource.New(ctx,
-		resource.WithAttributes(attribute.String("service.name", "extauthz"), attribute.String("service.version", operator.Version)),
+		resource.WithAttributes(attribute.String("service.name", "extauthz"),
+			attribute.String("service.version", operator.Version)),
 		resource.WithTelemetrySDK(), resource.WithFromEnv()) // OTEL_SERVICE_NAME goes before ours
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES cannot be used: %w", err)
@@ -74,7 +76,8 @@ func protocolOf(getenv func(string) string) (string, error) {
 	case exporter != "" && exporter != "otlp":
 		return "", fmt.Errorf("OTEL_TRACES_EXPORTER is %q; write otlp or none", exporter)
 	}
-	if parsed, err := url.Parse(endpoint); endpoint != "" && (err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" || parsed.User != nil) {
+	if parsed, err := url.Parse(endpoint); endpoint != "" &&
+		(err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" || parsed.User != nil) {
 		return "", fmt.Errorf("%s is not a URL of a collector; write one like http://127.0.0.1:4317", endpointName)
 	}
 	name, protocol := first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")

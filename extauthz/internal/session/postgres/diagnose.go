@@ -84,8 +84,8 @@ func (f *findings) lag(err error, seconds float64) {
 	}
 }
 
-// Absent tells which of the facts that are asked for the tables have no column for that may be read; nil where they have
-// all. It connects, as [Store.Diagnose] does.
+// Absent tells which of the facts that are asked for the tables have no column for that may be read; nil where they
+// have all. It connects, as [Store.Diagnose] does.
 func (d *Store) Absent(ctx context.Context) ([]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()

@@ -1,5 +1,5 @@
-// Package backend asks a backend itself, past Envoy, as somebody does who is not Envoy. It imports discreet alone and does
-// not know Envoy's configuration.
+// Package backend asks a backend itself, past Envoy, as somebody does who is not Envoy. It imports discreet alone and
+// does not know Envoy's configuration.
 package backend
 
 import (

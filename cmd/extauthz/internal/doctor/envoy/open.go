@@ -8,8 +8,8 @@ import (
 	"extauthz/cmd/extauthz/internal/doctor/routing"
 )
 
-// isAuths tells whether a way is Better Auth's own: by one of its prefixes to the letter, and to no backend that believes
-// identity headers.
+// isAuths tells whether a way is Better Auth's own: by one of its prefixes to the letter, and to no backend that
+// believes identity headers.
 func (e *examination) isAuths(w routing.Way) bool {
 	return slices.Contains(e.authPaths, w.Prefix) && !e.believed(w)
 }
@@ -25,8 +25,9 @@ func (e *examination) listOpen(auths, exact []string) {
 	}
 }
 
-// isAside tells whether a manager without the check has nothing to do with what is checked, as one that shows Prometheus
-// Envoy's statistics: each of its routes is one exact path, and leads to no cluster that a checked manager's routes lead to.
+// isAside tells whether a manager without the check has nothing to do with what is checked, as one that shows
+// Prometheus Envoy's statistics: each of its routes is one exact path, and leads to no cluster that a checked manager's
+// routes lead to.
 func (e *examination) isAside(m *envoyconfig.Manager) (names []string, aside bool) {
 	if len(m.Missing) > 0 || len(m.Routes) == 0 {
 		return nil, false

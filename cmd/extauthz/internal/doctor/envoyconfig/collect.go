@@ -11,7 +11,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3" // so that ext_authz is found inside of them
+	// so that ext_authz is found inside of them
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -216,7 +217,9 @@ func (r *Resources) newManager(listener string, config *hcmv3.HttpConnectionMana
 }
 
 // routesOf resolves a manager's routes: written out, by RDS, or in scopes.
-func (r *Resources) routesOf(config *hcmv3.HttpConnectionManager) (found []*routev3.RouteConfiguration, missing []string) {
+func (r *Resources) routesOf(
+	config *hcmv3.HttpConnectionManager,
+) (found []*routev3.RouteConfiguration, missing []string) {
 	named := func(name string) {
 		for _, routes := range r.routes {
 			if routes.GetName() == name {

@@ -1,5 +1,5 @@
-// Package identityheaders says which headers tell a backend who somebody is, and what Envoy's rules do to them. It imports
-// no other room and does not know where a rule stands.
+// Package identityheaders says which headers tell a backend who somebody is, and what Envoy's rules do to them. It
+// imports no other room and does not know where a rule stands.
 package identityheaders
 
 import (
@@ -24,7 +24,8 @@ var Spoofed = []string{"x-user-role", "x-auth-request-user", "x_user_id", "x-use
 
 // MatchesList tells whether one of the patterns matches the name of a header, which is in lower case.
 func MatchesList(list *matcherv3.ListStringMatcher, name string) bool {
-	return slices.ContainsFunc(list.GetPatterns(), func(pattern *matcherv3.StringMatcher) bool { return MatchesText(pattern, name) })
+	return slices.ContainsFunc(list.GetPatterns(),
+		func(pattern *matcherv3.StringMatcher) bool { return MatchesText(pattern, name) })
 }
 
 // MatchesText tells whether the pattern matches, as Envoy reads it.

@@ -43,7 +43,8 @@ func SpeaksHTTP2(cluster *clusterv3.Cluster) bool {
 
 // HTTPOptions are the cluster's protocol options, or empty ones.
 func HTTPOptions(cluster *clusterv3.Cluster) *httpv3.HttpProtocolOptions {
-	options, _ := envoyconfig.Unmarshal(cluster.GetTypedExtensionProtocolOptions()[httpOptions], &httpv3.HttpProtocolOptions{})
+	options, _ := envoyconfig.Unmarshal(cluster.GetTypedExtensionProtocolOptions()[httpOptions],
+		&httpv3.HttpProtocolOptions{})
 	return options
 }
 

@@ -88,8 +88,9 @@ func Ways(table *routev3.RouteConfiguration) (all []Way) {
 
 // mirrors are the policies by which a route's requests go to further clusters, too: the nearest level that has any
 // decides.
-func mirrors(table *routev3.RouteConfiguration, host *routev3.VirtualHost,
-	route *routev3.RouteAction) []*routev3.RouteAction_RequestMirrorPolicy {
+func mirrors(
+	table *routev3.RouteConfiguration, host *routev3.VirtualHost, route *routev3.RouteAction,
+) []*routev3.RouteAction_RequestMirrorPolicy {
 	for _, policies := range [][]*routev3.RouteAction_RequestMirrorPolicy{route.GetRequestMirrorPolicies(),
 		host.GetRequestMirrorPolicies(), table.GetRequestMirrorPolicies()} {
 		if len(policies) > 0 {
@@ -140,7 +141,8 @@ func (w Way) asks(check envoyconfig.Check) bool {
 // Adds tells whether the routes themselves set an identity header.
 func (w Way) Adds() bool {
 	return slices.ContainsFunc(w.Levels, func(l Level) bool {
-		return slices.ContainsFunc(l.add, func(h *corev3.HeaderValueOption) bool { return identityheaders.IsIdentity(h.GetHeader().GetKey()) })
+		return slices.ContainsFunc(l.add,
+			func(h *corev3.HeaderValueOption) bool { return identityheaders.IsIdentity(h.GetHeader().GetKey()) })
 	})
 }
 

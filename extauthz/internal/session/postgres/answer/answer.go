@@ -1,5 +1,5 @@
-// Package answer reads the rows that the session query answers with. It imports session and tables. It does not know how
-// the query is sent.
+// Package answer reads the rows that the session query answers with. It imports session and tables. It does not know
+// how the query is sent.
 package answer
 
 import (
