@@ -65,7 +65,7 @@ func (c *Config) checkSeveral() error {
 	plain := reflect.ValueOf(c.plain())
 	for i := range plain.NumField() {
 		if name := plain.Type().Field(i).Name; name != "Name" && !plain.Field(i).IsZero() {
-			return &ConfigError{Field: name, Fault: "and Config.Several are both set; give it to the issuers it is for"}
+			return &ConfigError{Field: name, Fault: "and Several are both set; give it to the issuers it is for"}
 		}
 	}
 	return nil

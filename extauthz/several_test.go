@@ -222,7 +222,7 @@ func TestIssuersThatCannotBeToldApart(t *testing.T) {
 		"same iss":   {func(c *Config) { c.Several[1].Issuers = []string{"https://tenant-0.example.com"} }, `issuer tenant-1: Issuers accept "https://tenant-0.example.com", which issuer tenant-0 does too`},
 		"same host":  {func(c *Config) { c.Several[1].Issuer = "https://tenant-0.example.com:8443" }, `issuer tenant-1: SessionCookie is "better-auth.session_token", and so is that of issuer tenant-0 at the same host`},
 		"own fault":  {func(c *Config) { c.Several[1].Audiences = nil }, "issuer tenant-1: Audiences is empty"},
-		"plain too":  {func(c *Config) { c.Secret = []byte(testSecret) }, "Secret and Config.Several are both set"},
+		"plain too":  {func(c *Config) { c.Secret = []byte(testSecret) }, "Secret and Several are both set"},
 		"a database": {func(c *Config) { c.Several[0].DatabaseURL = "mysql://x" }, "issuer tenant-0: DatabaseURL"},
 	} {
 		t.Run(title, func(t *testing.T) {

@@ -75,7 +75,11 @@ func printVerdict(w io.Writer, explanation extauthz.Explanation) int {
 	denial, identity := explanation.Denial, explanation.Identity
 	switch {
 	case denial == nil:
-		fmt.Fprintf(w, "\nallow: %s by %s\n", operator.EncodeHeader(identity.Subject), identity.Method)
+		of := ""
+		if explanation.Issuer != "" {
+			of = ", of issuer " + explanation.Issuer
+		}
+		fmt.Fprintf(w, "\nallow: %s by %s%s\n", operator.EncodeHeader(identity.Subject), identity.Method, of)
 		return exitOK
 	case denial.Status() == 503:
 		fmt.Fprintf(w, "\nnot checked: %d %s (%s)\n", denial.Status(), denial.Detail(), denial.Reason())

@@ -39,8 +39,19 @@ func configCommand(args []string, stdout, stderr io.Writer) int {
 	for _, line := range sources.Misspelt(os.Environ()) {
 		discreet.Complain(stderr, line)
 	}
-	for _, o := range s.Origins {
-		fmt.Fprintf(stdout, "%-31s %-40s %s\n", o.Variable, o.ShownValue(), o.From)
+	show := func(o *settings.Origin) { fmt.Fprintf(stdout, "%-31s %-40s %s\n", o.Variable, o.ShownValue(), o.From) }
+	for n := range s.Origins {
+		if o := &s.Origins[n]; s.Issuers == nil || !o.IsIssuers() {
+			show(o)
+		}
+	}
+	for _, i := range s.Issuers {
+		fmt.Fprintf(stdout, "\nissuer %s, %s\n", i.Name, i.At)
+		for n := range i.Origins {
+			if o := &i.Origins[n]; o.IsIssuers() {
+				show(o)
+			}
+		}
 	}
 	return exitOK
 }

@@ -108,7 +108,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		discreet.Complain(stderr, naming.Fault(s, err))
 		return exitFault
 	}
-	reloader.Replace = authorizer.ReplaceSecrets
+	reloader.Replace, reloader.SetIssuers = authorizer.ReplaceSecrets, authorizer.SetIssuers
 	servers := &server.Server{Log: log, Reloader: reloader, Authorizer: authorizer, Registry: registry, Audit: auditLog,
 		Traces: traces, Hangups: hangup,
 		Shadow: s.Config.Shadow != extauthz.ShadowOff}

@@ -60,10 +60,18 @@ func (e *explained) add(step operator.Step) {
 func (e *explained) judge(explanation extauthz.Explanation) {
 	switch denial := explanation.Denial; {
 	case denial == nil:
-		e.Verdict, e.Class = "allow, as "+explanation.Identity.Subject+" by "+string(explanation.Identity.Method), "allow"
+		e.Verdict, e.Class = "allow, as "+explanation.Identity.Subject+" by "+string(explanation.Identity.Method)+ofIssuer(explanation.Issuer), "allow"
 	case denial.Status() == http.StatusServiceUnavailable:
 		e.Verdict, e.Class = fmt.Sprintf("not checked: %d %s (%s)", denial.Status(), denial.Detail(), denial.Reason()), "down"
 	default:
 		e.Verdict, e.Class = fmt.Sprintf("deny: %d %s (%s)", denial.Status(), denial.Detail(), denial.Reason()), "deny"
 	}
+}
+
+// ofIssuer names the issuer that a credential is of, where there are several.
+func ofIssuer(name string) string {
+	if name == "" {
+		return ""
+	}
+	return ", of issuer " + name
 }

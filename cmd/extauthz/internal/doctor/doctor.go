@@ -26,8 +26,13 @@ func Print(w io.Writer, found []operator.Finding) error {
 	words := map[operator.Level]string{operator.LevelOK: "ok", operator.LevelWarning: "warn",
 		operator.LevelFailure: "FAIL"}
 	counts := map[operator.Level]int{}
-	for _, f := range inWords(found) {
+	of := ""
+	for _, f := range byIssuer(inWords(found)) {
 		counts[f.Level]++
+		if f.Issuer != of {
+			of = f.Issuer
+			fmt.Fprintf(w, "\nissuer %s\n", of)
+		}
 		fmt.Fprintf(w, "%-4s  %-10s  %s: %s\n", words[f.Level], f.Part, f.Tried, f.Found)
 		if f.Fix != "" {
 			fmt.Fprintf(w, "%18sfix: %s\n", "", f.Fix)
@@ -36,6 +41,21 @@ func Print(w io.Writer, found []operator.Finding) error {
 	_, err := fmt.Fprintf(w, "\n%d ok, %d to look at, %d failing\n",
 		counts[operator.LevelOK], counts[operator.LevelWarning], counts[operator.LevelFailure])
 	return err
+}
+
+// byIssuer has what belongs to no issuer first, and then a section for each.
+func byIssuer(found []operator.Finding) []operator.Finding {
+	var names []string
+	for _, f := range found {
+		if f.Issuer != "" && !slices.Contains(names, f.Issuer) {
+			names = append(names, f.Issuer)
+		}
+	}
+	sections := slices.Clone(found)
+	slices.SortStableFunc(sections, func(a, b operator.Finding) int {
+		return slices.Index(names, a.Issuer) - slices.Index(names, b.Issuer)
+	})
+	return sections
 }
 
 // inWords has the findings name variables rather than fields of the library's configuration.

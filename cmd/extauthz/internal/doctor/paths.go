@@ -29,8 +29,10 @@ func AuthPaths(s *settings.Settings) []string {
 			paths = append(paths, "/"+folder+"/")
 		}
 	}
-	add(s.Config.Issuer, false)
-	add(s.Config.JWKSURL, true)
+	for _, i := range s.Each() {
+		add(i.Config.Issuer, false)
+		add(i.Config.JWKSURL, true)
+	}
 	slices.Sort(paths)
 	return slices.Compact(paths)
 }

@@ -83,6 +83,15 @@ func Fault(s *settings.Settings, err error) error {
 	if !ok {
 		return err
 	}
+	if fault.Issuer != "" {
+		for _, i := range s.Issuers {
+			if i.Name == fault.Issuer {
+				own := *fault
+				own.Issuer = ""
+				return fmt.Errorf("issuer %s (%s): %w", i.Name, i.At, Fault(i.Settings, &own))
+			}
+		}
+	}
 	name := ""
 	for i := range s.Origins {
 		if o := &s.Origins[i]; o.Field == fault.Field && (name == "" || o.From != "default") {

@@ -51,15 +51,15 @@ type Readiness struct {
 	after   After
 	began   time.Time
 	missing func() []string // the parts that have never answered
-	parts   int
+	parts   func() int
 	health  *health.Server
 
 	mu    sync.Mutex
 	ready bool
 }
 
-// New begins now. missing names the parts that have never answered, of as many as parts says.
-func New(after After, parts int, missing func() []string, health *health.Server) *Readiness {
+// New begins now. missing names the parts that have never answered, of as many as parts says; both may change.
+func New(after After, parts func() int, missing func() []string, health *health.Server) *Readiness {
 	setHealth(health, healthpb.HealthCheckResponse_NOT_SERVING)
 	return &Readiness{after: after, began: time.Now(), parts: parts, missing: missing, health: health}
 }
@@ -70,7 +70,7 @@ func (r *Readiness) Look() (ready bool, missing []string) {
 	missing = r.missing()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.ready && r.after.isEnough(r.parts, len(missing), time.Since(r.began)) {
+	if !r.ready && r.after.isEnough(r.parts(), len(missing), time.Since(r.began)) {
 		r.ready = true
 		setHealth(r.health, healthpb.HealthCheckResponse_SERVING)
 	}

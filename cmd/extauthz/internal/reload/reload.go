@@ -40,8 +40,10 @@ const (
 type Reloader struct {
 	read    func() (*settings.Settings, error) // reads flags, environment and files anew
 	Replace func(extauthz.Secrets)             // has the secrets used from now on
-	level   *slog.LevelVar
-	log     *slog.Logger
+	// SetIssuers has the issuers of a list used from now on, or refuses them whole.
+	SetIssuers func([]extauthz.IssuerConfig) error
+	level      *slog.LevelVar
+	log        *slog.Logger
 
 	inForce atomic.Pointer[settings.Settings] // never changed, only replaced, and by look alone
 
@@ -94,9 +96,7 @@ func (r *Reloader) Look(ctx context.Context) Outcome {
 	if waiting, changes := settings.WaitingForRestart(inForce, fresh); len(waiting) > 0 {
 		return r.refuse(ctx, changes, logWaiting, "settings", waiting)
 	}
-	if len(inForce.Config.Secret) > 0 && len(fresh.Config.Secret) == 0 {
-		err := errors.New("the secret is gone, which would turn off HS256 tokens and session cookies; " +
-			"restart to do without one")
+	if err := inForce.CheckSecretsStay(fresh); err != nil {
 		return r.refuse(ctx, err.Error(), logUnusable, "error", discreet.Error(err))
 	}
 	if path := "DATABASE_URL_FILE"; fresh.ValueOf(path) != inForce.ValueOf(path) {
@@ -104,6 +104,9 @@ func (r *Reloader) Look(ctx context.Context) Outcome {
 			err = naming.Fault(fresh, &extauthz.ConfigError{Field: "DatabaseURL", Fault: err.Error()})
 			return r.refuse(ctx, err.Error(), logUnusable, "error", discreet.Error(err))
 		}
+	}
+	if err := r.replaceIssuers(inForce, fresh); err != nil {
+		return r.refuse(ctx, err.Error(), logUnusable, "error", discreet.Error(err))
 	}
 	wasRefused := r.refused != ""
 	r.Again()
@@ -140,10 +143,23 @@ func (r *Reloader) refuse(ctx context.Context, key, message string, details ...a
 	default:
 		r.refusedSecrets = ""
 		if fresh.Fingerprint() != inForce.Fingerprint() {
-			r.apply(fresh)
+			if err := r.replaceIssuers(inForce, fresh); err == nil {
+				r.apply(fresh)
+			}
 		}
 	}
 	return outcomeRefused
+}
+
+// replaceIssuers puts a changed list of issuers in force, whole or not at all.
+func (r *Reloader) replaceIssuers(inForce, fresh *settings.Settings) error {
+	if fresh.Issuers == nil || settings.SameIssuers(inForce, fresh) {
+		return nil
+	}
+	if err := r.SetIssuers(fresh.Config.Several); err != nil {
+		return naming.Fault(fresh, err)
+	}
+	return nil
 }
 
 // apply puts the settings in force, and tells whether more of them has changed than how they are written.
@@ -204,7 +220,13 @@ func guarded(read func() (*settings.Settings, error)) (s *settings.Settings, err
 
 // WarnOfShortSecret logs that the secret is shorter than HS256 wants.
 func WarnOfShortSecret(log *slog.Logger, s *settings.Settings) {
-	if length := len(s.Config.Secret); length > 0 && length < 32 {
-		log.Warn("BETTER_AUTH_SECRET is shorter than the 32 bytes that HS256 requires (RFC 7518 section 3.2)")
+	for _, i := range s.Each() {
+		if length := len(i.Config.Secret); length > 0 && length < 32 {
+			log := log
+			if i.Name != "" {
+				log = log.With("issuer", i.Name)
+			}
+			log.Warn("BETTER_AUTH_SECRET is shorter than the 32 bytes that HS256 requires (RFC 7518 section 3.2)")
+		}
 	}
 }

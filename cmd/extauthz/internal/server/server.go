@@ -50,18 +50,18 @@ type Server struct {
 }
 
 // Run runs the servers and the background work until ctx ends or one of them fails.
-func (s *Server) Run(ctx context.Context, settings *settings.Settings) error {
+func (s *Server) Run(ctx context.Context, inForce *settings.Settings) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var (
-		grpcServer   = s.newGRPC(settings.MaxConnectionAge)
+		grpcServer   = s.newGRPC(inForce.MaxConnectionAge)
 		healthServer = health.NewServer()
-		ready        = readiness.New(settings.Ready, len(s.Authorizer.Parts()), s.Authorizer.Missing, healthServer)
+		ready        = readiness.New(inForce.Ready, func() int { return len(s.Authorizer.Parts()) }, s.Authorizer.Missing, healthServer)
 		failed       = make(chan error, len(s.Checks)+len(s.Admins))
 		addresses    []string
 		work         sync.WaitGroup
 	)
-	if settings.AdminPage {
+	if inForce.AdminPage {
 		s.page = adminpage.New(s.Authorizer, s.Registry, ready, s.Shadow)
 	}
 	adminServer := s.newAdmin(ctx, ready)
@@ -69,7 +69,7 @@ func (s *Server) Run(ctx context.Context, settings *settings.Settings) error {
 		return err
 	}
 	healthpb.RegisterHealthServer(grpcServer, healthServer)
-	if settings.Reflection {
+	if inForce.Reflection {
 		reflection.Register(grpcServer)
 	}
 
@@ -96,21 +96,29 @@ func (s *Server) Run(ctx context.Context, settings *settings.Settings) error {
 		})
 	}
 	s.notify(daemon.SdNotifyReady)
-	s.Log.Info("serving", "version", operator.Version, "checks", addresses, "admin", s.Admins[0].Addr().String(),
-		"tls", s.Certificates != nil, "traces", settings.Config.TracerProvider != nil,
-		"issuer", discreet.URL(settings.Config.Issuer),
-		"audiences", discreet.Value(strings.Join(settings.Config.Audiences, ",")),
-		"hs256", len(settings.Config.Secret) > 0, "sessions", settings.Config.DatabaseURL != "")
+	accepts := func(i *settings.Issuer) []any {
+		return []any{"issuer", discreet.URL(i.Config.Issuer),
+			"audiences", discreet.Value(strings.Join(i.Config.Audiences, ",")), "hs256", len(i.Config.Secret) > 0, "sessions", i.Config.DatabaseURL != ""}
+	}
+	serving := []any{"version", operator.Version, "checks", addresses, "admin", s.Admins[0].Addr().String(),
+		"tls", s.Certificates != nil, "traces", inForce.Config.TracerProvider != nil}
+	if inForce.Issuers == nil {
+		serving = append(serving, accepts(&settings.Issuer{Settings: inForce})...)
+	}
+	s.Log.Info("serving", serving...)
+	for _, i := range inForce.Issuers {
+		s.Log.Info("accepting", append([]any{"name", i.Name}, accepts(i)...)...)
+	}
 
 	var err error
 	select {
 	case <-ctx.Done():
 		// First nobody new is to come, then nobody new is let in, and last those who are in are done.
 		s.notify(daemon.SdNotifyStopping)
-		s.Log.Info("stopping", "delay", settings.ShutdownDelay.String())
+		s.Log.Info("stopping", "delay", inForce.ShutdownDelay.String())
 		healthServer.Shutdown()
 		select {
-		case <-time.After(settings.ShutdownDelay):
+		case <-time.After(inForce.ShutdownDelay):
 		case err = <-failed:
 		}
 	case err = <-failed:

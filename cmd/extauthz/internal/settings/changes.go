@@ -18,6 +18,9 @@ var (
 
 // WaitingForRestart names the settings that differ and cannot change at run time. changes identifies the change.
 func WaitingForRestart(inForce, fresh *Settings) (names []string, changes string) {
+	if (inForce.Issuers == nil) != (fresh.Issuers == nil) {
+		return []string{"issuers"}, "a list of issuers in place of one, or the other way round"
+	}
 	for i := range fresh.Origins {
 		before, after := &inForce.Origins[i], &fresh.Origins[i]
 		if before.means(after) {
@@ -39,18 +42,29 @@ func WaitingForRestart(inForce, fresh *Settings) (names []string, changes string
 
 // RereadSecrets is the same settings with the secrets as their files hold them now.
 func (s *Settings) RereadSecrets() (*Settings, error) {
-	secrets := &Settings{}
-	for i := range s.Origins {
-		if slices.Contains(secretSettings, s.Origins[i].Variable) {
-			if err := s.Origins[i].ReadInto(secrets); err != nil {
-				return nil, err
-			}
-		}
-	}
-	secrets.orderSecrets()
 	fresh := *s
-	fresh.Config.Secret, fresh.Config.FormerSecrets = secrets.Config.Secret, secrets.Config.FormerSecrets
+	if s.Issuers == nil {
+		var err error
+		fresh.Config.Secret, fresh.Config.FormerSecrets, err = secretSource(s.Origins).Read()
+		return &fresh, err
+	}
+	fresh.Issuers = make([]*Issuer, len(s.Issuers))
+	for n, i := range s.Issuers {
+		reread, err := i.Settings.RereadSecrets()
+		if err != nil {
+			return nil, err
+		}
+		fresh.Issuers[n] = &Issuer{Name: i.Name, At: i.At, Settings: reread}
+	}
+	fresh.listIssuers()
 	return &fresh, nil
+}
+
+// SameIssuers tells whether two lists of issuers mean the same, in the same order.
+func SameIssuers(a, b *Settings) bool {
+	return slices.EqualFunc(a.Issuers, b.Issuers, func(one, two *Issuer) bool {
+		return one.Name == two.Name && one.Fingerprint() == two.Fingerprint()
+	})
 }
 
 // Fingerprint is the same for settings that mean the same; the database's connection string is not in it, since the
@@ -62,6 +76,10 @@ func (s *Settings) Fingerprint() string {
 		if s.Origins[i].Variable != "DATABASE_URL" {
 			add([]byte(s.Origins[i].Value))
 		}
+	}
+	for _, i := range s.Issuers {
+		add([]byte(i.Name))
+		add([]byte(i.Fingerprint()))
 	}
 	add([]byte(s.Config.JWKSProxy))
 	add(s.Config.Secret)
@@ -90,7 +108,7 @@ func (s *Settings) ValueOf(variable string) string {
 	return ""
 }
 
-// SameSecrets tells whether two settings have the same secrets, for the same uses.
+// SameSecrets tells whether the plain settings' secrets are the same, and what former ones are good for.
 func SameSecrets(a, b *Settings) bool {
 	return bytes.Equal(a.Config.Secret, b.Config.Secret) &&
 		slices.EqualFunc(a.Config.FormerSecrets, b.Config.FormerSecrets, bytes.Equal) &&
@@ -105,6 +123,9 @@ func Changed(earlier, fresh *Settings) (changed []string) {
 		if before.Value != after.Value && (slices.Contains(Live, after.Variable) || !before.means(after)) {
 			changed = append(changed, after.Variable)
 		}
+	}
+	if !SameIssuers(earlier, fresh) {
+		changed = append(changed, "issuers")
 	}
 	return changed
 }

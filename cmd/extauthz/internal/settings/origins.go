@@ -14,11 +14,19 @@ func (o *Origin) IsUnset() bool { return o.Value == "" && o.Name == o.Variable }
 func Of(origins []Origin) (*Settings, error) {
 	s := &Settings{Origins: origins}
 	for i := range origins {
-		if err := origins[i].ReadInto(s); err != nil {
+		o := &origins[i]
+		if o.isSecret() {
+			s.HasFiles = s.HasFiles || o.IsFile() && o.Value != ""
+			continue // read together, below
+		}
+		if err := o.ReadInto(s); err != nil {
 			return nil, err
 		}
 	}
-	s.orderSecrets()
+	var err error
+	if s.Config.Secret, s.Config.FormerSecrets, err = secretSource(origins).Read(); err != nil {
+		return nil, err
+	}
 	if err := s.TLS.Check(); err != nil {
 		return nil, err
 	}
@@ -34,20 +42,6 @@ func (o *Origin) ReadInto(s *Settings) error {
 		return fmt.Errorf("%s %w", o.Name, err)
 	}
 	return nil
-}
-
-// orderSecrets makes the newest of BETTER_AUTH_SECRETS the current one, and BETTER_AUTH_SECRET beside it the oldest.
-func (s *Settings) orderSecrets() {
-	if len(s.secrets) == 0 {
-		return
-	}
-	if s.Config.Secret != nil {
-		s.secrets = append(s.secrets, string(s.Config.Secret))
-	}
-	s.Config.Secret = []byte(s.secrets[0])
-	for _, former := range s.secrets[1:] {
-		s.Config.FormerSecrets = append(s.Config.FormerSecrets, []byte(former))
-	}
 }
 
 // NameOf is what gave the setting its value, for a fault: the variable, the flag or the file's line.

@@ -27,6 +27,8 @@ type Settings struct {
 	Reflection  bool
 	AdminPage   bool
 
+	Issuers []*Issuer // of the file's list; nil where the plain settings make one
+
 	AuditLog         string
 	Origins          []Origin      // where each value came from, in the table's order
 	secrets          []string      // of BETTER_AUTH_SECRETS, the current one first
@@ -283,3 +285,13 @@ const AdminSetting = "EXTAUTHZ_ADMIN_LISTEN"
 
 // ConfigFlag is the flag that names the file of settings.
 const ConfigFlag = "config"
+
+// FindFlag is the setting of a flag, which is its key in a file, too; nil where there is none.
+func FindFlag(flag string) *Setting {
+	for i := range Table {
+		if Table[i].Flag == flag && flag != "" {
+			return &Table[i]
+		}
+	}
+	return nil
+}

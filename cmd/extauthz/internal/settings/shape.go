@@ -3,6 +3,8 @@ package settings
 import (
 	"encoding/json"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -48,7 +50,8 @@ func (s shape) IsList() bool { return s["anyOf"] != nil }
 
 // WriteSchema writes the JSON Schema of the file, for editors.
 func WriteSchema(w io.Writer) error {
-	properties := map[string]shape{}
+	properties, ofIssuer := map[string]shape{}, map[string]shape{"name": {"description": "what logs, metrics, routes and the backend know the issuer by",
+		"type": "string", "pattern": "^[A-Za-z0-9._-]{1,63}$"}}
 	for _, setting := range Table {
 		if setting.Flag == "" || setting.Flag == ConfigFlag {
 			continue
@@ -61,7 +64,20 @@ func WriteSchema(w io.Writer) error {
 			property["default"] = setting.Fallback
 		}
 		properties[setting.Flag] = property
+		if setting.IsIssuers() {
+			own := maps.Clone(property)
+			if setting.WithoutDefault() {
+				delete(own, "default")
+			}
+			ofIssuer[setting.Flag] = own
+		}
 	}
+	// The same key has the accepted iss of one Better Auth, or a list of several.
+	accepted := properties["issuers"]
+	properties["issuers"] = shape{"description": accepted["description"], "anyOf": append(slices.Clone(accepted["anyOf"].([]shape)),
+		shape{"description": "several Better Auths side by side, each with what belongs to it (docs/issuers.md)",
+			"type": "array", "minItems": 1, "items": shape{
+				"type": "object", "additionalProperties": false, "required": []string{"name"}, "properties": ofIssuer}})}
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")

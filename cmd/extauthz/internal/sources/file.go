@@ -18,8 +18,18 @@ type configFile struct {
 	path  string
 	lines map[string]fileLine // by the flag's name
 
+	issuers   []issuerLines // of a list of issuers; nil where there is none
+	issuersAt int           // its line
+
 	isMapping bool             // whether there were settings to read at all
 	faults    map[string]error // of single settings, by the key as it stands
+}
+
+// issuerLines is one issuer of a list.
+type issuerLines struct {
+	name   string
+	number int // its line
+	configFile
 }
 
 // fileLine is one setting's value, a list joined as the environment has it, and where it stands.
@@ -81,7 +91,60 @@ func (f *configFile) parse(content []byte) error {
 	return first
 }
 
+// keyIssuers is the key of the accepted iss, or of a list of issuers.
+const keyIssuers = "issuers"
+
+// isListOfIssuers tells a list of issuers from one of texts, which are accepted values of iss.
+func isListOfIssuers(key, value *yaml.Node) bool {
+	return key.Value == keyIssuers && value.Kind == yaml.SequenceNode &&
+		slices.ContainsFunc(value.Content, func(item *yaml.Node) bool { return item.Kind == yaml.MappingNode })
+}
+
+// takeIssuers reads a list of issuers: each has a name, and settings that belong to one Better Auth.
+func (f *configFile) takeIssuers(key, value *yaml.Node) error {
+	if f.issuersAt != 0 {
+		return fmt.Errorf("issuers stand in line %d already; keep one list", f.issuersAt)
+	}
+	f.issuersAt = key.Line
+	for _, item := range value.Content {
+		if item.Kind != yaml.MappingNode {
+			return fmt.Errorf("issuers holds an item in line %d that is no issuer; write a name and settings for each", item.Line)
+		}
+		one := issuerLines{number: item.Line, configFile: configFile{path: f.path, lines: map[string]fileLine{}}}
+		for i := 0; i < len(item.Content); i += 2 {
+			key, value := item.Content[i], item.Content[i+1]
+			var err error
+			switch setting := settings.FindFlag(key.Value); {
+			case key.Value == "name" && one.name != "":
+				err = errors.New("name stands twice; keep one of them")
+			case key.Value == "name" && isScalar(value):
+				one.name = value.Value
+			case key.Value == "name":
+				err = errors.New("name is no single value; write one")
+			case setting != nil && !setting.IsIssuers():
+				err = fmt.Errorf("%s belongs to the server and not to one issuer; write it outside the list", key.Value)
+			default:
+				err = one.take(key, value)
+			}
+			if err != nil {
+				return fmt.Errorf("the issuer in line %d: line %d: %w", item.Line, key.Line, err)
+			}
+		}
+		if one.name == "" {
+			return fmt.Errorf("the issuer in line %d has no name; give it one, as in name: shop", item.Line)
+		}
+		f.issuers = append(f.issuers, one)
+	}
+	return nil
+}
+
 func (f *configFile) take(key, value *yaml.Node) error {
+	if isListOfIssuers(key, value) {
+		if len(f.lines[keyIssuers].value) > 0 {
+			return fmt.Errorf("issuers stand in line %d already; keep one of them", f.lines[keyIssuers].number)
+		}
+		return f.takeIssuers(key, value)
+	}
 	if earlier, twice := f.lines[key.Value]; twice {
 		return fmt.Errorf("%s is already in line %d; keep one of them", key.Value, earlier.number)
 	}

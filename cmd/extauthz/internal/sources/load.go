@@ -29,10 +29,33 @@ func Load(
 		return nil, nil, err
 	}
 	s, err = settings.Of(originsOf(given, getenv, file))
+	if err == nil && file.issuers != nil {
+		err = setIssuers(s, &file)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	return s, rest, nil
+}
+
+// setIssuers reads the list of issuers of the file.
+func setIssuers(s *settings.Settings, file *configFile) error {
+	var list []*settings.Issuer
+	for _, item := range file.issuers {
+		at := fmt.Sprintf("%s line %d", file.path, item.number)
+		origins := originsOf(nil, func(string) string { return "" }, item.configFile)
+		for i := range origins {
+			if o := &origins[i]; o.From == "default" && o.WithoutDefault() {
+				o.Value, o.Name = "", o.Variable
+			}
+		}
+		read, err := settings.Of(origins)
+		if err != nil {
+			return fmt.Errorf("issuer %s: %w", item.name, err)
+		}
+		list = append(list, &settings.Issuer{Name: item.name, At: at, Settings: read})
+	}
+	return s.SetIssuers(list, fmt.Sprintf("%s line %d", file.path, file.issuersAt))
 }
 
 // ParseFlags returns the values of the settings' flags that were given, by the flag's name, and what is no flag.
