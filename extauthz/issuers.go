@@ -40,7 +40,9 @@ type IssuerConfig struct {
 	SessionCookie       string
 	TrustedOrigins      []string
 	RequireSignature    bool
-	Identity            []string
+
+	isRevoked bool // the secret was taken away while the server runs: what needs it is refused from then on
+	Identity  []string
 }
 
 // defaultName is the name of the issuer that the fields of Config itself make.
@@ -172,7 +174,7 @@ func (c *IssuerConfig) validate() error {
 		return fault("SessionCookie",
 			"is %q, which is not a cookie's name (RFC 6265 section 4.1.1); "+
 				"write one like myapp.session_token", show.Clip(c.SessionCookie))
-	case c.RequireSignature && len(c.Secret) == 0:
+	case c.RequireSignature && len(c.Secret) == 0 && !c.isRevoked:
 		return fault("RequireSignature",
 			"is true, and no secret is set to check a signature with; set Better Auth's secret, or leave it out")
 	}
@@ -211,4 +213,5 @@ func (c *IssuerConfig) secrets() Secrets {
 func (c *IssuerConfig) setSecrets(secrets Secrets) {
 	c.Secret, c.FormerSecrets = secrets.Current, secrets.Former
 	c.FormerForHS256, c.FormerForSessions = secrets.FormerForHS256, secrets.FormerForSessions
+	c.isRevoked = len(secrets.Current) == 0
 }

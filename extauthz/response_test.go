@@ -114,18 +114,18 @@ func TestAllowResponse(t *testing.T) {
 	}{
 		{"all facts known", full, nil, map[string]string{
 			"x-user-id": "user-1", "x-user-email": "zoe@example.com", "x-user-name": "Zo%C3%AB Day", "x-auth-method": "jwks",
-			"x-auth-issued-at": "1700000000", "x-auth-expires-at": "1700000900"}, nil},
+			"x-auth-issued-at": "1700000000", "x-auth-expires-at": "1700000900"}, []string{"x-auth-issuer"}},
 		{"few facts known", bare, nil, map[string]string{
 			"x-user-id": "user-1", "x-auth-method": "session", "x-auth-expires-at": "1700000900"},
-			[]string{"x-user-email", "x-user-name", "x-auth-issued-at"}},
+			[]string{"x-user-email", "x-user-name", "x-auth-issued-at", "x-auth-issuer"}},
 		{"the client's own headers", full,
 			[]string{"x-user-id", "x_user_id", "X-User-Role", "x-auth_token", "x-auth-request-email", "x-userid", "x-authority", "x-request-id"}, map[string]string{
 				"x-user-id": "user-1", "x-user-email": "zoe@example.com", "x-user-name": "Zo%C3%AB Day", "x-auth-method": "jwks",
 				"x-auth-issued-at": "1700000000", "x-auth-expires-at": "1700000900"},
-			[]string{"x_user_id", "x-user-role", "x-auth_token", "x-auth-request-email"}},
+			[]string{"x_user_id", "x-user-role", "x-auth_token", "x-auth-request-email", "x-auth-issuer"}},
 		{"a client's header that is not set, shown and repeated", bare, []string{"x-user-email", "x-user-email"}, map[string]string{
 			"x-user-id": "user-1", "x-auth-method": "session", "x-auth-expires-at": "1700000900"},
-			[]string{"x-user-email", "x-user-name", "x-auth-issued-at"}},
+			[]string{"x-user-email", "x-user-name", "x-auth-issued-at", "x-auth-issuer"}},
 	} {
 		t.Run(row.title, func(t *testing.T) {
 			var r request.Request
