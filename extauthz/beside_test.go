@@ -30,6 +30,7 @@ var hot = map[string][]string{
 	"secret":     {"VerifySession"},
 	"session":    {"Ask"},
 	"site":       {"Check"},
+	"answer":     {"Read"},
 	"verified":   {"Find"},
 }
 

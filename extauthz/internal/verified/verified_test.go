@@ -107,3 +107,23 @@ func BenchmarkFind(b *testing.B) {
 		}
 	}
 }
+
+// A token is found by its whole digest: another one that shares what the map goes by is another token, and is not
+// remembered beside the first.
+func TestDigestsThatShareTheirPlace(t *testing.T) {
+	m := New[int](1000, 1<<20)
+	add(m, 1, now.Add(time.Hour))
+	other := digestFor(1)
+	other[len(other)-1]++
+	if m.shard(other) != m.shard(digestFor(1)) || other.short() != func() uint64 { d := digestFor(1); return d.short() }() {
+		t.Fatal("the digests do not share their place")
+	}
+	if found := m.Find(other); found != nil {
+		t.Errorf("found %+v by another digest", found)
+	}
+	m.Add(&Entry[int]{Value: 2}, other, size, now.Add(time.Hour), now)
+	if found := m.Find(digestFor(1)); found == nil || found.Value != 1 {
+		t.Errorf("the first is %+v", found)
+	}
+	checkShards(t, m)
+}
