@@ -425,3 +425,16 @@ func BenchmarkRememberedAmongIssuers(b *testing.B) {
 		})
 	}
 }
+
+// One Better Auth that answers under several hosts (baseURL.allowedHosts) has one JWKS, and tokens whose iss and aud are
+// the request's host: one issuer with several names.
+func TestOneKeySetUnderSeveralHosts(t *testing.T) {
+	hosts := []string{"https://a.example.com", "https://b.example.com"}
+	a := startAuthorizer(t, Config{Issuers: hosts, Audiences: hosts, JWKSURL: serveKeys(t, testKeys()).URL})
+	for _, host := range hosts {
+		expectToken(t, a, signers()["ed"].issue(goodClaims(map[string]any{"iss": host, "aud": host})), "")
+	}
+	other := "https://c.example.com"
+	expectToken(t, a, signers()["ed"].issue(goodClaims(map[string]any{"iss": other, "aud": hosts[0]})), ReasonWrongIssuer)
+	expectToken(t, a, signers()["ed"].issue(goodClaims(map[string]any{"iss": hosts[0], "aud": other})), ReasonWrongAudience)
+}
