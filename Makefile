@@ -85,7 +85,7 @@ test: tools lint $(GOTESTSUM) ## all tests, on real parts, and the linters
 QUICK := ^(TestVerdicts|TestArchitecture|TestBenchmarks.*|TestNothingOutlivesItsMessage|TestFactsAreWhole|TestIssuer.*|TestRoute.*|TestKept.*|.*Page|Fuzz.*)$$
 test-quick: ## while you work: vet, the rooms, the verdict table, fuzz seeds and the settings, without the race detector
 	go vet ./extauthz/... ./cmd/...
-	go test ./extauthz/internal/... ./lint/... ./cmd/extauthz/internal/...
+	go test ./extauthz/internal/... ./cmd/lint/... ./cmd/extauthz/internal/...
 	go test -run '$(QUICK)' ./extauthz
 	go test -run '^(TestScripts|TestReadmeListsTheSettings|.*Page|TestSchema.*)$$' ./cmd/extauthz
 
@@ -117,10 +117,10 @@ exact: ## ten million checks by 64 clients, 100,000 forged credentials and more 
 
 lint: $(STATICCHECK) $(GOVULNCHECK) ## gofmt, go vet, staticcheck, our own rules, and govulncheck where its database can be reached
 	@echo "gofmt, go vet, staticcheck, our own rules, govulncheck"
-	@unformatted=$$(gofmt -l cmd envoy extauthz k8s lint); test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l cmd envoy extauthz k8s); test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	@go vet ./...
 	@$(STATICCHECK) ./...
-	@go build -o .parts/bin/lint ./lint
+	@go build -o .parts/bin/lint ./cmd/lint
 	@go vet -vettool=$(CURDIR)/.parts/bin/lint ./...
 	@output=$$($(GOVULNCHECK) ./... 2>&1); status=$$?; \
 	if [ $$status = 0 ]; then echo "govulncheck: nothing found"; \

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/tools/go/analysis"
 	"golang.org/x/tools/go/analysis/analysistest"
 
-	"extauthz/lint/rules"
+	"extauthz/cmd/lint/rules"
 )
 
 // What each rule reports, and what it lets be, stands in testdata.

@@ -4,7 +4,7 @@ package main
 import (
 	"golang.org/x/tools/go/analysis/unitchecker"
 
-	"extauthz/lint/rules"
+	"extauthz/cmd/lint/rules"
 )
 
 func main() { unitchecker.Main(rules.All()...) }
