@@ -20,6 +20,11 @@ const (
 	maxFileLines = 350
 )
 
+// larger are rooms that may have more lines, and why.
+var larger = map[string]int{
+	"settings": 1200, // one table of all settings, with the reader of each value beside it
+}
+
 // room is a package as its sources are.
 type room struct {
 	imports map[string]bool // rooms, by the last part of their path
@@ -129,8 +134,8 @@ func holdRooms(t *testing.T, page string, rooms map[string]*room, drawn map[stri
 		if slices.Contains([]string{"util", "utils", "common", "core", "helpers", "misc", "base"}, name) {
 			t.Errorf("%s is named after nothing", name)
 		}
-		if name != "extauthz" && r.lines > maxRoomLines {
-			t.Errorf("%s has %d lines, more than %d", name, r.lines, maxRoomLines)
+		if name != "extauthz" && r.lines > max(maxRoomLines, larger[name]) {
+			t.Errorf("%s has %d lines, more than %d", name, r.lines, max(maxRoomLines, larger[name]))
 		}
 		if prefix := "Package " + name + " "; name != "main" && !strings.HasPrefix(r.comment, prefix) {
 			t.Errorf("%s has no package comment", name)
