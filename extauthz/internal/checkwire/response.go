@@ -38,13 +38,13 @@ func allowedFacts(facts []allowedFact, who *identity.Identity) []allowedFact {
 		known := &identity.Facts[i]
 		fact := allowedFact{header: known.Header, name: known.Metadata}
 		if known.Time != nil {
-			t := known.Time(who)
+			t := known.Time(*who)
 			if t.IsZero() {
 				continue
 			}
 			fact.encoded, fact.number, fact.isNumber = strconv.FormatInt(t.Unix(), 10), float64(t.Unix()), true
 		} else {
-			text := known.Text(who)
+			text := known.Text(*who)
 			if text == "" {
 				continue
 			}

@@ -7,8 +7,8 @@ import "time"
 type Fact struct {
 	Header, Metadata string
 
-	Text func(*Identity) string    // nil for a time
-	Time func(*Identity) time.Time // nil for a text
+	Text func(Identity) string    // nil for a time
+	Time func(Identity) time.Time // nil for a text
 	// Put sets the one of both that it is.
 	Put func(who *Identity, text string, t time.Time)
 }
@@ -28,37 +28,37 @@ const (
 var Facts = [...]Fact{
 	{
 		Header: HeaderUserID, Metadata: "user_id",
-		Text: func(who *Identity) string { return who.Subject },
+		Text: func(who Identity) string { return who.Subject },
 		Put:  func(who *Identity, text string, _ time.Time) { who.Subject = text },
 	},
 	{
 		Header: HeaderUserEmail, Metadata: "user_email",
-		Text: func(who *Identity) string { return who.Email },
+		Text: func(who Identity) string { return who.Email },
 		Put:  func(who *Identity, text string, _ time.Time) { who.Email = text },
 	},
 	{
 		Header: HeaderUserName, Metadata: "user_name",
-		Text: func(who *Identity) string { return who.Name },
+		Text: func(who Identity) string { return who.Name },
 		Put:  func(who *Identity, text string, _ time.Time) { who.Name = text },
 	},
 	{
 		Header: HeaderMethod, Metadata: "auth_method",
-		Text: func(who *Identity) string { return string(who.Method) },
+		Text: func(who Identity) string { return string(who.Method) },
 		Put:  func(who *Identity, text string, _ time.Time) { who.Method = Method(text) },
 	},
 	{
 		Header: HeaderIssuedAt, Metadata: "issued_at",
-		Time: func(who *Identity) time.Time { return who.IssuedAt },
+		Time: func(who Identity) time.Time { return who.IssuedAt },
 		Put:  func(who *Identity, _ string, t time.Time) { who.IssuedAt = t },
 	},
 	{
 		Header: HeaderExpiresAt, Metadata: "expires_at",
-		Time: func(who *Identity) time.Time { return who.ExpiresAt },
+		Time: func(who Identity) time.Time { return who.ExpiresAt },
 		Put:  func(who *Identity, _ string, t time.Time) { who.ExpiresAt = t },
 	},
 	{
 		Header: HeaderIssuer, Metadata: "auth_issuer",
-		Text: func(who *Identity) string { return who.Issuer },
+		Text: func(who Identity) string { return who.Issuer },
 		Put:  func(who *Identity, text string, _ time.Time) { who.Issuer = text },
 	},
 }
