@@ -23,7 +23,7 @@ const outageBound = 2 * time.Minute
 // are 503, too, and are told by asking once.
 func isOutage(reason Reason) bool {
 	switch reason {
-	case ReasonDatabaseUnavailable, ReasonJWKSUnavailable, ReasonTimeBudgetSpent, ReasonOverloaded, ReasonCancelled:
+	case ReasonDatabaseUnavailable, ReasonRedisUnavailable, ReasonJWKSUnavailable, ReasonTimeBudgetSpent, ReasonOverloaded, ReasonCancelled:
 		return true
 	}
 	return false

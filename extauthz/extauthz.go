@@ -75,6 +75,17 @@ type Config struct {
 	// DatabaseMaxLag is how far a standby may be behind its primary and still be asked. A sign-out is seen there so much
 	// later. By default a primary alone is asked, and a sign-out holds from the next check on.
 	DatabaseMaxLag time.Duration
+	// RedisURL is the URL of the Redis that is Better Auth's secondaryStorage: redis://, rediss:// for TLS,
+	// redis-sentinel:// and redis-cluster://. It turns on session tokens. With DatabaseURL beside it, sessions that Redis
+	// does not have are looked up there, as Better Auth does with storeSessionInDatabase.
+	RedisURL string
+	// ReadRedisURL is to RedisURL what ReadDatabaseURL is to DatabaseURL.
+	ReadRedisURL func() (string, error)
+	// RedisPrefix is in front of every key; by default "better-auth:", as in Better Auth's own adapter. "none" is for
+	// adapters without one.
+	RedisPrefix string
+	// RedisHashedTokens is for adapters that keep a session under its token's SHA-256 in hexadecimal.
+	RedisHashedTokens bool
 	// Schema overrides what is found in the database's catalogue.
 	Schema SchemaNames
 	// RememberedTokens bounds how many verified JWTs are remembered, so that their signature is not
@@ -238,8 +249,8 @@ func (a *Authorizer) Run(ctx context.Context) {
 	work.Wait()
 }
 
-// Missing names the parts that have not answered once yet: "jwks", "database", with several issuers "jwks of NAME".
-// When none is left the server is ready, and stays so: a part that fails later fails its own checks only.
+// Missing names the parts that have not answered once yet: "jwks", "redis", "database", with several issuers "jwks of
+// NAME". When none is left the server is ready, and stays so: a part that fails later fails its own checks only.
 func (a *Authorizer) Missing() []string {
 	var missing []string
 	for _, i := range a.issuers.all() {
@@ -251,6 +262,9 @@ func (a *Authorizer) Missing() []string {
 		}
 		if !i.keys.IsFetched() {
 			add("jwks")
+		}
+		if i.redis != nil && !i.redis.IsReady() {
+			add("redis")
 		}
 		if i.database != nil && !i.database.IsReady() {
 			add("database")
@@ -276,11 +290,14 @@ func (a *Authorizer) ReplaceSecrets(secrets Secrets) {
 }
 
 // Refresh fetches the JWKS now, so that withdrawn keys stop: within 250 ms of the fetch before at the earliest, and
-// also where the issuer asked to be left alone. It replaces the connections to the database, by the connection string
+// also where the issuer asked to be left alone. It replaces the connections to Redis and the database, by the URLs
 // and the addresses as they are now. It does not wait, and no check fails by it.
 func (a *Authorizer) Refresh() {
 	for _, i := range a.issuers.all() {
 		i.keys.Refresh()
+		if i.redis != nil {
+			i.redis.Refresh()
+		}
 		if i.database != nil {
 			i.database.Refresh()
 		}
@@ -292,6 +309,9 @@ func (a *Authorizer) Parts() []Part {
 	var parts []Part
 	for _, i := range a.issuers.all() {
 		parts = append(parts, i.keys.State.Part("jwks"))
+		if i.redis != nil {
+			parts = append(parts, i.redis.Part())
+		}
 		if i.database != nil {
 			parts = append(parts, i.database.Part())
 		}

@@ -19,6 +19,7 @@ import (
 	"extauthz/extauthz/internal/request"
 	"extauthz/extauthz/internal/secret"
 	"extauthz/extauthz/internal/session/postgres"
+	"extauthz/extauthz/internal/session/redis"
 	"extauthz/extauthz/internal/site"
 	"extauthz/extauthz/internal/verified"
 	"extauthz/extauthz/operator"
@@ -45,6 +46,8 @@ type instance struct {
 	keys     *keyset.Set
 	database *postgres.Store // nil when not configured
 	read     *databaseURL    // the database's
+	redis    *redis.Store    // nil when not configured
+	readURL  *databaseURL    // that of Redis
 	work     []*worker
 }
 
@@ -108,10 +111,7 @@ func (a *Authorizer) newInstance(
 	if several {
 		parts.Told = config.Name
 	}
-	if i.database != nil {
-		parts.Sessions = i.database
-		parts.SessionsFail = func() bool { return !i.database.State.IsOK() }
-	}
+	parts.Sessions, parts.SessionsFail = i.sessions(facts)
 	var inForce *secret.Set
 	if before != nil {
 		inForce = before.issuer.Secrets
@@ -150,6 +150,9 @@ func (a *Authorizer) giveParts(i, before *instance, proxy *url.URL, facts *ident
 		}
 		i.work = append(i.work, &worker{where: guard.InJWKS, run: i.keys.Run, part: i.keys})
 	}
+	if err := a.giveRedis(i, before, take, facts, panics); err != nil {
+		return err
+	}
 	if config.DatabaseURL == "" {
 		return nil
 	}
@@ -185,13 +188,14 @@ func (c *IssuerConfig) hasDatabaseOf(other *IssuerConfig) bool {
 		reflect.DeepEqual(c.Schema, other.Schema) && slices.Equal(c.Identity, other.Identity)
 }
 
-// isBut tells whether two issuers differ at most in their secrets and their database, so that what was verified of a
-// JWT by the one holds for the other as long as its key or secret is in force.
+// isBut tells whether two issuers differ at most in their secrets and in where their sessions are, so that what was
+// verified of a JWT by the one holds for the other as long as its key or secret is in force.
 func (c *IssuerConfig) isBut(other *IssuerConfig) bool {
 	one, two := *c, *other
 	for _, config := range []*IssuerConfig{&one, &two} {
 		config.setSecrets(Secrets{})
 		config.DatabaseURL, config.ReadDatabaseURL = "", nil
+		config.RedisURL, config.ReadRedisURL, config.RedisPrefix, config.RedisHashedTokens = "", nil, "", false
 		config.DatabaseConnections, config.DatabaseMaxLag, config.Schema = 0, 0, SchemaNames{}
 	}
 	return reflect.DeepEqual(one, two)

@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"time"
+	"unicode"
 )
 
 // IssuerConfig is one Better Auth of several ([Config.Several]). Its fields are those of [Config] of the same name, and
@@ -36,6 +37,10 @@ type IssuerConfig struct {
 	ReadDatabaseURL     func() (string, error)
 	DatabaseConnections int
 	DatabaseMaxLag      time.Duration
+	RedisURL            string
+	ReadRedisURL        func() (string, error)
+	RedisPrefix         string
+	RedisHashedTokens   bool
 	Schema              SchemaNames
 	SessionCookie       string
 	TrustedOrigins      []string
@@ -130,6 +135,7 @@ func (c *Config) plain() IssuerConfig {
 		FormerForHS256: c.FormerForHS256, FormerForSessions: c.FormerForSessions,
 		DatabaseURL: c.DatabaseURL, ReadDatabaseURL: c.ReadDatabaseURL, DatabaseConnections: c.DatabaseConnections,
 		DatabaseMaxLag: c.DatabaseMaxLag, Schema: c.Schema,
+		RedisURL: c.RedisURL, ReadRedisURL: c.ReadRedisURL, RedisPrefix: c.RedisPrefix, RedisHashedTokens: c.RedisHashedTokens,
 		SessionCookie: c.SessionCookie, TrustedOrigins: c.TrustedOrigins, RequireSignature: c.RequireSignature,
 		Identity: c.Identity,
 	}.clone()
@@ -167,6 +173,14 @@ func (c *IssuerConfig) validate() error {
 	case c.ReadDatabaseURL != nil && c.DatabaseURL == "":
 		return fault("ReadDatabaseURL",
 			"is set without a DatabaseURL, so that nothing would be asked for sessions; set both")
+	case c.ReadRedisURL != nil && c.RedisURL == "":
+		return fault("ReadRedisURL",
+			"is set without a RedisURL, so that nothing would be asked for sessions; set both")
+	case c.RedisURL == "" && (c.RedisPrefix != "" || c.RedisHashedTokens):
+		return fault(map[bool]string{true: "RedisPrefix", false: "RedisHashedTokens"}[c.RedisPrefix != ""],
+			"is set without a RedisURL, so that it counts for nothing; set both")
+	case len(c.RedisPrefix) > 256 || strings.ContainsFunc(c.RedisPrefix, unicode.IsControl):
+		return fault("RedisPrefix", "is longer than 256 bytes or holds control characters; write it as Better Auth's adapter has it")
 	case strings.HasPrefix(c.SessionCookie, credential.SecurePrefix):
 		return fault("SessionCookie", "is %q; leave out %s, which is accepted by itself", show.Clip(c.SessionCookie),
 			credential.SecurePrefix)

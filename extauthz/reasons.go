@@ -49,9 +49,11 @@ const (
 	ReasonSessionsNotConfigured = reason.SessionsNotConfigured
 	ReasonUnknownSession        = reason.UnknownSession
 	ReasonStatelessSession      = reason.StatelessSession
+	ReasonMalformedSession      = reason.MalformedSession
 	ReasonCrossSite             = reason.CrossSite
 	ReasonJWKSUnavailable       = reason.JWKSUnavailable
 	ReasonDatabaseUnavailable   = reason.DatabaseUnavailable
+	ReasonRedisUnavailable      = reason.RedisUnavailable
 	ReasonTimeBudgetSpent       = reason.TimeBudgetSpent
 	ReasonOverloaded            = reason.Overloaded
 	ReasonCancelled             = reason.Cancelled

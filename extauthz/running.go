@@ -48,7 +48,7 @@ func (r *runningIssuers) all() []*instance { return *r.list.Load() }
 func (r *runningIssuers) operated() (parts []operator.Parts) {
 	for _, i := range r.all() {
 		parts = append(parts, operator.Parts{Issuer: i.metrics.As.Called(), Checks: i.issuer, Keys: i.keys,
-			Database: i.database})
+			Redis: i.redis, Database: i.database})
 	}
 	return parts
 }

@@ -44,6 +44,7 @@ func newIssuerGauge(name, help string, isThere func(*instance) bool, value func(
 }
 
 func isAlways(*instance) bool      { return true }
+func hasRedis(i *instance) bool    { return i.redis != nil }
 func hasDatabase(i *instance) bool { return i.database != nil }
 
 var gaugesOfIssuers = []issuerGauge{
@@ -51,6 +52,12 @@ var gaugesOfIssuers = []issuerGauge{
 		func(i *instance) float64 { return i.keys.Age().Seconds() }),
 	newIssuerGauge("extauthz_jwks_keys", "Keys of the JWKS in use that may verify tokens.", isAlways,
 		func(i *instance) float64 { return float64(i.keys.Usable()) }),
+	newIssuerGauge("extauthz_redis_connections", "Connections to Redis that are open.", hasRedis,
+		func(i *instance) float64 { return float64(i.redis.Connections()) }),
+	newIssuerGauge("extauthz_redis_connections_busy", "Connections to Redis that have a question under way.", hasRedis,
+		func(i *instance) float64 { return float64(i.redis.Busy()) }),
+	newIssuerGauge("extauthz_redis_waiting_checks", "Session checks that wait for an answer of Redis.", hasRedis,
+		func(i *instance) float64 { return float64(i.redis.Waiting()) }),
 	newIssuerGauge("extauthz_database_connections", "Open connections to PostgreSQL.", hasDatabase,
 		func(i *instance) float64 { return float64(i.database.Connections()) }),
 	newIssuerGauge("extauthz_database_connections_busy", "Connections to PostgreSQL with a query in flight.",

@@ -103,6 +103,9 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if s.Config.ReadDatabaseURL != nil {
 		s.Config.ReadDatabaseURL = reloader.ReadDatabaseURL
 	}
+	if s.Config.ReadRedisURL != nil {
+		s.Config.ReadRedisURL = reloader.ReadRedisURL
+	}
 	authorizer, err := extauthz.New(s.Config)
 	if err != nil {
 		discreet.Complain(stderr, naming.Fault(s, err))

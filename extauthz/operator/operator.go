@@ -14,6 +14,7 @@ import (
 	"extauthz/extauthz/internal/issuer"
 	"extauthz/extauthz/internal/keyset"
 	"extauthz/extauthz/internal/session/postgres"
+	"extauthz/extauthz/internal/session/redis"
 )
 
 // Version is the release, as in CHANGELOG.md.
@@ -27,6 +28,7 @@ type Parts struct {
 	Issuer   string // its name; empty where there is one issuer
 	Checks   *issuer.Issuer
 	Keys     *keyset.Set
+	Redis    *redis.Store    // nil when not configured
 	Database *postgres.Store // nil when not configured
 }
 
@@ -82,6 +84,9 @@ func (v *View) Diagnose(ctx context.Context) []Finding {
 	for n, of := range issuers { // at once, so that one that hangs does not take the others' time
 		work.Go(func() {
 			found[n] = of.Keys.Diagnose(ctx)
+			if of.Redis != nil {
+				found[n] = append(found[n], of.Redis.Diagnose(ctx)...)
+			}
 			if of.Database != nil {
 				found[n] = append(found[n], of.Database.Diagnose(ctx)...)
 			}

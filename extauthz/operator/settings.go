@@ -10,6 +10,8 @@ import (
 	"extauthz/extauthz/internal/intake"
 	"extauthz/extauthz/internal/session/postgres"
 	"extauthz/extauthz/internal/session/postgres/connstring"
+	"extauthz/extauthz/internal/session/redis/redisurl"
+	"extauthz/extauthz/internal/session/redis/secondary"
 	"extauthz/extauthz/internal/show"
 	"extauthz/extauthz/internal/verified"
 )
@@ -26,6 +28,15 @@ const (
 // CheckDatabaseURL tells whether a connection string can be a configuration's DatabaseURL. It connects to nothing.
 func CheckDatabaseURL(value string) error {
 	_, _, err := connstring.Parse(value)
+	return err
+}
+
+// DefaultRedisPrefix is the RedisPrefix of a configuration that has none.
+const DefaultRedisPrefix = secondary.DefaultPrefix
+
+// CheckRedisURL tells whether a URL can be a configuration's RedisURL. It connects to nothing.
+func CheckRedisURL(value string) error {
+	_, err := redisurl.Parse(value)
 	return err
 }
 

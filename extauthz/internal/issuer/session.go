@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"context"
-	"errors"
 	"net/url"
 	"strings"
 
@@ -85,7 +84,7 @@ func isSessionSignature(signature string) bool {
 	return true
 }
 
-// sessionVerifier judges session tokens by their row in PostgreSQL, asked anew for every check.
+// sessionVerifier judges session tokens by what a store has of them, asked anew for every check.
 type sessionVerifier struct{ issuer *Issuer }
 
 // Verify implements [Verifier].
@@ -95,14 +94,8 @@ func (v *sessionVerifier) Verify(ctx context.Context, credential credential.Cred
 	}
 	// A look-up may outlive its check, whose texts are gone then; so it gets its own copy.
 	row, err := v.issuer.Sessions.Session(ctx, v.issuer.Detach(credential.Token))
-	switch {
-	case err == nil:
-	case errors.Is(err, session.ErrOverloaded):
-		return identity.Identity{}, reason.Unavailable(reason.Overloaded, err).At(reason.StepRow)
-	case err == ctx.Err():
-		return identity.Identity{}, reason.GivenUp(ctx, "the database").At(reason.StepRow)
-	default:
-		return identity.Identity{}, reason.Unavailable(reason.DatabaseUnavailable, err)
+	if err != nil {
+		return identity.Identity{}, session.Denied(ctx, err)
 	}
 	if row == nil {
 		return identity.Identity{}, reason.Deny(reason.UnknownSession)
@@ -133,7 +126,7 @@ func (v *sessionVerifier) Admit(ctx context.Context, credential *credential.Cred
 	return nil
 }
 
-// verifySignature checks a signed token before PostgreSQL is asked. A raw token needs no signature unless that is
+// verifySignature checks a signed token before a store is asked. A raw token needs no signature unless that is
 // asked for, a cookie always does.
 func (v *sessionVerifier) verifySignature(ctx context.Context, credential *credential.Credential) error {
 	switch {

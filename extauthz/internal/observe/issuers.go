@@ -24,6 +24,8 @@ type issuerVectors struct {
 
 	checks, fetches, former, queries, connectionFailures *prometheus.CounterVec
 	fetchDuration, queryDuration, batchSize              *prometheus.HistogramVec
+
+	redis redisVectors
 }
 
 func newIssuerVectors(registerer *Registration, fetchResults []string) issuerVectors {
@@ -55,6 +57,15 @@ func newIssuerVectors(registerer *Registration, fetchResults []string) issuerVec
 			"Checks per session query.", prometheus.ExponentialBuckets(1, 2, 10)),
 		connectionFailures: counters("extauthz_database_connection_failures_total",
 			"Failed attempts to connect to PostgreSQL. Checks do not fail while another connection works."),
+		redis: redisVectors{
+			trips: counters("extauthz_redis_round_trips_total", "Round trips to Redis by result: ok, error.", "result"),
+			failures: counters("extauthz_redis_connection_failures_total",
+				"Attempts to connect to Redis that failed. Checks do not fail by it as long as there is a connection."),
+			duration: histograms("extauthz_redis_round_trip_duration_seconds",
+				"How long a round trip to Redis took that was answered.", prometheus.ExponentialBuckets(0.0001, 2, 13)),
+			size: histograms("extauthz_redis_batch_size", "How many questions shared a round trip to Redis; "+
+				"a session check asks two, one after the other.", prometheus.ExponentialBuckets(1, 2, 10)),
+		},
 	}
 }
 
@@ -68,6 +79,8 @@ type Issuer struct {
 	batchSize     prometheus.Observer
 
 	ConnectionFailures prometheus.Counter
+
+	redis redisCounts
 
 	As *decision.Issuer // with the counters of its decisions
 }
@@ -84,6 +97,7 @@ func (m *Metrics) Issuer(name string, isNamed bool) *Issuer {
 			Allowed: v.checks.WithLabelValues(name, decision.Allow), Denied: v.checks.WithLabelValues(name, decision.Deny),
 			Unavailable: v.checks.WithLabelValues(name, decision.Unavailable)},
 	}
+	i.redis = v.redis.of(name)
 	for _, result := range v.fetchResults {
 		i.Fetches[result] = v.fetches.WithLabelValues(name, result)
 	}
@@ -104,6 +118,7 @@ func (m *Metrics) Forget(name string) {
 		v.connectionFailures, v.fetchDuration, v.queryDuration, v.batchSize} {
 		vector.DeletePartialMatch(of)
 	}
+	v.redis.forget(of)
 }
 
 func (i *Issuer) countFetch(result string, took time.Duration) {

@@ -24,6 +24,28 @@ func (o KeySet) Waited(ctx context.Context, began, ended time.Time, url string, 
 	o.Tracing.Fetched(ctx, began, ended, url, err)
 }
 
+// Redis tells metrics and traces what the store in Redis does.
+type Redis struct {
+	Metrics *Issuer
+	Tracing *Tracing
+}
+
+// Asked implements [redis.Observer].
+func (o Redis) Asked(batch int, took time.Duration, err error) {
+	o.Metrics.countRoundTrip(batch, took, err)
+}
+
+// Unconnected implements [redis.Observer].
+func (o Redis) Unconnected() { o.Metrics.redis.failures.Inc() }
+
+// Now implements [redis.Observer].
+func (o Redis) Now() time.Time { return o.Tracing.Now() }
+
+// Waited implements [redis.Observer].
+func (o Redis) Waited(ctx context.Context, began, ended time.Time, batch int, err error) {
+	o.Tracing.AskedRedis(ctx, began, ended, batch, err)
+}
+
 // Store tells metrics and traces what the store of sessions does.
 type Store struct {
 	Metrics *Issuer

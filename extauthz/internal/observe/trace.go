@@ -119,6 +119,18 @@ func (t *Tracing) Queried(ctx context.Context, began, ended time.Time, batch int
 	t.waited(ctx, "SELECT session", began, ended, err, attributes)
 }
 
+// AskedRedis records the round trip that a check waited for; batch is how many questions shared it, where that is known.
+func (t *Tracing) AskedRedis(ctx context.Context, began, ended time.Time, batch int, err error) {
+	if t == nil {
+		return
+	}
+	attributes := []attribute.KeyValue{attribute.String("db.system.name", "redis")}
+	if batch > 0 {
+		attributes = append(attributes, attribute.Int("db.operation.batch.size", batch))
+	}
+	t.waited(ctx, "GET", began, ended, err, attributes)
+}
+
 // Fetched records the JWKS fetch that a check waited for.
 func (t *Tracing) Fetched(ctx context.Context, began, ended time.Time, url string, err error) {
 	if t == nil {

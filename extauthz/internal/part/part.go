@@ -12,7 +12,7 @@ import (
 // Part is what the server depends on, and how it is.
 type Part struct {
 	Issuer string    // whose it is; empty where there is one issuer
-	Name   string    // "jwks" or "database"
+	Name   string    // "jwks", "redis" or "database"
 	OK     bool      // its last answer was good
 	Since  time.Time // when that changed last
 	Fault  string    // why not, in one line without a secret; empty when OK, or when there was no answer yet

@@ -142,12 +142,14 @@ var facts = []Fact{
 		"The token's `aud` has none of `Config.Audiences`.",
 		"Set `Config.Audiences` to the token's `aud`, or `jwt.audience` in Better Auth to `Config.Audiences`."},
 	{SessionsNotConfigured, http.StatusUnauthorized, detailInvalid, StepRow,
-		"The credential is a session token, and `Config.DatabaseURL` is not set to look it up.",
-		"Set `Config.DatabaseURL` to Better Auth's database. A Better Auth without one (stateless, or " +
-			"`secondaryStorage` only) has no session to look up: send its JWTs."},
+		"The credential is a session token, and neither `Config.DatabaseURL` nor `Config.RedisURL` is set to look it up.",
+		"Set `Config.DatabaseURL` to Better Auth's database, or `Config.RedisURL` to its `secondaryStorage`. " +
+			"A Better Auth without either (stateless) has no session to look up: send its JWTs."},
 	{UnknownSession, http.StatusUnauthorized, detailInvalid, StepRow,
-		"No row of the session table has this token, or its user has no row.",
-		"Sign in again. If the session should exist, check that `Config.DatabaseURL` is Better Auth's database. " +
+		"No row of the session table has this token, or its user has no row; or Redis has no session for it, " +
+			"or the user's sessions were revoked after it was made.",
+		"Sign in again. If the session should exist, check that `Config.DatabaseURL` is Better Auth's database, " +
+			"and `Config.RedisURL` and `Config.RedisPrefix` those of its `secondaryStorage`. " +
 			"Opaque OAuth tokens and API keys look like session tokens, and are not supported. A Better Auth without " +
 			"a database has no sessions to look up."},
 	{StatelessSession, http.StatusUnauthorized, detailInvalid, StepRow,
@@ -155,6 +157,10 @@ var facts = []Fact{
 			"or Better Auth runs without a database and keeps sessions only in that cache, which is not supported.",
 		"If Better Auth has a database, set `Config.DatabaseURL` to it, and sign in again. If it has none " +
 			"(stateless), add one, or send its JWTs as `Authorization: Bearer …`."},
+	{MalformedSession, http.StatusUnauthorized, detailInvalid, StepRow,
+		"What Redis keeps under the token is no session as Better Auth writes it: no object, another token's or " +
+			"user's, without an expiry, of another type, or too long. Better Auth lets some of these pass.",
+		"See who else writes to that Redis, and that `Config.RedisPrefix` is the adapter's; sign in again."},
 	{MissingSubject, http.StatusUnauthorized, detailNoSubject, StepSubject,
 		"The token is valid, but its `sub` is missing, empty, not a string, or holds control characters.",
 		"Issue tokens with the user's id as `sub`."},
@@ -187,6 +193,10 @@ var facts = []Fact{
 	{DatabaseUnavailable, http.StatusServiceUnavailable, DetailUnavailable, StepRow,
 		"PostgreSQL could not be queried, or its tables do not match.",
 		"Check that this server reaches `Config.DatabaseURL`. The error says what failed."},
+	{RedisUnavailable, http.StatusServiceUnavailable, DetailUnavailable, StepRow,
+		"Redis could not be asked, is no master, or refuses to answer.",
+		"See that this server reaches `Config.RedisURL`, and that the user may `+get` and `+role` there; " +
+			"the error says what failed."},
 	{TimeBudgetSpent, http.StatusServiceUnavailable, DetailUnavailable, "",
 		"The check's deadline (400 ms, or the caller's if that is earlier) passed before there was an answer.",
 		"Look for a slow database or issuer. In Envoy, give the filter a timeout of 0.5 s."},

@@ -1,5 +1,5 @@
 // Package session is what a check asks of a store of sessions, and how checks that wait together share a question. It
-// imports dryrun. It does not know what a store is made of, how connections are made, or what a session is good for.
+// imports dryrun and reason. It does not know what a store is made of, how connections are made, or what a session is good for.
 package session
 
 import (

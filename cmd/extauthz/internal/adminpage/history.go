@@ -45,9 +45,10 @@ type distribution struct {
 
 // timed are the histograms that the page shows, and how it calls them.
 var timed = map[string]string{
-	"extauthz_check_duration_seconds":          "check, ",
-	"extauthz_database_query_duration_seconds": "query to PostgreSQL",
-	"extauthz_jwks_fetch_duration_seconds":     "fetch of the JWKS",
+	"extauthz_check_duration_seconds":            "check, ",
+	"extauthz_database_query_duration_seconds":   "query to PostgreSQL",
+	"extauthz_redis_round_trip_duration_seconds": "round trip to Redis",
+	"extauthz_jwks_fetch_duration_seconds":       "fetch of the JWKS",
 }
 
 func newHistory(registry prometheus.Gatherer) *history {

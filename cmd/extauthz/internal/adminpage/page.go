@@ -229,6 +229,9 @@ func figuresOf(name, issuer string, all map[string]float64) string {
 			return "never fetched"
 		}
 		return fmt.Sprintf("usable keys: %.0f, fetched %.0f s ago", gauges["extauthz_jwks_keys"], gauges["extauthz_jwks_age_seconds"])
+	case "redis":
+		return fmt.Sprintf("connections: %.0f, busy: %.0f; checks that wait: %.0f", gauges["extauthz_redis_connections"],
+			gauges["extauthz_redis_connections_busy"], gauges["extauthz_redis_waiting_checks"])
 	case "database":
 		return fmt.Sprintf("connections: %.0f, busy: %.0f; waiting checks: %.0f", gauges["extauthz_database_connections"],
 			gauges["extauthz_database_connections_busy"], gauges["extauthz_database_waiting_checks"])

@@ -66,7 +66,7 @@ configured part has answered once, or after EXTAUTHZ_READY when one of them has.
 While it runs it follows the settings file and the secret files; SIGHUP reads them at once. A change takes effect
 completely or not at all: if it is refused, a warning is logged and the earlier settings stay. These settings can change:
 BETTER_AUTH_SECRET_FILE, BETTER_AUTH_SECRETS_FILE and their content, EXTAUTHZ_FORMER_SECRETS, DATABASE_URL_FILE,
-EXTAUTHZ_LOG_LEVEL. All others need a restart.`},
+REDIS_URL_FILE, EXTAUTHZ_LOG_LEVEL. All others need a restart.`},
 	{Name: "check", Summary: "check one credential, step by step", Settings: true, Lists: true,
 		Uses: []Use{{"[--cookie] [flags] TOKEN", ""}},
 		About: `extauthz check checks one credential with the settings that serve would use, and prints each step.
@@ -79,7 +79,7 @@ sees it. The request's own site (cookies, unsafe methods) is not checked here.`,
 	{Name: "doctor", Summary: "test the whole deployment from here, and print fixes", Settings: true, Lists: true,
 		Uses: []Use{{"[flags]", ""}},
 		About: `extauthz doctor tests the whole deployment from where it runs, with the settings that serve would use: settings,
-JWKS, database, and what the flags name. Each line has the test, its result, and the fix if it failed.`,
+JWKS, Redis, database, and what the flags name. Each line has the test, its result, and the fix if it failed.`,
 		Flags: []Flag{
 			{Name: "token", Value: "TOKEN",
 				Help: "check one of your JWTs or session tokens: issuer, audience, signature, row"},

@@ -65,6 +65,9 @@ func (r *Reloader) ReadDatabaseURL() (string, error) {
 	return r.inForce.Load().Config.ReadDatabaseURL()
 }
 
+// ReadRedisURL reads the file of the settings in force.
+func (r *Reloader) ReadRedisURL() (string, error) { return r.inForce.Load().Config.ReadRedisURL() }
+
 // HasFiles tells whether there is anything that can change by itself.
 func (r *Reloader) HasFiles() bool {
 	s := r.inForce.Load()
@@ -102,6 +105,12 @@ func (r *Reloader) Look(ctx context.Context) Outcome {
 	if path := "DATABASE_URL_FILE"; fresh.ValueOf(path) != inForce.ValueOf(path) {
 		if err := operator.CheckDatabaseURL(fresh.Config.DatabaseURL); err != nil {
 			err = naming.Fault(fresh, &extauthz.ConfigError{Field: "DatabaseURL", Fault: err.Error()})
+			return r.refuse(ctx, err.Error(), logUnusable, "error", discreet.Error(err))
+		}
+	}
+	if path := "REDIS_URL_FILE"; fresh.ValueOf(path) != inForce.ValueOf(path) {
+		if err := operator.CheckRedisURL(fresh.Config.RedisURL); err != nil {
+			err = naming.Fault(fresh, &extauthz.ConfigError{Field: "RedisURL", Fault: err.Error()})
 			return r.refuse(ctx, err.Error(), logUnusable, "error", discreet.Error(err))
 		}
 	}

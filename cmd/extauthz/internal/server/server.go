@@ -98,7 +98,8 @@ func (s *Server) Run(ctx context.Context, inForce *settings.Settings) error {
 	s.notify(daemon.SdNotifyReady)
 	accepts := func(i *settings.Issuer) []any {
 		return []any{"issuer", discreet.URL(i.Config.Issuer),
-			"audiences", discreet.Value(strings.Join(i.Config.Audiences, ",")), "hs256", len(i.Config.Secret) > 0, "sessions", i.Config.DatabaseURL != ""}
+			"audiences", discreet.Value(strings.Join(i.Config.Audiences, ",")), "hs256", len(i.Config.Secret) > 0,
+			"sessions", i.Config.DatabaseURL != "" || i.Config.RedisURL != ""}
 	}
 	serving := []any{"version", operator.Version, "checks", addresses, "admin", s.Admins[0].Addr().String(),
 		"tls", s.Certificates != nil, "traces", inForce.Config.TracerProvider != nil}

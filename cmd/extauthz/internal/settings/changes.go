@@ -8,12 +8,12 @@ import (
 	"slices"
 )
 
-// The settings that can change at run time. Of DATABASE_URL_FILE that is the path; what stands in the file is read
+// The settings that can change at run time. Of DATABASE_URL_FILE and REDIS_URL_FILE that is the path; what stands in the file is read
 // anew for each connection. Every other setting waits for a restart.
 var (
 	secretSettings = []string{"BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_FILE", "BETTER_AUTH_SECRETS",
 		"BETTER_AUTH_SECRETS_FILE", "EXTAUTHZ_FORMER_SECRETS"}
-	Live = append([]string{"DATABASE_URL_FILE", "EXTAUTHZ_LOG_LEVEL"}, secretSettings...)
+	Live = append([]string{"DATABASE_URL_FILE", "REDIS_URL_FILE", "EXTAUTHZ_LOG_LEVEL"}, secretSettings...)
 )
 
 // WaitingForRestart names the settings that differ and cannot change at run time. changes identifies the change.
@@ -27,7 +27,7 @@ func WaitingForRestart(inForce, fresh *Settings) (names []string, changes string
 			continue
 		}
 		changes += after.Variable + "=" + after.Value + "\n"
-		turnsOnOrOff := before.Variable == "DATABASE_URL_FILE" && (before.Value == "") != (after.Value == "")
+		turnsOnOrOff := (before.Variable == "DATABASE_URL_FILE" || before.Variable == "REDIS_URL_FILE") && (before.Value == "") != (after.Value == "")
 		if turnsOnOrOff || !slices.Contains(Live, before.Variable) {
 			names = append(names, before.Variable)
 		}
@@ -73,7 +73,7 @@ func (s *Settings) Fingerprint() string {
 	sum := sha256.New()
 	add := func(value []byte) { fmt.Fprintf(sum, "%d:%s,", len(value), value) }
 	for i := range s.Origins {
-		if s.Origins[i].Variable != "DATABASE_URL" {
+		if name := s.Origins[i].Variable; name != "DATABASE_URL" && name != "REDIS_URL" {
 			add([]byte(s.Origins[i].Value))
 		}
 	}

@@ -58,7 +58,8 @@ func (s *Settings) SetIssuers(list []*Issuer, at string) error {
 		name, _, _ := strings.Cut(o.Field, ".")
 		config.FieldByName(name).SetZero()
 	}
-	s.Config.FormerForHS256, s.Config.FormerForSessions, s.Config.ReadDatabaseURL = false, false, nil
+	s.Config.FormerForHS256, s.Config.FormerForSessions = false, false
+	s.Config.ReadDatabaseURL, s.Config.ReadRedisURL = nil, nil
 	s.Issuers = list
 	for _, i := range list {
 		s.HasFiles = s.HasFiles || i.HasFiles

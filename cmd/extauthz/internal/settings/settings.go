@@ -110,7 +110,9 @@ var Table = []Setting{
 	{"DATABASE_URL_FILE", "database-url-file", "", "DatabaseURL", text,
 		"file that holds it, in place of DATABASE_URL; read every two seconds: " +
 			"another password is used by new connections, another server or user at once",
-		readDatabaseURLFile},
+		func(s *Settings, v string) error {
+			return readURLFile(&s.Config.DatabaseURL, &s.Config.ReadDatabaseURL, "DATABASE_URL", v)
+		}},
 	{"EXTAUTHZ_DATABASE_CONNECTIONS", "database-connections", strconv.Itoa(operator.DefaultDatabaseConnections),
 		"DatabaseConnections", between(1, 100),
 		"maximum number of connections to PostgreSQL, 1 to 100; waiting checks share queries, so a few are enough",
@@ -119,6 +121,20 @@ var Table = []Setting{
 		"maximum replication lag of a standby that may answer for sessions, as in 2s; a sign-out takes effect " +
 			"that much later. 0: only a primary may answer",
 		func(s *Settings, v string) error { return readDuration(&s.Config.DatabaseMaxLag, v) }},
+	{"REDIS_URL", "", "", "RedisURL", text,
+		"Better Auth's secondaryStorage, as redis://user:password@host:6379/0; turns on session tokens",
+		func(s *Settings, v string) error { s.Config.RedisURL = v; return nil }},
+	{"REDIS_URL_FILE", "redis-url-file", "", "RedisURL", text,
+		"file that holds it, in place of REDIS_URL; read every two seconds, as DATABASE_URL_FILE",
+		func(s *Settings, v string) error {
+			return readURLFile(&s.Config.RedisURL, &s.Config.ReadRedisURL, "REDIS_URL", v)
+		}},
+	{"EXTAUTHZ_REDIS_PREFIX", "redis-prefix", "", "RedisPrefix", text,
+		"what is in front of every key there; by default " + operator.DefaultRedisPrefix + "; none for an adapter without",
+		func(s *Settings, v string) error { s.Config.RedisPrefix = v; return nil }},
+	{"EXTAUTHZ_REDIS_HASHED_TOKENS", "redis-hashed-tokens", "false", "RedisHashedTokens", boolean,
+		"true for an adapter that keeps sessions under the token's SHA-256 in hexadecimal",
+		func(s *Settings, v string) error { return readBoolean(&s.Config.RedisHashedTokens, v) }},
 	{"EXTAUTHZ_REMEMBERED_TOKENS", "remembered-tokens", strconv.Itoa(operator.DefaultRememberedTokens), "RememberedTokens",
 		between(0, maxBound),
 		"maximum number of JWTs whose verified signature is remembered, about 0.7 KiB each; 0 verifies every time",
@@ -217,8 +233,8 @@ var Table = []Setting{
 			"endpoint",
 		func(s *Settings, v string) error { return readDuration(&s.ShutdownDelay, v) }},
 	{"EXTAUTHZ_READY", "ready", readiness.DefaultWait.String(), "", readyShape,
-		"when it is ready: all (the JWKS and the database have each answered), any (one has), or a time since the " +
-			"start after which one is enough. Until then checks that need the other part get 503",
+		"when it is ready: all (the JWKS, Redis and the database have each answered), any (one has), or a time since " +
+			"the start after which one is enough. Until then checks that need the other part get 503",
 		readReadyAfter},
 	{"EXTAUTHZ_ADMIN_LISTEN", "admin-listen", "127.0.0.1:9192", "", text,
 		"HTTP for /healthz, /readyz and /metrics, on host:port or systemd:name",

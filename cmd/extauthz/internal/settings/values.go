@@ -124,23 +124,19 @@ func (s *Settings) readSecretFile(path string, set func(*Settings, string) error
 	return set(s, string(bytes.TrimRight(content, "\r\n")))
 }
 
-func readDatabaseURLFile(s *Settings, path string) error {
-	if s.Config.DatabaseURL != "" {
-		return errors.New("and DATABASE_URL are both set; keep one of them")
+// readURLFile reads a file that may be given in place of a variable, and sets what reads it anew.
+func readURLFile(into *string, read *func() (string, error), variable, path string) (err error) {
+	if *into != "" {
+		return fmt.Errorf("and %s are both set; keep one of them", variable)
 	}
-	read := func() (string, error) {
+	*read = func() (string, error) {
 		content, err := ReadSmallFile(path)
 		return string(bytes.TrimSpace(content)), err
 	}
-	var err error
-	if s.Config.DatabaseURL, err = read(); err != nil {
-		return err
-	}
-	if s.Config.DatabaseURL == "" {
+	if *into, err = (*read)(); err == nil && *into == "" {
 		return fmt.Errorf("names %q, which is empty; write the connection string into it", path)
 	}
-	s.Config.ReadDatabaseURL = read
-	return nil
+	return err
 }
 
 func (s *Settings) setJWKSProxy(value string) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/extauthz/internal/session"
+	"extauthz/extauthz/internal/session/redis/master"
 	"extauthz/extauthz/internal/session/redis/redisurl"
 	"extauthz/extauthz/internal/session/redis/server"
 )
@@ -49,38 +50,38 @@ func newCluster(s *Store) *cluster {
 }
 
 // ask waits for what is kept under a key.
-func (c *cluster) ask(ctx context.Context, key string) (answer, error) {
+func (c *cluster) ask(ctx context.Context, key string) (master.Answer, error) {
 	table := c.table.Load()
 	if table == nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return answer{}, &session.RedisError{Cause: fmt.Errorf("the Cluster's slots are not known yet: %w",
+		return master.Answer{}, &session.RedisError{Cause: fmt.Errorf("the Cluster's slots are not known yet: %w",
 			cmp.Or(c.err, errNotAsked))}
 	}
 	n, question := table[server.SlotOf(key)], key
 	for range maxRedirects {
 		if n == nil {
-			return answer{}, &session.RedisError{Cause: errors.New("no master has the key's slot")}
+			return master.Answer{}, &session.RedisError{Cause: errors.New("no master has the key's slot")}
 		}
 		a, err := n.ask(ctx, question)
 		switch {
 		case err != nil:
-			return answer{}, err
-		case a.outage != nil:
+			return master.Answer{}, err
+		case a.Outage != nil:
 			c.lookSoon()
-			return answer{}, &session.RedisError{Cause: a.outage}
-		case a.elsewhere == "":
+			return master.Answer{}, &session.RedisError{Cause: a.Outage}
+		case a.Elsewhere == "":
 			return a, nil
-		case a.forOnce:
-			n, question = c.nodeAt(a.elsewhere), asking+key
+		case a.ForOnce:
+			n, question = c.nodeAt(a.Elsewhere), master.Asking+key
 		default:
 			if err := c.awaitLook(ctx); err != nil {
-				return answer{}, err
+				return master.Answer{}, err
 			}
 			n, question = c.table.Load()[server.SlotOf(key)], key
 		}
 	}
-	return answer{}, &session.RedisError{Cause: errors.New("the key's slot is moved about")}
+	return master.Answer{}, &session.RedisError{Cause: errors.New("the key's slot is moved about")}
 }
 
 func (c *cluster) nodeAt(address string) *node {
@@ -190,9 +191,9 @@ func (c *cluster) take(ctx context.Context, o *redisurl.Options, ranges []server
 		if one == nil && len(used) < maxNodes {
 			one = c.nodes[r.Master]
 			if one == nil || !one.keeper.Current().Options.IsSame(o) {
-				one = c.start(ctx, &target{o, []string{r.Master}})
+				one = c.start(ctx, &master.Target{Options: o, At: []string{r.Master}})
 			} else {
-				one.keeper.Retarget(&target{o, []string{r.Master}}) // the password may be another
+				one.keeper.Retarget(&master.Target{Options: o, At: []string{r.Master}}) // the password may be another
 			}
 			used[r.Master] = one
 		}
@@ -215,8 +216,8 @@ func (c *cluster) take(ctx context.Context, o *redisurl.Options, ranges []server
 }
 
 // start keeps connections to a master.
-func (c *cluster) start(ctx context.Context, to *target) *running {
-	n := c.store.newNode(to, c.store.open)
+func (c *cluster) start(ctx context.Context, to *master.Target) *running {
+	n := c.store.newNode(to, c.store.opener.Open)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {

@@ -10,6 +10,7 @@ import (
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/pool"
+	"extauthz/extauthz/internal/session/redis/master"
 )
 
 // connectionsPerNode bounds the connections to one master. It answers one command after another, so that a few are
@@ -20,15 +21,15 @@ const connectionsPerNode = 4
 // made aside: see [pool.Keeper].
 type node struct {
 	store   *Store
-	batches *session.Batcher[answer]
-	keeper  *pool.Keeper[*target, *connection, answer]
+	batches *session.Batcher[master.Answer]
+	keeper  *pool.Keeper[*master.Target, *master.Connection, master.Answer]
 	fault   error // guarded by store.mu
 }
 
 // newNode asks a master that is found by open.
-func (s *Store) newNode(to *target, open func(context.Context, *target) (*connection, error)) *node {
-	n := &node{store: s, batches: session.NewBatcher[answer](s.budget, connectionsPerNode)}
-	n.keeper = pool.New[*target, *connection](n.batches, to)
+func (s *Store) newNode(to *master.Target, open func(context.Context, *master.Target) (*master.Connection, error)) *node {
+	n := &node{store: s, batches: session.NewBatcher[master.Answer](s.budget, connectionsPerNode)}
+	n.keeper = pool.New[*master.Target, *master.Connection](n.batches, to)
 	n.keeper.Open, n.keeper.Changed, n.keeper.Refused = open, n.note, s.noteRefused
 	n.keeper.IsFull = func(err error) bool { return strings.Contains(err.Error(), "max number of clients") }
 	n.batches.Wanted, n.batches.Outcome, n.batches.Count = n.keeper.Want, n.note, s.observer.Asked
@@ -37,21 +38,21 @@ func (s *Store) newNode(to *target, open func(context.Context, *target) (*connec
 }
 
 // ask waits for what is kept under a key, as of after the call.
-func (n *node) ask(ctx context.Context, key string) (answer, error) {
+func (n *node) ask(ctx context.Context, key string) (master.Answer, error) {
 	asked := n.store.observer.Now()
 	l, err := n.batches.Ask(ctx, key)
 	switch {
 	case err == session.ErrOverloaded:
-		return answer{}, err
+		return master.Answer{}, err
 	case err != nil:
-		return answer{}, &session.RedisError{Cause: err}
+		return master.Answer{}, &session.RedisError{Cause: err}
 	case l == nil:
 		n.store.observer.Waited(ctx, asked, n.store.observer.Now(), 0, ctx.Err())
-		return answer{}, ctx.Err()
+		return master.Answer{}, ctx.Err()
 	}
 	n.store.observer.Waited(ctx, l.Began, l.Ended, l.Batch, l.Err)
 	if l.Err != nil {
-		return answer{}, &session.RedisError{Cause: l.Err}
+		return master.Answer{}, &session.RedisError{Cause: l.Err}
 	}
 	return l.Row, nil
 }

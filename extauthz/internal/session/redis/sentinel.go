@@ -3,31 +3,31 @@ package redis
 import (
 	"context"
 
+	"extauthz/extauthz/internal/session/redis/master"
 	"extauthz/extauthz/internal/session/redis/server"
 )
 
-// openMaster connects to the master that the Sentinels name; while none of them answers, to the one that they named
-// last.
-func (s *Store) openMaster(ctx context.Context, to *target) (*connection, error) {
+// openMaster connects to the master that the Sentinels name; while none of them answers, to the one that they named last.
+func (s *Store) openMaster(ctx context.Context, to *master.Target) (*master.Connection, error) {
 	current, err := s.followMaster(ctx)
 	switch {
 	case err == nil:
 		to = current
-	case len(to.at) == 0:
+	case len(to.At) == 0:
 		return nil, err
 	}
-	return s.open(ctx, to)
+	return s.opener.Open(ctx, to)
 }
 
 // followMaster asks the Sentinels, and has connections lead to the master that they name: those to a former one take no
 // further batch, though it may still believe that it is one.
-func (s *Store) followMaster(ctx context.Context) (*target, error) {
+func (s *Store) followMaster(ctx context.Context) (*master.Target, error) {
 	o := s.direct.keeper.Current().Options
 	address, err := server.FindMaster(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	to := &target{o, []string{address}}
+	to := &master.Target{Options: o, At: []string{address}}
 	if s.direct.keeper.Retarget(to) {
 		s.log.Info("the Sentinels name the Redis master", "address", address)
 	}

@@ -1,6 +1,6 @@
-// Package redis answers for sessions from Better Auth's secondaryStorage in Redis: each answer by a master, to a
-// question that it received after the check came; the session first, its user's marker second. It imports session,
-// pool, the rooms below it, part, guard and sampler. It does not know what a session is good for.
+// Package redis answers for sessions from Better Auth's secondaryStorage in Redis: each answer by a master, to a question
+// that it received after the check came; the session first, its user's marker second. It imports session, pool, the rooms
+// below it, part, finding, guard and sampler. It does not know what a session is good for.
 package redis
 
 import (
@@ -16,24 +16,18 @@ import (
 	"extauthz/extauthz/internal/part"
 	"extauthz/extauthz/internal/sampler"
 	"extauthz/extauthz/internal/session"
+	"extauthz/extauthz/internal/session/redis/master"
 	"extauthz/extauthz/internal/session/redis/redisurl"
 	"extauthz/extauthz/internal/session/redis/secondary"
 )
 
-const (
-	// sourceInterval is the time between two looks at the URL, where it may change.
-	sourceInterval = 2 * time.Second
-	// masterInterval is the time between two questions to the Sentinels.
-	masterInterval = time.Second
-	// namesInterval is the time between two looks at the addresses of names.
-	namesInterval = 20 * time.Second
-)
-
 // Store answers for sessions from Redis. Nothing is remembered. All methods are safe for concurrent use.
 type Store struct {
-	keys     secondary.Keys
+	opener   *master.Opener
 	budget   time.Duration
 	read     func() (string, error)
+	facts    []secondary.Fact
+	absent   []bool // of the facts those that Redis does not hold; nil for none
 	log      *slog.Logger
 	panics   *guard.Panics
 	observer Observer
@@ -62,7 +56,8 @@ type Config struct {
 	URL     string
 	ReadURL func() (string, error) // the one that counts by now; nil where it never changes
 	Keys    secondary.Keys
-	Budget  time.Duration // of one round trip: past it nobody waits any more
+	Facts   []secondary.Fact // to read beside what every check needs
+	Budget  time.Duration    // of one round trip: past it nobody waits any more
 }
 
 // Observer is told what a store does. Its methods do not wait.
@@ -84,8 +79,18 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		keys: c.Keys, budget: c.Budget, read: c.ReadURL, log: panics.Logger(), panics: panics, observer: observer,
+		opener: &master.Opener{Keys: c.Keys, Budget: c.Budget}, budget: c.Budget, read: c.ReadURL,
+		log: panics.Logger(), panics: panics, observer: observer,
 		State: part.NewState(), renewed: make(chan struct{}, 1), faults: map[*node]error{},
+	}
+	s.facts = c.Facts
+	for i, fact := range s.facts {
+		if fact.Of == "" {
+			if s.absent == nil {
+				s.absent = make([]bool, len(s.facts))
+			}
+			s.absent[i] = true
+		}
 	}
 	if len(o.Unknown) > 0 {
 		s.log.Warn("the URL of Redis has unknown parameters; they are ignored", "parameters", o.Unknown)
@@ -95,16 +100,15 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 	case redisurl.Cluster:
 		s.cluster = newCluster(s)
 	case redisurl.Sentinel:
-		s.direct = s.newNode(&target{o, nil}, s.openMaster)
+		s.direct = s.newNode(&master.Target{Options: o, At: nil}, s.openMaster)
 	default:
-		s.direct = s.newNode(&target{o, o.Hosts}, s.openAnew)
+		s.direct = s.newNode(&master.Target{Options: o, At: o.Hosts}, s.openAnew)
 	}
 	return s, nil
 }
 
-// Session implements [session.Store]. Better Auth's sign-out deletes the session; where it ends several at once, it
-// sets the marker first and deletes afterwards. So the session is asked for first, and the marker when its answer is
-// there.
+// Session implements [session.Store]. Better Auth's sign-out deletes the session; where it ends several at once, it sets
+// the marker first and deletes afterwards. So the session is asked for first, and the marker when its answer is there.
 func (s *Store) Session(ctx context.Context, token string) (*session.Row, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -112,28 +116,28 @@ func (s *Store) Session(ctx context.Context, token string) (*session.Row, error)
 	if !secondary.IsToken(token) {
 		return nil, nil
 	}
-	kept, err := s.ask(ctx, s.keys.Session(token))
+	kept, err := s.ask(ctx, s.opener.Keys.Session(token))
 	switch {
 	case err != nil:
 		return nil, err
-	case kept.fault != nil:
-		return nil, s.refuse(kept.fault)
-	case kept.text == "":
+	case kept.Fault != nil:
+		return nil, s.refuse(kept.Fault)
+	case kept.Text == "":
 		return nil, nil
 	}
-	found, err := secondary.Read(kept.text, token)
+	found, err := secondary.Read(kept.Text, token, s.facts...)
 	if err != nil {
 		return nil, s.refuse(err)
 	}
-	for _, key := range s.keys.Markers(found.UserID) {
+	for _, key := range s.opener.Keys.Markers(found.UserID) {
 		marker, err := s.ask(ctx, key)
 		if err != nil {
 			return nil, err
 		}
-		if marker.fault != nil {
-			return nil, s.refuse(fmt.Errorf("its user's marker: %w", marker.fault))
+		if marker.Fault != nil {
+			return nil, s.refuse(fmt.Errorf("its user's marker: %w", marker.Fault))
 		}
-		revoked, err := found.IsRevoked(marker.text)
+		revoked, err := found.IsRevoked(marker.Text)
 		switch {
 		case err != nil:
 			return nil, s.refuse(err)
@@ -141,17 +145,20 @@ func (s *Store) Session(ctx context.Context, token string) (*session.Row, error)
 			return nil, session.ErrRevoked
 		}
 	}
-	return &session.Row{ExpiresAt: found.ExpiresAt, UserID: found.UserID, Email: found.Email, Name: found.Name}, nil
+	return &session.Row{
+		ExpiresAt: found.ExpiresAt, UserID: found.UserID, Email: found.Email, Name: found.Name,
+		BannedUntil: found.BannedUntil, Facts: found.Facts, Absent: s.absent,
+	}, nil
 }
 
 // ask waits for what is kept under a key.
-func (s *Store) ask(ctx context.Context, key string) (answer, error) {
+func (s *Store) ask(ctx context.Context, key string) (master.Answer, error) {
 	if s.cluster != nil {
 		return s.cluster.ask(ctx, key)
 	}
 	a, err := s.direct.ask(ctx, key)
-	if err == nil && a.outage != nil || a.elsewhere != "" {
-		return answer{}, &session.RedisError{Cause: errors.New("it is a node of a Cluster; write redis-cluster://")}
+	if err == nil && a.Outage != nil || a.Elsewhere != "" {
+		return master.Answer{}, &session.RedisError{Cause: errors.New("it is a node of a Cluster; write redis-cluster://")}
 	}
 	return a, err
 }
@@ -159,8 +166,7 @@ func (s *Store) ask(ctx context.Context, key string) (answer, error) {
 // refuse says that a value is no session, and logs it now and then.
 func (s *Store) refuse(why error) error {
 	if s.refused.IsNew(why.Error()) {
-		s.log.Warn("a value in Redis is not a session as Better Auth writes it; its checks are refused",
-			"why", why)
+		s.log.Warn("a value in Redis is not a session as Better Auth writes it; its checks are refused", "why", why)
 	}
 	return &session.RefusedError{Why: why.Error()}
 }
@@ -225,101 +231,6 @@ func (s *Store) Refresh() {
 	case s.renewed <- struct{}{}:
 	default:
 	}
-}
-
-// follow has connections lead to where the URL, its names and the Sentinels say now.
-func (s *Store) follow(ctx context.Context) {
-	ticker := time.NewTicker(masterInterval)
-	defer ticker.Stop()
-	resolved, looked := time.Now(), time.Now()
-	for {
-		renewing := false
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-s.renewed:
-			renewing = true
-		}
-		if renewing || time.Since(looked) >= sourceInterval {
-			looked = time.Now()
-			s.readAnew()
-		}
-		if s.direct != nil && s.options.Load().Mode == redisurl.Sentinel {
-			s.followMaster(ctx)
-		}
-		if renewing && s.cluster != nil {
-			s.cluster.lookSoon()
-		}
-		names := renewing || time.Since(resolved) >= namesInterval
-		var all []*node
-		s.each(func(n *node) { all = append(all, n) })
-		for _, n := range all {
-			if renewing {
-				n.keeper.Renew()
-			}
-			if names {
-				resolved = time.Now()
-				n.resolveAnew(ctx)
-			}
-		}
-	}
-}
-
-// readAnew reads the URL. One that cannot be read or used is told once, and the earlier one stays in force.
-func (s *Store) readAnew() {
-	if s.read == nil {
-		return
-	}
-	s.reading.Lock()
-	defer s.reading.Unlock()
-	text, err := s.read()
-	if err != nil {
-		err = fmt.Errorf("cannot be read: %w", err)
-	}
-	if err == nil && text == s.lastRead {
-		return
-	}
-	var o *redisurl.Options
-	if err == nil {
-		o, err = redisurl.Parse(text)
-	}
-	if err == nil && (o.Mode == redisurl.Cluster) != (s.cluster != nil) {
-		err = errors.New("changes between a Cluster and none, which needs a restart")
-	}
-	if err == nil && (o.Mode == redisurl.Sentinel) != (s.options.Load().Mode == redisurl.Sentinel) {
-		err = errors.New("changes between Sentinels and none, which needs a restart")
-	}
-	if err != nil {
-		if s.source.IsNew(err.Error()) {
-			s.log.Warn("the URL of Redis cannot be used; the earlier one stays in force", "error", err)
-		}
-		return
-	}
-	s.source.IsNew("")
-	s.lastRead = text
-	isSame := s.options.Load().IsSame(o)
-	s.options.Store(o)
-	switch {
-	case s.cluster != nil:
-		s.cluster.lookSoon()
-	case o.Mode == redisurl.Sentinel:
-		s.direct.keeper.Retarget(&target{o, s.direct.keeper.Current().at})
-	default:
-		s.direct.keeper.Retarget(&target{o, o.Hosts})
-	}
-	if !isSame {
-		s.log.Info("the URL of Redis has changed; reconnecting")
-	}
-}
-
-// openAnew makes a connection by the URL as it is now.
-func (s *Store) openAnew(ctx context.Context, to *target) (*connection, error) {
-	if s.read != nil {
-		s.readAnew() // a password that has changed is used at once
-		to = s.direct.keeper.Current()
-	}
-	return s.open(ctx, to)
 }
 
 // noteNode takes in how a node is.

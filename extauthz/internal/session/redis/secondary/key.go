@@ -1,6 +1,5 @@
 // Package secondary is what Better Auth keeps of sessions in its secondaryStorage: under which keys, in which form, and
-// which of it is a session that is signed in. It imports nothing of this module. It does not know what keeps the
-// values.
+// which of it is a session that is signed in. It imports claim. It does not know what keeps the values.
 package secondary
 
 import (
@@ -29,8 +28,8 @@ type Keys struct {
 	Hashed bool
 }
 
-// IsToken tells whether a text may be a session token: unreserved characters of a URL (RFC 3986 §2.3), which cannot
-// name anything else that Better Auth keeps.
+// IsToken tells whether a text may be a session token: unreserved characters of a URL (RFC 3986 §2.3), which cannot name
+// anything else that Better Auth keeps.
 func IsToken(text string) bool {
 	if text == "" || len(text) > MaxToken || strings.HasPrefix(text, markerName) || strings.HasPrefix(text, listName) {
 		return false
@@ -53,8 +52,8 @@ func (k Keys) Session(token string) string {
 	return k.Prefix + token
 }
 
-// Markers are the keys of a user's marker, before which every session counts as revoked. An adapter that hashes may do
-// so with tokens alone or with every key, so both places count.
+// Markers are the keys of a user's marker, before which every session counts as revoked. An adapter that hashes may do so
+// with tokens alone or with every key, so both places count.
 func (k Keys) Markers(userID string) []string {
 	name := markerName + userID
 	if k.Hashed {

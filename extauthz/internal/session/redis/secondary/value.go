@@ -23,6 +23,9 @@ const maxID = 512
 type Session struct {
 	ExpiresAt           time.Time
 	UserID, Email, Name string
+	// BannedUntil is when the user's ban ends; zero when there is none.
+	BannedUntil time.Time
+	Facts       []string // those that were asked for, in their order; nil where none were
 	// created is when it was made, in milliseconds since 1970; NaN where the value does not say so.
 	created float64
 }
@@ -41,7 +44,7 @@ var errForm = errors.New("it is not an object with the objects session and user"
 //   - expiresAt that is missing or no date, which never expires in Better Auth.
 //
 // Its error says what is wrong, and holds nothing of the value.
-func Read(value, token string) (*Session, error) {
+func Read(value, token string, facts ...Fact) (*Session, error) {
 	if len(value) > MaxValue {
 		return nil, fmt.Errorf("it is longer than %d bytes", MaxValue)
 	}
@@ -49,7 +52,7 @@ func Read(value, token string) (*Session, error) {
 	defer readers.Put(r)
 	r.source.Reset(value)
 	r.Decoder.Reset(&r.source)
-	found := fields{Session: Session{created: math.NaN()}}
+	found := fields{Session: Session{created: math.NaN()}, banEnds: math.NaN()}
 	err := r.object(func(name string) error {
 		switch name {
 		case "session":
@@ -64,7 +67,7 @@ func Read(value, token string) (*Session, error) {
 	if err == nil {
 		_, err = r.ReadToken()
 		if err == io.EOF {
-			return found.judge(token)
+			return found.judge(value, token, facts)
 		}
 	}
 	if errors.Is(err, errDate) {
@@ -78,10 +81,12 @@ type fields struct {
 	Session
 	hasSession, hasUser, hasExpiry bool
 	token, owner                   string
+	isBanned                       bool
+	banEnds                        float64 // NaN for never
 }
 
 // judge tells whether what was read is whole, and of this token.
-func (f *fields) judge(token string) (*Session, error) {
+func (f *fields) judge(value, token string, facts []Fact) (_ *Session, err error) {
 	switch {
 	case !f.hasSession || !f.hasUser:
 		return nil, errForm
@@ -93,8 +98,15 @@ func (f *fields) judge(token string) (*Session, error) {
 		return nil, fmt.Errorf("user.id is longer than %d bytes", maxID)
 	case !f.hasExpiry:
 		return nil, errors.New("session.expiresAt is missing")
+	case f.isBanned && math.IsNaN(f.banEnds):
+		f.BannedUntil = time.UnixMilli(lastMilli)
+	case f.isBanned:
+		f.BannedUntil = time.UnixMilli(int64(f.banEnds))
 	}
-	return &f.Session, nil
+	if len(facts) > 0 {
+		f.Facts, err = readFacts(value, facts)
+	}
+	return &f.Session, err
 }
 
 // reader reads values, one at a time.
@@ -158,10 +170,24 @@ func (r *reader) userField(f *fields, name string) (err error) {
 		f.Email, err = r.text()
 	case "name":
 		f.Name, err = r.text()
+	case "banned":
+		f.isBanned, err = r.truth()
+	case "banExpires":
+		f.banEnds, err = r.date()
+		if errors.Is(err, errDate) {
+			f.banEnds, err = math.NaN(), nil // nobody knows when, so never
+		}
 	default:
 		err = r.SkipValue()
 	}
 	return err
+}
+
+// truth reads a truth value, as JavaScript would take it: what is there is true, but for false, null, 0 and the empty text.
+func (r *reader) truth() (bool, error) {
+	value, err := r.ReadValue()
+	text := string(value)
+	return text != "false" && text != "null" && text != "0" && text != `""`, err
 }
 
 // text reads a string; null is the empty one.

@@ -1,4 +1,7 @@
-package redis
+// Package master is one connection to a master of Redis, good for keys: each answer is a master's, to a question that it
+// received after the call. It imports session, redisurl, resp, secondary and server. It does not know how connections are
+// kept, nor what a key stands for.
+package master
 
 import (
 	"context"
@@ -21,31 +24,31 @@ import (
 const (
 	// openTimeout bounds how long it takes until a connection is good, whatever the number of addresses.
 	openTimeout = 15 * time.Second
-	// asking is in front of a key that is asked of the node that a slot moves to, with ASKING before it.
-	asking = "\x00asking\x00"
+	// Asking is in front of a key that is asked of the node that a slot moves to, with ASKING before it.
+	Asking = "\x00asking\x00"
 )
 
-// target is where and as whom to connect.
-type target struct {
+// Target is where and as whom to connect.
+type Target struct {
 	*redisurl.Options
-	at []string // host:port each, or a Unix socket's path, tried in this order
+	At []string // host:port each, or a Unix socket's path, tried in this order
 }
 
 // IsSame implements [pool.Target].
-func (t *target) IsSame(other *target) bool {
-	return t.Options.IsSame(other.Options) && slices.Equal(t.at, other.at)
+func (t *Target) IsSame(other *Target) bool {
+	return t.Options.IsSame(other.Options) && slices.Equal(t.At, other.At)
 }
 
-// answer is what is kept under a key.
-type answer struct {
-	text string
-	// fault is why it cannot be used: another type, or too long. It is the key's own.
-	fault error
-	// elsewhere is the node of a Cluster to ask instead, forOnce for this time alone.
-	elsewhere string
-	forOnce   bool
-	// outage is why nobody can say what is kept under this key alone.
-	outage error
+// Answer is what is kept under a key.
+type Answer struct {
+	Text string
+	// Fault is why it cannot be used: another type, or too long. It is the key's own.
+	Fault error
+	// Elsewhere is the node of a Cluster to ask instead, ForOnce for this time alone.
+	Elsewhere string
+	ForOnce   bool
+	// Outage is why nobody can say what is kept under this key alone.
+	Outage error
 }
 
 var (
@@ -55,28 +58,34 @@ var (
 	errLong = fmt.Errorf("it is longer than %d bytes", secondary.MaxValue)
 )
 
-// connection is one connection to a master. It is used by one goroutine at a time, but for Interrupt.
-type connection struct {
+// Connection is one connection to a master. It is used by one goroutine at a time, but for Interrupt.
+type Connection struct {
 	*resp.Conn
-	store   *Store
-	target  *target
+	opener  *Opener
+	target  *Target
 	host    string // the name that led to address; empty for an address that was given as such, or a Unix socket
 	address netip.Addr
 	useful  atomic.Bool // it has answered a check
 }
 
-// open makes a connection to the first of the target's addresses that is a master's, and proves that it answers.
-func (s *Store) open(ctx context.Context, to *target) (*connection, error) {
+// Opener makes connections.
+type Opener struct {
+	Keys   secondary.Keys
+	Budget time.Duration // of one round trip, for messages
+}
+
+// Open makes a connection to the first of the target's addresses that is a master's, and proves that it answers.
+func (s *Opener) Open(ctx context.Context, to *Target) (*Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	var faults []string
-	for _, address := range to.at {
+	for _, address := range to.At {
 		c, err := s.openAt(ctx, to, address)
 		if err == nil {
 			return c, nil
 		}
 		text := err.Error()
-		if len(to.at) > 1 {
+		if len(to.At) > 1 {
 			text = address + ": " + text
 		}
 		faults = append(faults, text)
@@ -84,14 +93,14 @@ func (s *Store) open(ctx context.Context, to *target) (*connection, error) {
 	return nil, errors.New(strings.Join(faults, "; "))
 }
 
-func (s *Store) openAt(ctx context.Context, to *target, address string) (*connection, error) {
+func (s *Opener) openAt(ctx context.Context, to *Target, address string) (*Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, server.DialTimeout)
 	defer cancel()
 	network, err := server.Dial(ctx, to.Options, address)
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{Conn: resp.New(network), store: s, target: to}
+	c := &Connection{Conn: resp.New(network), opener: s, target: to}
 	if host, _, err := net.SplitHostPort(address); err == nil && net.ParseIP(host) == nil {
 		c.host = host
 	}
@@ -115,11 +124,11 @@ func (s *Store) openAt(ctx context.Context, to *target, address string) (*connec
 }
 
 // prove asks for a session and a marker that nobody has.
-func (c *connection) prove() error {
+func (c *Connection) prove() error {
 	defer c.useful.Store(false)
-	keys := []string{c.store.keys.Session("extauthz")}
+	keys := []string{c.opener.Keys.Session("extauthz")}
 	if c.target.Mode != redisurl.Cluster { // where another node may have it
-		keys = append(keys, c.store.keys.Markers("extauthz")...)
+		keys = append(keys, c.opener.Keys.Markers("extauthz")...)
 	}
 	_, err := c.Ask(keys)
 	if lost, is := errors.AsType[*session.LostError](err); is {
@@ -130,9 +139,9 @@ func (c *connection) prove() error {
 
 // Ask implements [session.Link]. The role is asked behind the keys, in the same round trip: a server that is a master
 // then was one when it answered, and one that was demoted on an open connection says so.
-func (c *connection) Ask(keys []string) (map[string]answer, error) {
+func (c *Connection) Ask(keys []string) (map[string]Answer, error) {
 	for _, key := range keys {
-		if rest, is := strings.CutPrefix(key, asking); is {
+		if rest, is := strings.CutPrefix(key, Asking); is {
 			c.Send("ASKING")
 			key = rest
 		}
@@ -142,10 +151,10 @@ func (c *connection) Ask(keys []string) (map[string]answer, error) {
 	if err := c.Flush(); err != nil {
 		return nil, c.lost(err)
 	}
-	found := make(map[string]answer, len(keys))
+	found := make(map[string]Answer, len(keys))
 	var refused error
 	for _, key := range keys {
-		if strings.HasPrefix(key, asking) {
+		if strings.HasPrefix(key, Asking) {
 			if _, err := c.Receive(secondary.MaxValue); err != nil {
 				return nil, c.lost(err)
 			}
@@ -178,56 +187,56 @@ func (c *connection) Ask(keys []string) (map[string]answer, error) {
 }
 
 // answerOf is what a reply to GET says; isKnown is false for a key that is not there. An error is not the key's.
-func answerOf(v resp.Value) (a answer, isKnown bool, err error) {
+func answerOf(v resp.Value) (a Answer, isKnown bool, err error) {
 	switch v.Kind {
 	case resp.Nil:
-		return answer{}, false, nil
+		return Answer{}, false, nil
 	case resp.Text:
-		return answer{text: v.Text}, true, nil
+		return Answer{Text: v.Text}, true, nil
 	case resp.TooLong:
-		return answer{fault: errLong}, true, nil
+		return Answer{Fault: errLong}, true, nil
 	case resp.Failure:
 	default:
-		return answer{}, false, errors.New("an answer to GET that is no string")
+		return Answer{}, false, errors.New("an answer to GET that is no string")
 	}
 	reply := resp.Error(v.Text)
 	switch reply.Code() {
 	case "WRONGTYPE":
-		return answer{fault: errType}, true, nil
+		return Answer{Fault: errType}, true, nil
 	case "MOVED", "ASK":
 		words := strings.Fields(string(reply))
 		if len(words) != 3 {
-			return answer{}, false, reply
+			return Answer{}, false, reply
 		}
-		return answer{elsewhere: words[2], forOnce: words[0] == "ASK"}, true, nil
+		return Answer{Elsewhere: words[2], ForOnce: words[0] == "ASK"}, true, nil
 	case "CLUSTERDOWN", "TRYAGAIN":
-		return answer{outage: reply}, true, nil
+		return Answer{Outage: reply}, true, nil
 	}
-	return answer{}, false, reply
+	return Answer{}, false, reply
 }
 
 // lost says that the connection is of no more use.
-func (c *connection) lost(err error) error {
+func (c *Connection) lost(err error) error {
 	if timeout, is := errors.AsType[net.Error](err); is && timeout.Timeout() {
-		err = fmt.Errorf("no answer within %s", c.store.budget)
+		err = fmt.Errorf("no answer within %s", c.opener.Budget)
 	}
 	return session.Lost(server.Readable(err))
 }
 
 // Interrupt implements [session.Link].
-func (c *connection) Interrupt() { c.SetDeadline(time.Unix(1, 0)) }
+func (c *Connection) Interrupt() { c.SetDeadline(time.Unix(1, 0)) }
 
 // Close implements [pool.Connection].
-func (c *connection) Close() { c.Conn.Close() }
+func (c *Connection) Close() { c.Conn.Close() }
 
 // Target implements [pool.Connection].
-func (c *connection) Target() *target { return c.target }
+func (c *Connection) Target() *Target { return c.target }
 
 // Host implements [pool.Connection].
-func (c *connection) Host() string { return c.host }
+func (c *Connection) Host() string { return c.host }
 
 // Address implements [pool.Connection].
-func (c *connection) Address() netip.Addr { return c.address }
+func (c *Connection) Address() netip.Addr { return c.address }
 
 // IsUseful implements [pool.Connection].
-func (c *connection) IsUseful() bool { return c.useful.Load() }
+func (c *Connection) IsUseful() bool { return c.useful.Load() }
