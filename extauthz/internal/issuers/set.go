@@ -26,7 +26,8 @@ type Set struct {
 	Kinds   issuer.Chain // of credentials, which all of them take
 	// byIss finds whose a JWT is. It is nil where one issuer is all that there is: its tokens' iss is a claim like the
 	// others.
-	byIss map[string]*issuer.Issuer
+	byIss   map[string]*issuer.Issuer
+	isWhole bool // all that are in force, and not a route's choice
 
 	memory *verified.Memory[issuer.Proof]   // nil where nothing is remembered
 	owners map[*issuer.Owner]*issuer.Issuer // of all issuers in force, like byName
@@ -41,7 +42,9 @@ func NewSet(list []*issuer.Issuer, memory *verified.Memory[issuer.Proof]) *Set {
 		s.owners[i.Owner] = i
 		s.byName[i.Name] = s.of([]*issuer.Issuer{i}, len(list) > 1)
 	}
-	return s.of(list, len(list) > 1)
+	all := s.of(list, len(list) > 1)
+	all.isWhole = true
+	return all
 }
 
 // of is a set of these issuers, which are among several in force.
@@ -101,7 +104,7 @@ func (s *Set) Recall(token string) (*issuer.Proof, *issuer.Issuer, error) {
 		s.memory.Forget(remembered)
 		return nil, nil, nil
 	}
-	if s.byIss != nil && s.byIss[p.Issuer()] != i {
+	if !s.isWhole && !slices.Contains(s.List, i) {
 		return nil, nil, nil // it is another issuer's than the route's
 	}
 	return p, i, i.Recheck(p)
