@@ -23,7 +23,6 @@ type node struct {
 	store   *Store
 	batches *session.Batcher[master.Answer]
 	keeper  *pool.Keeper[*master.Target, *master.Connection, master.Answer]
-	fault   error // guarded by store.mu
 }
 
 // newNode asks a master that is found by open.
