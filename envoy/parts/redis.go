@@ -26,9 +26,25 @@ func (in *Installer) Redis() (programs, libraries string, err error) {
 	}
 	folder := in.folder("redis")
 	err = in.once("redis", "Redis 7.0", strings.Join(redisPackages, " "), func() error {
-		// Without _apt's sandbox, which would want to write where it may not.
-		get := append([]string{"-o", "APT::Sandbox::User=root", "download"}, redisPackages...)
-		if err := in.command(folder, "apt-get", get...); err != nil {
+		// With lists of its own: a new machine has none, and its own may be written by root alone. Without _apt's sandbox,
+		// which would want to write where it may not.
+		apt := filepath.Join(folder, "apt")
+		defer os.RemoveAll(apt)
+		for _, needed := range []string{"state/lists/partial", "cache/archives/partial"} {
+			if err := os.MkdirAll(filepath.Join(apt, needed), 0o755); err != nil {
+				return err
+			}
+		}
+		settings := []string{
+			"-o", "APT::Sandbox::User=root", "-o", "Dir::State=" + apt + "/state", "-o", "Dir::Cache=" + apt + "/cache",
+		}
+		if _, err := exec.LookPath("apt-get"); err != nil {
+			return errors.New("redis-server is missing, and so is apt-get, which would fetch it; install Redis")
+		}
+		if err := in.command(folder, "apt-get", append(settings, "update")...); err != nil {
+			return err
+		}
+		if err := in.command(folder, "apt-get", append(append(settings, "download"), redisPackages...)...); err != nil {
 			return err
 		}
 		packages, err := filepath.Glob(filepath.Join(folder, "*.deb"))
