@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -27,7 +28,7 @@ func TestDocsSnippets(t *testing.T) {
 		"sh settings": trySettings, "sh module": tryModule, "yaml settings": trySettingsFile, "yaml route": tryRoute, "yaml manager": tryManager,
 		"yaml compose": tryCompose, "go program": tryProgram, "python backend": tryBackend, "ts jwt": tryJWTOptions, "ts file": tryFile,
 		"yaml part":   tryPart,
-		"sql scratch": trySQL,
+		"sql scratch": trySQL, "redis acl": tryACL,
 	}
 	try["sh start"] = tryStart
 	for _, page := range pages(t) {
@@ -53,7 +54,7 @@ func settingsFault(t *testing.T, text string) string {
 	command := exec.CommandContext(t.Context(), "bash", "-ec", "set -a\n"+text+"set +a\nexec \"$BINARY\" serve --dry-run")
 	command.Env = []string{"BINARY=" + startStack(t).binary, "PATH=" + os.Getenv("PATH")}
 	output, err := command.CombinedOutput()
-	if err != nil || strings.Contains(string(output), "no setting") {
+	if err != nil || strings.Contains(string(output), "not a setting") {
 		return fmt.Sprintf("%v\n%s", err, output)
 	}
 	for line := range strings.Lines(text) {
@@ -117,12 +118,63 @@ func tryStart(t *testing.T, b block) {
 
 // trySettingsFile has extauthz take the file.
 func trySettingsFile(t *testing.T, b block) {
-	file := filepath.Join(t.TempDir(), "extauthz.yaml")
-	if err := os.WriteFile(file, []byte(b.text), 0o600); err != nil {
+	folder := t.TempDir()
+	text := secretFiles.ReplaceAllStringFunc(b.text, func(path string) string {
+		content := secret
+		if strings.Contains(path, "database") {
+			content = startStack(t).reader
+		}
+		path = filepath.Join(folder, filepath.Base(path))
+		if err := os.WriteFile(path, []byte(content+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	})
+	file := filepath.Join(folder, "extauthz.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if output, err := exec.CommandContext(t.Context(), startStack(t).binary, "serve", "--dry-run", "--config", file).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+// secretFiles are the paths of files with secrets in the pages' settings.
+var secretFiles = regexp.MustCompile(`/run/secrets/[a-z-]+`)
+
+// tryACL has a real Redis take the commands, and wants the user to read what extauthz reads, and to change nothing.
+func tryACL(t *testing.T, b block) {
+	port, err := parts.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := startStack(t).installer.StartRedis(t.Context(), t.TempDir(), port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+	run := func(words ...string) string {
+		t.Helper()
+		reply, err := server.Command(words...)
+		if err != nil {
+			t.Fatalf("%q: %v", words, err)
+		}
+		return reply
+	}
+	for line := range strings.Lines(b.text) {
+		if reply := run(strings.Fields(line)...); reply != "OK" {
+			t.Fatalf("%s: %s", line, reply)
+		}
+	}
+	run("SET", "better-auth:token", "value")
+	asUser := []string{"--user", "extauthz", "--pass", "PASSWORD", "--no-auth-warning"}
+	if reply := run(append(asUser, "GET", "better-auth:token")...); reply != "value" {
+		t.Errorf("reading: %s", reply)
+	}
+	for _, words := range [][]string{{"SET", "better-auth:token", "other"}, {"GET", "other:token"}, {"DEL", "better-auth:token"}, {"KEYS", "*"}} {
+		if reply := run(append(asUser, words...)...); !strings.Contains(reply, "NOPERM") {
+			t.Errorf("%q: %s", words, reply)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ func untried(b block) string {
 	ways := map[string][]string{
 		"mermaid": {""}, "console": {"demo", "bare", "kept"}, "sh": {"demo", "bare", "settings", "module", "checked", "start"},
 		"text": {"demo"},
-		"yaml": {"route", "manager", "settings", "compose", "prometheus", "part"}, "go": {"program"}, "python": {"backend"}, "ts": {"jwt", "file"}, "sql": {"scratch"},
+		"yaml": {"route", "manager", "settings", "compose", "prometheus", "part"}, "go": {"program"}, "python": {"backend"}, "ts": {"jwt", "file"}, "sql": {"scratch"}, "redis": {"acl"},
 	}
 	isUntried := b.way == "checked" || b.way == "kept"
 	switch {

@@ -80,7 +80,7 @@ func TestIssuersAreReloaded(t *testing.T) {
 	if err := os.WriteFile(path, []byte("better-auth-url: http://docs.example.com\napi-audience: api\njwks-url: "+jwks.URL+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	commandtest.Eventually(t, "the refusal", func() bool { return strings.Contains(p.log.String(), "wait for a restart") })
+	commandtest.Eventually(t, "the refusal", func() bool { return strings.Contains(p.log.String(), "need a restart") })
 	if !p.passes(t, shop) || p.passes(t, docs) {
 		t.Error("what waits for a restart is in force")
 	}
