@@ -109,10 +109,10 @@ func Parse(text string) (*Options, error) {
 	case strings.ContainsFunc(rest, func(c rune) bool { return c <= ' ' || c == 0x7f }):
 		return nil, errors.New("holds a space or a control character; percent-encode it, as %20")
 	}
-	rest, _, _ = strings.Cut(rest, "#")
+	rest, fragment, _ := strings.Cut(rest, "#")
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, path, _ := strings.Cut(rest, "/")
-	if strings.Contains(path, "@") || strings.Contains(query, "@") && !strings.Contains(authority, "@") {
+	if strings.Contains(path+fragment, "@") || strings.Contains(query, "@") && !strings.Contains(authority, "@") {
 		return nil, errors.New("has an @ behind a /, ? or #; percent-encode these in the password (%2F, %3F, %23)")
 	}
 	values, err := url.ParseQuery(query)
@@ -177,7 +177,9 @@ func (o *Options) readHosts(authority, path string) error {
 		case host == "" && len(o.Hosts) == 0 && authority != one:
 			return errors.New("names a host that is empty; " + form)
 		case host == "" || strings.ContainsAny(host, "[]% \\") || strings.Contains(host, ":") && net.ParseIP(host) == nil:
-			return fmt.Errorf("names the host %s, which is none; %s", show.Quoted(host), form)
+			// It is not shown: where an @ is missing, or is written %40, it holds the password.
+			return errors.New("names a host that is none, as where the @ behind the password is missing or is written %40; " +
+				form)
 		case err != nil || number == 0:
 			return fmt.Errorf("has a port of the host %s that is invalid; ports go up to 65535", show.Quoted(host))
 		}
@@ -259,6 +261,9 @@ func (o *Options) readParameters(values url.Values, isTLS bool) error {
 		case "ssl_keyfile", "sslkey":
 			proof.Files[2] = value
 		default:
+			if strings.Contains(name, "@") { // a part of the password, which would be logged
+				err = errors.New("has an @ in a parameter's name; percent-encode a ? in the password as %3F")
+			}
 			o.Unknown = append(o.Unknown, show.Clip(name))
 		}
 		if err != nil {
