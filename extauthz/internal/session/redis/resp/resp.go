@@ -28,13 +28,15 @@ const (
 // Error is an error reply, as in "WRONGTYPE Operation against a key…".
 type Error string
 
+// Error leaves out the arguments that a server repeats which does not know a command: a password, or a token in a key.
 func (e Error) Error() string {
+	text, _, _ := strings.Cut(string(e), ", with args")
 	return show.Clip(strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) {
 			return c
 		}
 		return -1
-	}, string(e)))
+	}, text))
 }
 
 // Code is its first word.

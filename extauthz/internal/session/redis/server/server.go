@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"extauthz/extauthz/internal/session/redis/redisurl"
@@ -39,7 +40,11 @@ func LogIn(c *resp.Conn, as redisurl.Login, database int) error {
 		if as.User == "" {
 			words = []string{"AUTH", as.Password}
 		}
-		if _, err := c.Do(words...); err != nil {
+		_, err := c.Do(words...)
+		if err != nil && strings.Contains(err.Error(), as.Password) {
+			err = errors.New("AUTH is refused, by words that hold the password, which are not shown")
+		}
+		if err != nil {
 			return err
 		}
 	}
