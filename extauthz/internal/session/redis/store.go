@@ -158,7 +158,7 @@ func (s *Store) ask(ctx context.Context, key string) (master.Answer, error) {
 	}
 	a, err := s.direct.ask(ctx, key)
 	if err == nil && a.Outage != nil || a.Elsewhere != "" {
-		return master.Answer{}, &session.RedisError{Cause: errors.New("it is a node of a Cluster; write redis-cluster://")}
+		return master.Answer{}, &session.RedisError{Cause: master.ErrOneOfMany}
 	}
 	return a, err
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ const (
 	openTimeout = 15 * time.Second
 	// Asking is in front of a key that is asked of the node that a slot moves to, with ASKING before it.
 	Asking = "\x00asking\x00"
+	// provingKeys is how many markers a new connection is asked for.
+	provingKeys = 16
 )
 
 // Target is where and as whom to connect.
@@ -54,8 +57,10 @@ type Answer struct {
 var (
 	errReplica = errors.New("it is a replica, which does not see yet who has just signed out; " +
 		"name the master, or its Sentinels")
-	errType = errors.New("another type than a string is kept under its key")
-	errLong = fmt.Errorf("it is longer than %d bytes", secondary.MaxValue)
+	// ErrOneOfMany says that other nodes have a part of the keys.
+	ErrOneOfMany = errors.New("it is a node of a Cluster; write redis-cluster://")
+	errType      = errors.New("another type than a string is kept under its key")
+	errLong      = fmt.Errorf("it is longer than %d bytes", secondary.MaxValue)
 )
 
 // Connection is one connection to a master. It is used by one goroutine at a time, but for Interrupt.
@@ -123,16 +128,23 @@ func (s *Opener) openAt(ctx context.Context, to *Target, address string) (*Conne
 	return c, nil
 }
 
-// prove asks for a session and a marker that nobody has.
+// prove asks for sessions and markers that nobody has. They are so many that a node of a Cluster which is asked as one
+// server has not all of their slots.
 func (c *Connection) prove() error {
 	defer c.useful.Store(false)
+	isAlone := c.target.Mode != redisurl.Cluster // otherwise another node may have a key
 	keys := []string{c.opener.Keys.Session("extauthz")}
-	if c.target.Mode != redisurl.Cluster { // where another node may have it
-		keys = append(keys, c.opener.Keys.Markers("extauthz")...)
+	for i := 0; isAlone && i < provingKeys; i++ {
+		keys = append(keys, c.opener.Keys.Markers("extauthz"+strconv.Itoa(i))...)
 	}
-	_, err := c.Ask(keys)
+	found, err := c.Ask(keys)
 	if lost, is := errors.AsType[*session.LostError](err); is {
 		return lost.Unwrap()
+	}
+	for _, one := range found {
+		if isAlone && (one.Elsewhere != "" || one.Outage != nil) {
+			return ErrOneOfMany
+		}
 	}
 	return err
 }
@@ -210,6 +222,9 @@ func answerOf(v resp.Value) (a Answer, isKnown bool, err error) {
 		}
 		return Answer{Elsewhere: words[2], ForOnce: words[0] == "ASK"}, true, nil
 	case "CLUSTERDOWN", "TRYAGAIN":
+		if strings.Contains(v.Text, "cluster is down") { // whole, not this key's slot alone
+			return Answer{}, false, reply
+		}
 		return Answer{Outage: reply}, true, nil
 	}
 	return Answer{}, false, reply
