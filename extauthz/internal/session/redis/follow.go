@@ -96,7 +96,11 @@ func (s *Store) readAnew() {
 	case s.cluster != nil:
 		s.cluster.lookSoon()
 	case o.Mode == redisurl.Sentinel:
-		s.direct.keeper.Retarget(&master.Target{Options: o, At: s.direct.keeper.Current().At})
+		to := &master.Target{Options: o}
+		if isSame { // another URL's master is not known yet
+			to.At = s.direct.keeper.Current().At
+		}
+		s.direct.keeper.Retarget(to)
 	default:
 		s.direct.keeper.Retarget(&master.Target{Options: o, At: o.Hosts})
 	}

@@ -2,10 +2,13 @@ package redis
 
 import (
 	"context"
+	"errors"
 
 	"extauthz/extauthz/internal/session/redis/master"
 	"extauthz/extauthz/internal/session/redis/server"
 )
+
+var errURLChanged = errors.New("the URL of Redis has changed meanwhile")
 
 // openMaster connects to the master that the Sentinels name; while none of them answers, to the one that they named last.
 func (s *Store) openMaster(ctx context.Context, to *master.Target) (*master.Connection, error) {
@@ -13,8 +16,10 @@ func (s *Store) openMaster(ctx context.Context, to *master.Target) (*master.Conn
 	switch {
 	case err == nil:
 		to = current
-	case len(to.At) == 0:
-		return nil, err
+	default:
+		if to = s.direct.keeper.Current(); len(to.At) == 0 {
+			return nil, err
+		}
 	}
 	return s.opener.Open(ctx, to)
 }
@@ -22,10 +27,15 @@ func (s *Store) openMaster(ctx context.Context, to *master.Target) (*master.Conn
 // followMaster asks the Sentinels, and has connections lead to the master that they name: those to a former one take no
 // further batch, though it may still believe that it is one.
 func (s *Store) followMaster(ctx context.Context) (*master.Target, error) {
-	o := s.direct.keeper.Current().Options
+	o := s.options.Load()
 	address, err := server.FindMaster(ctx, o)
 	if err != nil {
 		return nil, err
+	}
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if s.options.Load() != o { // the URL was replaced meanwhile; this answer would put the earlier one in force
+		return nil, errURLChanged
 	}
 	to := &master.Target{Options: o, At: []string{address}}
 	if s.direct.keeper.Retarget(to) {
