@@ -58,6 +58,17 @@ type databaseURL struct {
 
 func (u *databaseURL) read() (string, error) { return (*u.by.Load())() }
 
+// follow has the parts read their URLs by the functions of this configuration, now that it comes in force: one that is
+// refused leaves the parts as they are, which the issuer before has as well.
+func (i *instance) follow() {
+	if i.read != nil {
+		i.read.by.Store(&i.config.ReadDatabaseURL)
+	}
+	if i.readURL != nil {
+		i.readURL.by.Store(&i.config.ReadRedisURL)
+	}
+}
+
 // newInstance makes an issuer, with those parts of the one before, which may be nil, that are as they were. The error
 // is a *[ConfigError].
 func (a *Authorizer) newInstance(
@@ -158,12 +169,10 @@ func (a *Authorizer) giveParts(i, before *instance, proxy *url.URL, facts *ident
 	}
 	if before != nil && before.database != nil && config.hasDatabaseOf(&before.config) {
 		i.database, i.read = before.database, before.read
-		i.read.by.Store(&config.ReadDatabaseURL)
 		take(i.database)
 		return nil
 	}
 	i.read = new(databaseURL)
-	i.read.by.Store(&config.ReadDatabaseURL)
 	store := postgres.Config{
 		URL: config.DatabaseURL, Connections: config.DatabaseConnections,
 		MaxLag: config.DatabaseMaxLag, Names: config.Schema, Budget: a.made.budget, Facts: columnsOf(facts),

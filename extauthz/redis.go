@@ -43,12 +43,10 @@ func (a *Authorizer) giveRedis(
 	}
 	if before != nil && before.redis != nil && config.hasRedisOf(&before.config) {
 		i.redis, i.readURL = before.redis, before.readURL
-		i.readURL.by.Store(&config.ReadRedisURL)
 		take(i.redis)
 		return nil
 	}
 	i.readURL = new(databaseURL)
-	i.readURL.by.Store(&config.ReadRedisURL)
 	store := redis.Config{
 		URL: config.RedisURL, Budget: a.made.budget,
 		Keys: config.redisKeys(), Facts: valuesOf(facts),

@@ -28,6 +28,8 @@ type runningIssuers struct {
 	panics *guard.Panics
 	list   atomic.Pointer[[]*instance] // never changed, only replaced, by who holds mu
 
+	secrets sync.Mutex // serializes changes of the secrets alone; it comes before mu
+
 	mu     sync.Mutex // serializes changes of the issuers, and guards what follows
 	ctx    context.Context
 	closed bool
@@ -182,6 +184,9 @@ func (a *Authorizer) setIssuers(configs []IssuerConfig) error {
 		a.forgetAllBut(earlier, configs)
 		return err
 	}
+	for _, i := range fresh {
+		i.follow()
+	}
 	inForce := issuers.NewSet(list, a.memory)
 	inForce.Further = further
 	a.decider.Issuers.Store(inForce)
@@ -210,6 +215,8 @@ func (a *Authorizer) replaceSecrets(change func(Secrets) Secrets) {
 		a.log.Error("the secrets of several issuers are replaced by SetIssuers; nothing is changed")
 		return
 	}
+	a.issuers.secrets.Lock() // what change leaves as it is must not come from before another change
+	defer a.issuers.secrets.Unlock()
 	config := a.issuers.all()[0].config
 	config.setSecrets(change(config.secrets()))
 	if err := a.setIssuers([]IssuerConfig{config}); err != nil {
