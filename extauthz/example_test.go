@@ -30,7 +30,7 @@ func Example() {
 	}
 	defer authorizer.Close()
 
-	// Until ctx ends it fetches the keys and, where a DatabaseURL is set, keeps connections to PostgreSQL.
+	// Until ctx ends it fetches the keys and keeps connections to Redis and PostgreSQL, where they are set.
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go authorizer.Run(ctx)

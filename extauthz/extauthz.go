@@ -1,6 +1,6 @@
 // Package extauthz is an external-authorization server for Envoy and Istio that runs the full Better
 // Auth token check on every request: JWTs by the issuer's JWKS or by the shared secret,
-// and session tokens by their row in PostgreSQL.
+// and session tokens by their row in PostgreSQL or by what is kept of them in Redis.
 //
 // Make an [Authorizer] with [New], run its background work with [Authorizer.Run], and register it as
 // the service envoy.service.auth.v3.Authorization of a gRPC server. The way of one request is
@@ -226,7 +226,7 @@ func New(config Config) (*Authorizer, error) {
 	return a, nil
 }
 
-// Run does the background work until ctx ends: it fetches the JWKS and connects to the database, and
+// Run does the background work until ctx ends: it fetches the JWKS, connects to Redis and the database, and
 // goes on trying when either is down. Checks that come before are answered with 503.
 //
 // It is to be called once; a second call is logged and returns at once, and so does one after [Authorizer.Close].

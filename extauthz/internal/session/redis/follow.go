@@ -69,9 +69,6 @@ func (s *Store) readAnew() {
 	if err != nil {
 		err = fmt.Errorf("cannot be read: %w", err)
 	}
-	if err == nil && text == s.lastRead {
-		return
-	}
 	var o *redisurl.Options
 	if err == nil {
 		o, err = redisurl.Parse(text)
@@ -89,8 +86,11 @@ func (s *Store) readAnew() {
 		return
 	}
 	s.source.IsNew("")
-	s.lastRead = text
 	isSame := s.options.Load().IsSame(o)
+	if isSame && text == s.lastRead { // otherwise a file that it names may have been renewed
+		return
+	}
+	s.lastRead = text
 	s.options.Store(o)
 	switch {
 	case s.cluster != nil:

@@ -20,6 +20,12 @@ func fakeServer(t *testing.T, answer func(command string) string) (address strin
 	if err != nil {
 		t.Fatal(err)
 	}
+	serveFake(t, listener, answer)
+	return listener.Addr().String()
+}
+
+// serveFake is fakeServer on a listener, which it closes at the end.
+func serveFake(t *testing.T, listener net.Listener, answer func(command string) string) {
 	t.Cleanup(func() { listener.Close() })
 	go func() {
 		for {
@@ -48,7 +54,6 @@ func fakeServer(t *testing.T, answer func(command string) string) (address strin
 			}()
 		}
 	}()
-	return listener.Addr().String()
 }
 
 // A Sentinel that answers late, to a question under the URL before, does not put that URL in force again, nor the

@@ -83,6 +83,9 @@ func New(c Config, panics *guard.Panics, observer Observer) (*Store, error) {
 		log: panics.Logger(), panics: panics, observer: observer,
 		State: part.NewState(), renewed: make(chan struct{}, 1), faults: map[*node]error{},
 	}
+	if s.read == nil && o.TLS != nil { // the files that it names may be renewed
+		s.read = func() (string, error) { return c.URL, nil }
+	}
 	s.facts = c.Facts
 	for i, fact := range s.facts {
 		if fact.Of == "" {
