@@ -37,8 +37,8 @@ func (l *life) begin() (done func(), ok bool) {
 }
 
 // Close ends an Authorizer, be it run or not: it ends [Authorizer.Run] and waits for that, closes the connections to
-// Redis and PostgreSQL and takes its metrics from the registry, where another Authorizer may have them then. Checks that come
-// afterwards are answered with 503. It may be called again, and by several at once.
+// Redis and PostgreSQL and takes its metrics from the registry, where another Authorizer may have them then. Checks that
+// come afterwards are answered with 503. It may be called again, and by several at once.
 func (a *Authorizer) Close() {
 	a.life.closing.Do(func() {
 		a.life.mu.Lock()

@@ -2,15 +2,13 @@ package redis
 
 import (
 	"context"
-	"net"
-	"net/netip"
 	"strings"
-	"time"
 
 	"extauthz/extauthz/internal/guard"
 	"extauthz/extauthz/internal/session"
 	"extauthz/extauthz/internal/session/pool"
 	"extauthz/extauthz/internal/session/redis/master"
+	"extauthz/extauthz/internal/session/redis/server"
 )
 
 // connectionsPerNode bounds the connections to one master. It answers one command after another, so that a few are
@@ -71,23 +69,9 @@ func (n *node) run(ctx context.Context) { n.store.panics.Supervise(ctx, guard.In
 // resolved now has not moved.
 func (n *node) resolveAnew(ctx context.Context) {
 	for _, host := range n.keeper.Hosts() {
-		found := lookUp(ctx, host)
+		found := server.LookUp(ctx, host)
 		if len(found) > 0 {
 			n.keeper.Moved(host, found)
 		}
 	}
-}
-
-func lookUp(ctx context.Context, host string) map[netip.Addr]bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	list, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil
-	}
-	found := make(map[netip.Addr]bool, len(list))
-	for _, address := range list {
-		found[address.Unmap()] = true
-	}
-	return found
 }

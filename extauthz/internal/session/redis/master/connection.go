@@ -220,7 +220,11 @@ func answerOf(v resp.Value) (a Answer, isKnown bool, err error) {
 		if len(words) != 3 {
 			return Answer{}, false, reply
 		}
-		return Answer{Elsewhere: words[2], ForOnce: words[0] == "ASK"}, true, nil
+		at := words[2]
+		if colon := strings.LastIndexByte(at, ':'); colon > 0 { // an IPv6 address has no brackets there
+			at = net.JoinHostPort(strings.Trim(at[:colon], "[]"), at[colon+1:])
+		}
+		return Answer{Elsewhere: at, ForOnce: words[0] == "ASK"}, true, nil
 	case "CLUSTERDOWN", "TRYAGAIN":
 		if strings.Contains(v.Text, "cluster is down") { // whole, not this key's slot alone
 			return Answer{}, false, reply

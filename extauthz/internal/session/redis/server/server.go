@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -80,4 +81,19 @@ func Readable(err error) error {
 		return reply
 	}
 	return fmt.Errorf("%w; %s", reply, advice)
+}
+
+// LookUp is where a name leads to now; empty where that cannot be told.
+func LookUp(ctx context.Context, host string) map[netip.Addr]bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	list, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil
+	}
+	found := make(map[netip.Addr]bool, len(list))
+	for _, address := range list {
+		found[address.Unmap()] = true
+	}
+	return found
 }
