@@ -88,8 +88,9 @@ async function control(path, body = {}) {
 
 /** A cell of the one table: what the backend got under this name of the browser's or the server's call. */
 const cell = (page, name, of = "browser") => page.locator("#comparison tr", { has: page.locator(`code:text-is("${name}")`) }).locator(`td[data-of="${of}"]`);
-const serverCall = (page, state) => page.locator(`#server-call[data-state="${state}"]`).waitFor({ state: "attached" });
-const browserCall = (page, state) => page.locator(`#browser-call[data-state="${state}"]`).waitFor({ state: "attached" });
+// While React puts streamed parts in their places, one may be there twice for a moment.
+const serverCall = (page, state) => page.locator(`#server-call[data-state="${state}"]`).first().waitFor({ state: "attached" });
+const browserCall = (page, state) => page.locator(`#browser-call[data-state="${state}"]`).first().waitFor({ state: "attached" });
 const callAgain = (page) => page.getByRole("button", { name: "Call again" }).click();
 
 visit("sign up, see both calls, reload, sign out", async (v) => {

@@ -11,12 +11,9 @@ import (
 var errURLChanged = errors.New("the URL of Redis has changed meanwhile")
 
 // openMaster connects to the master that the Sentinels name; while none of them answers, to the one that they named last.
-func (s *Store) openMaster(ctx context.Context, to *master.Target) (*master.Connection, error) {
-	current, err := s.followMaster(ctx)
-	switch {
-	case err == nil:
-		to = current
-	default:
+func (s *Store) openMaster(ctx context.Context, _ *master.Target) (*master.Connection, error) {
+	to, err := s.followMaster(ctx)
+	if err != nil {
 		if to = s.direct.keeper.Current(); len(to.At) == 0 {
 			return nil, err
 		}
