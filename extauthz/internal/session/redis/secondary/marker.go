@@ -7,9 +7,6 @@ import (
 	"strings"
 )
 
-// MaxMarker bounds a marker's text, in bytes.
-const MaxMarker = 64
-
 // errCreation says that a session cannot be held against its user's marker.
 var errCreation = errors.New("session.createdAt is missing or no date, " +
 	"and the user's sessions before a time are revoked")
