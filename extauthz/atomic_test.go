@@ -23,16 +23,16 @@ func TestFailedSetIssuersLeavesTheURLs(t *testing.T) {
 	if err := a.SetIssuers([]IssuerConfig{other, {Name: "bad"}}); err == nil {
 		t.Fatal("no error")
 	}
-	first, _ := a.only().readURL.read()
-	second, _ := a.only().read.read()
+	first, _ := a.only().redisURL.read()
+	second, _ := a.only().databaseURL.read()
 	if first != "redis://127.0.0.1:1" || second != "postgres://u@127.0.0.1:1/d" {
 		t.Errorf("read from now on: %s and %s", first, second)
 	}
 	if err := a.SetIssuers([]IssuerConfig{other}); err != nil {
 		t.Fatal(err)
 	}
-	first, _ = a.only().readURL.read()
-	second, _ = a.only().read.read()
+	first, _ = a.only().redisURL.read()
+	second, _ = a.only().databaseURL.read()
 	if first != "redis://other" || second != "postgres://other" {
 		t.Errorf("after the change: %s and %s", first, second)
 	}

@@ -40,32 +40,32 @@ type madeBy struct {
 // instance is one issuer and the parts that work for it. It is never changed, only replaced; the parts of one that has
 // not changed in them go on in its successor.
 type instance struct {
-	config   IssuerConfig
-	issuer   *issuer.Issuer
-	metrics  *observe.Issuer
-	keys     *keyset.Set
-	database *postgres.Store // nil when not configured
-	read     *databaseURL    // the database's
-	redis    *redis.Store    // nil when not configured
-	readURL  *databaseURL    // that of Redis
-	work     []*worker
+	config      IssuerConfig
+	issuer      *issuer.Issuer
+	metrics     *observe.Issuer
+	keys        *keyset.Set
+	database    *postgres.Store // nil when not configured
+	databaseURL *followedURL
+	redis       *redis.Store // nil when not configured
+	redisURL    *followedURL
+	work        []*worker
 }
 
-// databaseURL reads a database's connection string, by the function that the latest configuration has for it.
-type databaseURL struct {
+// followedURL reads the URL of a database or of Redis, by the function that the latest configuration has for it.
+type followedURL struct {
 	by atomic.Pointer[func() (string, error)]
 }
 
-func (u *databaseURL) read() (string, error) { return (*u.by.Load())() }
+func (u *followedURL) read() (string, error) { return (*u.by.Load())() }
 
 // follow has the parts read their URLs by the functions of this configuration, now that it comes in force: one that is
 // refused leaves the parts as they are, which the issuer before has as well.
 func (i *instance) follow() {
-	if i.read != nil {
-		i.read.by.Store(&i.config.ReadDatabaseURL)
+	if i.databaseURL != nil {
+		i.databaseURL.by.Store(&i.config.ReadDatabaseURL)
 	}
-	if i.readURL != nil {
-		i.readURL.by.Store(&i.config.ReadRedisURL)
+	if i.redisURL != nil {
+		i.redisURL.by.Store(&i.config.ReadRedisURL)
 	}
 }
 
@@ -168,17 +168,17 @@ func (a *Authorizer) giveParts(i, before *instance, proxy *url.URL, facts *ident
 		return nil
 	}
 	if before != nil && before.database != nil && config.hasDatabaseOf(&before.config) {
-		i.database, i.read = before.database, before.read
+		i.database, i.databaseURL = before.database, before.databaseURL
 		take(i.database)
 		return nil
 	}
-	i.read = new(databaseURL)
+	i.databaseURL = new(followedURL)
 	store := postgres.Config{
 		URL: config.DatabaseURL, Connections: config.DatabaseConnections,
 		MaxLag: config.DatabaseMaxLag, Names: config.Schema, Budget: a.made.budget, Facts: columnsOf(facts),
 	}
 	if config.ReadDatabaseURL != nil {
-		store.ReadURL = i.read.read
+		store.ReadURL = i.databaseURL.read
 	}
 	var err error
 	if i.database, err = postgres.New(store, panics, observe.Store{Metrics: i.metrics, Tracing: a.tracing}); err != nil {

@@ -42,17 +42,17 @@ func (a *Authorizer) giveRedis(
 		}
 	}
 	if before != nil && before.redis != nil && config.hasRedisOf(&before.config) {
-		i.redis, i.readURL = before.redis, before.readURL
+		i.redis, i.redisURL = before.redis, before.redisURL
 		take(i.redis)
 		return nil
 	}
-	i.readURL = new(databaseURL)
+	i.redisURL = new(followedURL)
 	store := redis.Config{
 		URL: config.RedisURL, Budget: a.made.budget,
 		Keys: config.redisKeys(), Facts: valuesOf(facts),
 	}
 	if config.ReadRedisURL != nil {
-		store.ReadURL = i.readURL.read
+		store.ReadURL = i.redisURL.read
 	}
 	var err error
 	if i.redis, err = redis.New(store, panics, observe.Redis{Metrics: i.metrics, Tracing: a.tracing}); err != nil {
